@@ -1,0 +1,84 @@
+"""The frozen values that storage and services hand to each other."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+MessageType = Literal["TEXT", "IMAGE", "FILE"]
+
+
+def now() -> datetime:
+    """This moment in UTC, cut to the milliseconds that the wire and the store keep."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+class User(msgspec.Struct, frozen=True):
+    """A person. `email` is lower-cased and unique. `last_seen_at` is when their last socket went."""
+
+    id: str
+    email: str
+    first_name: str
+    last_name: str
+    phone: str | None = None
+    profile_image: str | None = None
+    user_type: str | None = None
+    trust_score: float | None = None
+    is_active: bool = True
+    last_seen_at: datetime | None = None
+    created_at: datetime | None = None
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.first_name} {self.last_name}".strip()
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who a verified token speaks for, under which login session, and until when (seconds since 1970)."""
+
+    user_id: str
+    session_id: str
+    expires_at: float
+    scopes: frozenset[str] = frozenset()
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One entry of a room's log. `(room_id, seq)` is unique, and `seq` has no gaps."""
+
+    id: str
+    room_id: str
+    seq: int
+    sender_id: str
+    content: str
+    type: MessageType
+    sent_at: datetime
+    attachment_url: str | None = None
+    client_message_id: str | None = None
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One person's place in one room. The marks only ever grow.
+
+    `own_unread` counts the member's own messages after `last_read_seq`, which are never unread to themselves.
+    `peer_id` is the other person of a room of two.
+    """
+
+    room_id: str
+    user_id: str
+    peer_id: str | None = None
+    role: str = "member"
+    last_delivered_seq: int = 0
+    last_read_seq: int = 0
+    own_unread: int = 0
+
+
+class Room(msgspec.Struct, frozen=True):
+    """A room as stored. `last_seq` and `last_message` are derived from the log and may lag behind it."""
+
+    id: str
+    user_ids: tuple[str, ...]
+    booking_id: str | None
+    created_at: datetime
+    last_seq: int = 0
+    last_message: dict[str, Any] | None = None

@@ -1,0 +1,246 @@
+"""The wire contract in one place: event names, inbound payloads, outbound shapes."""
+
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from server.models import MessageType
+
+NAMESPACE: Final = "/chat"
+
+MESSAGE_NEW: Final = "message:new"
+MESSAGES_OFFLINE: Final = "messages:offline"
+MESSAGE_READ: Final = "message:read"
+MESSAGE_DELIVERED: Final = "message:delivered"
+TYPING_START: Final = "typing:start"
+TYPING_STOP: Final = "typing:stop"
+USER_ONLINE: Final = "user:online"
+USER_OFFLINE: Final = "user:offline"
+ROOM_NEW: Final = "room:new"
+EXCEPTION: Final = "exception"
+
+
+class Inbound(msgspec.Struct, frozen=True, rename="camel"):
+    """A payload from a client. Unknown fields are ignored, wrong types are `VALIDATION_FAILED`."""
+
+
+class Registration(Inbound, frozen=True):
+    email: str
+    password: str
+    first_name: str
+    last_name: str
+    phone: str | None = None
+    user_type: str | None = None
+    profile_image: str | None = None
+
+
+class Login(Inbound, frozen=True):
+    email: str
+    password: str
+
+
+class Refresh(Inbound, frozen=True):
+    refresh_token: str
+
+
+class ProfilePatch(Inbound, frozen=True):
+    """Fields left out stay as they are; `null` clears the two that may be empty."""
+
+    first_name: str | msgspec.UnsetType = msgspec.UNSET
+    last_name: str | msgspec.UnsetType = msgspec.UNSET
+    phone: str | None | msgspec.UnsetType = msgspec.UNSET
+    profile_image: str | None | msgspec.UnsetType = msgspec.UNSET
+
+
+class SearchQuery(Inbound, frozen=True):
+    q: str
+    limit: int = 20
+
+
+class RoomRequest(Inbound, frozen=True):
+    other_user_id: str
+    booking_id: str | None = None
+
+
+class ChatsQuery(Inbound, frozen=True):
+    limit: int = 50
+    cursor: str | None = None
+
+
+class HistoryQuery(Inbound, frozen=True):
+    page: int | None = None
+    limit: int = 50
+    before: int | None = None
+    after: int | None = None
+
+
+class SendMessage(Inbound, frozen=True):
+    """`message:send`; over REST the room comes from the path."""
+
+    room_id: str
+    content: str | None = None
+    type: MessageType | None = None
+    message_type: MessageType | None = None
+    attachment_url: str | None = None
+    client_message_id: str | None = None
+
+
+class MessageRef(Inbound, frozen=True):
+    message_id: str
+
+
+class RoomRef(Inbound, frozen=True):
+    room_id: str
+
+
+class PresenceQuery(Inbound, frozen=True):
+    user_ids: list[str]
+
+
+class SyncRequest(Inbound, frozen=True):
+    rooms: dict[str, int]
+
+
+class TokenRef(Inbound, frozen=True):
+    token: str
+
+
+class Outbound(msgspec.Struct, frozen=True, rename="camel"):
+    """A shape that goes to clients, in camelCase."""
+
+
+class UserView(Outbound, frozen=True):
+    id: str
+    email: str
+    first_name: str
+    last_name: str
+    phone: str | None
+    profile_image: str | None
+    user_type: str | None
+    trust_score: float | None
+    full_name: str
+    is_online: bool
+    last_seen_at: str | None
+
+
+class TokenPair(Outbound, frozen=True):
+    """`expires_in` is the life of the access token in seconds."""
+
+    user: UserView
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    token_type: str = "Bearer"
+
+
+class SearchResult(Outbound, frozen=True):
+    users: list[UserView]
+    total: int
+
+
+class MessageView(Outbound, frozen=True):
+    """The one message shape. `is_read` is from the asking user's side."""
+
+    message_id: str
+    room_id: str
+    seq: int
+    client_message_id: str | None
+    sender_id: str
+    sender_name: str
+    content: str
+    type: MessageType
+    message_type: MessageType
+    attachment_url: str | None
+    timestamp: str
+    is_read: bool
+
+
+class MemberView(Outbound, frozen=True):
+    user_id: str
+    last_delivered_seq: int
+    last_read_seq: int
+
+
+class RoomView(Outbound, frozen=True):
+    id: str
+    user1_id: str
+    user2_id: str
+    booking_id: str | None
+    created_at: str
+    last_seq: int
+    last_message: MessageView | None
+    members: list[MemberView]
+
+
+class ChatView(Outbound, frozen=True):
+    """One line of the chat list, from the asking user's side."""
+
+    chat_id: str
+    participant_id: str
+    participant_name: str
+    participant_image: str | None
+    last_message: str | None
+    last_message_type: MessageType | None
+    last_message_time: str | None
+    unread_count: int
+    is_online: bool
+    transaction_id: str | None
+
+
+class ChatPage(Outbound, frozen=True):
+    chats: list[ChatView]
+    next_cursor: str | None
+
+
+class Pagination(Outbound, frozen=True):
+    current_page: int
+    total_pages: int
+    total_items: int
+    has_next: bool
+    has_prev: bool
+
+
+class HistoryPage(Outbound, frozen=True):
+    messages: list[MessageView]
+    pagination: Pagination
+
+
+class ReadMark(Outbound, frozen=True):
+    room_id: str
+    seq: int
+    unread_count: int
+
+
+class Receipt(Outbound, frozen=True):
+    """`message:read` and `message:delivered`: everything up to `seq` of the room."""
+
+    room_id: str
+    message_id: str
+    seq: int
+    user_id: str
+    at: str
+
+
+class PresenceView(Outbound, frozen=True):
+    user_id: str
+    is_online: bool
+    last_seen_at: str | None
+
+
+class SyncedRoom(Outbound, frozen=True):
+    room_id: str
+    messages: list[MessageView]
+    last_seq: int
+    unread_count: int
+    has_more: bool
+
+
+def wire_time(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and `Z`."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def to_wire(value: Any) -> Any:
+    """Turn outbound shapes into plain JSON types."""
+    return msgspec.to_builtins(value)
