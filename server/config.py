@@ -1,0 +1,211 @@
+"""Every setting, declared once: name, type, default, meaning and bounds; and `load`, which reads them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeVar
+
+import msgspec
+
+from server.config_source import ConfigError, Entry, merge, read_environment, read_file, read_options
+from server.config_types import (
+    KIB,
+    MIB,
+    Declaration,
+    declarations,
+    duration,
+    ip_addresses,
+    meaning,
+    size,
+    text,
+    web_origins,
+    write_settings,
+)
+
+__all__ = ["ConfigError", "Settings", "declared", "default_file", "load"]
+
+MB: Final = 1000**2
+GB: Final = 1000**3
+MINUTE: Final = 60.0
+HOUR: Final = 3600.0
+DAY: Final = 86400.0
+
+# One character takes at most two escapes of six bytes (`\ud83d\ude00`); a message has a few fields beside it.
+ESCAPED_CHARACTER_BYTES: Final = 12
+MESSAGE_OVERHEAD_BYTES: Final = 4 * KIB
+
+
+SectionType = TypeVar("SectionType", bound="Section")
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """One mapping of the file."""
+
+
+class Server(Section, frozen=True, kw_only=True):
+    host: Annotated[str, meaning("address to listen on", min_length=1)] = "127.0.0.1"
+    port: Annotated[int, meaning("port to listen on; 0 takes a free one", ge=0, le=65535)] = 3000
+    max_payload: Annotated[int, size("largest JSON body and socket frame", 4 * KIB, 64 * MIB)] = 128 * KIB
+    trusted_proxies: Annotated[list[str], ip_addresses("addresses of proxies whose X-Forwarded-For counts")] = []
+    shutdown_timeout: Annotated[float, duration("longest wait for work in flight at the end", 0, 5 * MINUTE)] = 8.0
+
+
+class Log(Section, frozen=True, kw_only=True):
+    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], meaning("least severe entries to log")] = "INFO"
+
+
+class MongoDB(Section, frozen=True, kw_only=True):
+    uri: Annotated[
+        str, text("embedded, or the address of a server", r"embedded|mongodb(\+srv)?://.+", "embedded or mongodb://…")
+    ] = "embedded"
+    database: Annotated[
+        str, text("name of the database", r"[A-Za-z0-9_-]{1,63}", "1 to 63 letters, digits, _ or -")
+    ] = "madang"
+
+
+class Redis(Section, frozen=True, kw_only=True):
+    url: Annotated[
+        str,
+        text(
+            "embedded, or the address of a server", r"embedded|(rediss?|unix)://.+", "embedded, redis://… or unix://…"
+        ),
+    ] = "embedded"
+
+
+class Auth(Section, frozen=True, kw_only=True):
+    mode: Annotated[Literal["builtin"], meaning("who signs the tokens")] = "builtin"
+    secret: Annotated[
+        str,
+        text(
+            "key that signs tokens, at least 32 characters; empty: made in data_dir",
+            r"|(?s:.{32,})",
+            "at least 32 characters",
+        ),
+    ] = ""
+    access_ttl: Annotated[float, duration("life of an access token", 1, 30 * DAY)] = 15 * MINUTE
+    refresh_ttl: Annotated[float, duration("life of a refresh token", 1, 3650 * DAY)] = 30 * DAY
+
+
+class Messages(Section, frozen=True, kw_only=True):
+    max_length: Annotated[int, meaning("most characters of one message", ge=1, le=1_000_000)] = 10_000
+    max_batch: Annotated[int, meaning("most messages stored in one write", ge=1, le=10_000)] = 200
+
+
+class OfflineQueue(Section, frozen=True, kw_only=True):
+    retention: Annotated[float, duration("how long an entry waits for its user", 0.001, 365 * DAY)] = DAY
+    max_messages: Annotated[int, meaning("most entries per user, oldest dropped first", ge=1, le=100_000)] = 1000
+
+
+class Presence(Section, frozen=True, kw_only=True):
+    grace: Annotated[float, duration("wait after the last socket before a user is offline", 0, HOUR)] = 5.0
+    lease: Annotated[float, duration("life of a presence key that is not renewed", 0.1, DAY)] = 60.0
+
+
+class Typing(Section, frozen=True, kw_only=True):
+    timeout: Annotated[float, duration("typing stops by itself after", 0.05, HOUR)] = 5.0
+
+
+class Sweep(Section, frozen=True, kw_only=True):
+    interval: Annotated[float, duration("time between two rounds of periodic work", 0.05, DAY)] = 30.0
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    enabled: Annotated[bool, meaning("switches every rate limit at once")] = True
+    messages: Annotated[int, meaning("messages per second and user, sustained", ge=1, le=1_000_000)] = 100
+    messages_burst: Annotated[int, meaning("messages of one user at once", ge=1, le=1_000_000)] = 1000
+    events: Annotated[int, meaning("other socket events per second and user", ge=1, le=1_000_000)] = 200
+    login_failures: Annotated[
+        int, meaning("failed logins per account and address in one window", ge=1, le=1_000_000)
+    ] = 10
+    login_window: Annotated[float, duration("that window", 1, DAY)] = 5 * MINUTE
+    registrations_per_hour: Annotated[int, meaning("new accounts per address and hour", ge=1, le=1_000_000)] = 1000
+    searches: Annotated[int, meaning("searches per second and user", ge=1, le=1_000_000)] = 20
+
+
+class Socket(Section, frozen=True, kw_only=True):
+    ping_interval: Annotated[float, duration("time between two pings", 0.1, HOUR)] = 25.0
+    ping_timeout: Annotated[float, duration("longest wait for the answer to a ping", 0.1, HOUR)] = 20.0
+    connect_timeout: Annotated[float, duration("a connection without a login is ended after", 0.1, HOUR)] = 10.0
+    max_unsent: Annotated[int, size("bytes a slow reader may leave unread before it is cut", 16 * KIB, 256 * MIB)] = MIB
+    max_pending: Annotated[
+        int, meaning("events of one connection in work before its reading pauses", ge=1, le=100_000)
+    ] = 100
+
+
+class Cors(Section, frozen=True, kw_only=True):
+    origins: Annotated[list[str], web_origins("other origins whose pages may call, e.g. https://app.example.com")] = []
+
+
+class Uploads(Section, frozen=True, kw_only=True):
+    max_image: Annotated[int, size("largest image", 1, 100 * GB)] = 20 * MB
+    max_file: Annotated[int, size("largest file of another kind", 1, 100 * GB)] = 100 * MB
+    quota: Annotated[int, size("most bytes one user may keep", 1, 1_000_000 * GB)] = 5 * GB
+    orphan_ttl: Annotated[float, duration("an upload that no message names is removed after", 1, 365 * DAY)] = DAY
+    store: Annotated[Literal["disk", "gridfs"], meaning("where the bytes are kept")] = "disk"
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """The whole configuration. Durations are seconds, sizes are bytes; after `load`, `data_dir` is absolute."""
+
+    data_dir: Annotated[
+        str, meaning("folder of everything that is kept, relative to the folder of this file", min_length=1)
+    ] = "./data"
+    server: Server = msgspec.field(default_factory=Server)
+    log: Log = msgspec.field(default_factory=Log)
+    mongodb: MongoDB = msgspec.field(default_factory=MongoDB)
+    redis: Redis = msgspec.field(default_factory=Redis)
+    auth: Auth = msgspec.field(default_factory=Auth)
+    messages: Messages = msgspec.field(default_factory=Messages)
+    offline_queue: OfflineQueue = msgspec.field(default_factory=OfflineQueue)
+    presence: Presence = msgspec.field(default_factory=Presence)
+    typing: Typing = msgspec.field(default_factory=Typing)
+    sweep: Sweep = msgspec.field(default_factory=Sweep)
+    limits: Limits = msgspec.field(default_factory=Limits)
+    socket: Socket = msgspec.field(default_factory=Socket)
+    cors: Cors = msgspec.field(default_factory=Cors)
+    uploads: Uploads = msgspec.field(default_factory=Uploads)
+
+
+def declared() -> list[Declaration]:
+    """Every setting in the order of the file."""
+    return declarations(Settings)
+
+
+def default_file() -> str:
+    """The text of `config.yaml`: every setting once, with its default, its bounds and one line of comment."""
+    return write_settings(declared())
+
+
+def load(path: Path, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the file, then `MADANG_A__B=value` of the environment, then `a.b=value` options; later ones win.
+
+    Raises `ConfigError`, which names the file and line (or the variable or option) and the key.
+    """
+    known = {declaration.key: declaration for declaration in declared()}
+    entries = merge(read_file(path, known), read_environment(environ or {}, known), read_options(sets, known))
+    values = {key: entry.value(known[key]) for key, entry in entries.items()}
+    settings = _build(Settings, "", values)
+    _check_together(settings, entries)
+    return msgspec.structs.replace(settings, data_dir=str((path.resolve().parent / settings.data_dir).resolve()))
+
+
+def _build(section: type[SectionType], prefix: str, values: Mapping[str, object]) -> SectionType:
+    given: dict[str, object] = {}
+    for field in msgspec.structs.fields(section):
+        key = prefix + field.name
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            given[field.name] = _build(field.type, key + ".", values)
+        elif key in values:
+            given[field.name] = values[key]
+    return section(**given)
+
+
+def _check_together(settings: Settings, entries: Mapping[str, Entry]) -> None:
+    """Settings that are right one by one, but not together. The key named is one that was set."""
+    longest = settings.messages.max_length * ESCAPED_CHARACTER_BYTES + MESSAGE_OVERHEAD_BYTES
+    if longest > settings.server.max_payload:
+        key = "messages.max_length" if "messages.max_length" in entries else "server.max_payload"
+        raise ConfigError(
+            entries[key].origin,
+            f"{key}: messages.max_length {settings.messages.max_length} may take {longest} bytes of JSON, "
+            f"which is more than server.max_payload {settings.server.max_payload}",
+        )

@@ -1,0 +1,208 @@
+"""The kinds of setting: how durations, sizes, addresses and plain values are written, checked and printed."""
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Final, get_args, get_origin
+
+import msgspec
+import yaml
+
+KIB: Final = 1024
+MIB: Final = 1024**2
+
+SECONDS: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+BYTES: Final = {
+    "TiB": 1024**4,
+    "TB": 1000**4,
+    "GiB": 1024**3,
+    "GB": 1000**3,
+    "MiB": MIB,
+    "MB": 1000**2,
+    "KiB": KIB,
+    "KB": 1000,
+    "B": 1,
+}
+QUANTITY: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]+)", re.ASCII)
+ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:]+\](:\d{1,5})?")
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """How one sort of value is read and written.
+
+    `read` turns what YAML gave into the setting's value and raises `ValueError` with what was expected.
+    `write` gives the text for the file, `bounds` the words for the comment.
+    """
+
+    read: Callable[[Any], Any]
+    write: Callable[[Any], str]
+    bounds: str = ""
+
+
+class Declaration(msgspec.Struct, frozen=True):
+    """One setting: dotted key, type, default, meaning and kind."""
+
+    key: str
+    type: Any
+    default: Any
+    meaning: str
+    kind: Kind
+
+    def read(self, value: Any) -> Any:
+        """The checked value. Raises `ValueError`, which says what was expected and never repeats the value."""
+        return self.kind.read(value)
+
+
+def meaning(words: str, **bounds: Any) -> msgspec.Meta:
+    """A plain value; `bounds` are those of `msgspec.Meta`."""
+    return msgspec.Meta(description=words, **bounds)
+
+
+def duration(words: str, least: float, most: float) -> msgspec.Meta:
+    """Seconds, written with a unit: `500ms`, `5s`, `10m`, `24h`, `30d`."""
+    bounds = f"{write_duration(least)} to {write_duration(most)}"
+
+    def read(value: Any) -> float:
+        seconds = _quantity(value, SECONDS, f"a duration such as 500ms, 5s, 10m, 24h or 30d, {bounds}")
+        return _within(seconds, least, most, bounds)
+
+    return msgspec.Meta(description=words, extra={"kind": Kind(read, write_duration, bounds)})
+
+
+def size(words: str, least: int, most: int) -> msgspec.Meta:
+    """Bytes: a whole number, or one with a unit: `64KiB`, `20MB`."""
+    bounds = f"{write_size(least)} to {write_size(most)}"
+
+    def read(value: Any) -> int:
+        if type(value) is int:
+            return int(_within(value, least, most, bounds))
+        return int(_within(_quantity(value, BYTES, f"a size such as 64KiB or 20MB, {bounds}"), least, most, bounds))
+
+    return msgspec.Meta(description=words, extra={"kind": Kind(read, write_size, bounds)})
+
+
+def text(words: str, pattern: str, expected: str) -> msgspec.Meta:
+    """A string that matches the whole pattern; `expected` says so in words."""
+    shape = re.compile(pattern)
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not shape.fullmatch(value):
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return msgspec.Meta(description=words, extra={"kind": Kind(read, write_plain)})
+
+
+def ip_addresses(words: str) -> msgspec.Meta:
+    """A list of IP addresses."""
+
+    def is_address(item: str) -> bool:
+        try:
+            return bool(ipaddress.ip_address(item))
+        except ValueError:
+            return False
+
+    return _strings(words, is_address, "a list of IP addresses")
+
+
+def web_origins(words: str) -> msgspec.Meta:
+    """A list of web origins: scheme, host and port, nothing after them."""
+    return _strings(
+        words, lambda item: bool(ORIGIN.fullmatch(item)), "a list of origins such as https://app.example.com"
+    )
+
+
+def declarations(section: type[msgspec.Struct], prefix: str = "") -> list[Declaration]:
+    """The settings of a struct and of the structs in it, in their order."""
+    found: list[Declaration] = []
+    for field in msgspec.structs.fields(section):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            found.extend(declarations(field.type, f"{prefix}{field.name}."))
+            continue
+        base, meta = get_args(field.type) if get_origin(field.type) is Annotated else (field.type, msgspec.Meta())
+        default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+        kind = (meta.extra or {}).get("kind") or _plain(field.type, base, meta)
+        found.append(Declaration(prefix + field.name, base, default, meta.description or "", kind))
+    return found
+
+
+def write_settings(settings: list[Declaration]) -> str:
+    """The file that states every setting once, with its default, and its meaning and bounds as a comment."""
+    lines = [
+        "# Settings, each with its default. A line left out means the default; an unknown name stops the start.",
+        "# Durations: 500ms, 5s, 10m, 24h, 30d. Sizes: 64KiB, 20MB. `--set server.port=8080` and the environment",
+        "# variable MADANG_SERVER__PORT=8080 win over this file. Keep secrets in the environment, not here.",
+    ]
+    section = ""
+    for setting in settings:
+        head, _, name = setting.key.rpartition(".")
+        if head != section or not head:
+            lines.extend(["", f"{head}:"] if head else [""])
+            section = head
+        indent = "  " if head else ""
+        bounds = f" ({setting.kind.bounds})" if setting.kind.bounds else ""
+        lines.append(f"{indent}# {setting.meaning}{bounds}")
+        lines.append(f"{indent}{name}: {setting.kind.write(setting.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def write_duration(seconds: float) -> str:
+    """The largest unit that it holds at least twice and exactly, as people say it: `60s`, `24h`, `500ms`."""
+    for unit, factor in SECONDS.items():
+        count = round(seconds / factor, 9)
+        if count >= 2 and count.is_integer():
+            return f"{int(count)}{unit}"
+    return f"{round(seconds * 1000)}ms" if 0 < seconds < 1 else f"{round(seconds)}s"
+
+
+def write_size(count: int) -> str:
+    """The shortest exact writing, e.g. `64KiB`, `20MB`, `1B`."""
+    exact = [f"{count // factor}{unit}" for unit, factor in BYTES.items() if count % factor == 0]
+    return min(exact, key=len)
+
+
+def write_plain(value: Any) -> str:
+    """The value as YAML in one line."""
+    if isinstance(value, str) and yaml.safe_load(f"a: {value}") == {"a": value}:
+        return value
+    return json.dumps(value)
+
+
+def _quantity(value: Any, units: dict[str, Any], expected: str) -> float:
+    found = QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    if found is None or found[2] not in units:
+        raise ValueError(f"expected {expected}")
+    return float(found[1]) * float(units[found[2]])
+
+
+def _within(number: float, least: float, most: float, bounds: str) -> float:
+    if not least <= number <= most:
+        raise ValueError(f"expected {bounds}")
+    return number
+
+
+def _strings(words: str, fits: Callable[[str], bool], expected: str) -> msgspec.Meta:
+    def read(value: Any) -> list[str]:
+        if not isinstance(value, list) or not all(isinstance(item, str) and fits(item) for item in value):
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return msgspec.Meta(description=words, extra={"kind": Kind(read, write_plain)})
+
+
+def _plain(annotated: Any, base: Any, meta: msgspec.Meta) -> Kind:
+    choices = [str(choice) for choice in get_args(base)]
+    bounds = " or ".join(choices) if choices else f"{meta.ge} to {meta.le}" if meta.ge is not None else ""
+    names = {bool: "true or false", int: "a whole number", str: "a text"}
+    expected = bounds if choices else f"{names[base]}, {bounds}" if bounds else names[base]
+    if meta.min_length:
+        expected += ", not empty"
+
+    def read(value: Any) -> Any:
+        try:
+            return msgspec.convert(value, annotated)
+        except msgspec.ValidationError:
+            raise ValueError(f"expected {expected}") from None
+
+    return Kind(read, write_plain, bounds)
