@@ -1,0 +1,1 @@
+"""The tests: they talk to a running server through what it promises."""

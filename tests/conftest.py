@@ -1,0 +1,131 @@
+"""Fixtures: servers in processes of their own, and people who live on them."""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from tests.support.people import Person, Town
+from tests.support.server_process import ServerProcess
+from tests.support.tokens import SECRET
+
+TEST_TIMEOUT = 120.0  # of one async test; waits inside have deadlines of their own
+NO_LIMITS = {"limits.enabled": False, "auth.secret": SECRET, "log.level": "INFO"}
+QUICK = {
+    **NO_LIMITS,
+    "socket.ping_interval": "300ms",
+    "socket.connect_timeout": "1s",
+    "presence.grace": "200ms",
+    "typing.timeout": "500ms",
+    "sweep.interval": "500ms",
+    "offline_queue.max_messages": 20,
+}
+StartServer = Callable[..., ServerProcess]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """pytest-tornado runs only what is marked; every `async def` test means to be."""
+    for item in items:
+        is_async = inspect.iscoroutinefunction(getattr(item, "obj", None))
+        if is_async and item.get_closest_marker("gen_test") is None:
+            item.add_marker(pytest.mark.gen_test(timeout=TEST_TIMEOUT))
+
+
+def _serve(folder: Path, settings: Mapping[str, object]) -> Iterator[ServerProcess]:
+    process = ServerProcess(folder, settings)
+    try:
+        process.start()
+        yield process
+        process.stop()
+    finally:
+        process.kill()
+    assert "Traceback" not in process.log(), f"the server logged an exception; see {process.log_file}"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The server that most tests share: default times, no rate limits."""
+    yield from _serve(tmp_path_factory.mktemp("server"), NO_LIMITS)
+
+
+@pytest.fixture(scope="session")
+def quick_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server whose grace times, pings and sweeps are short and whose offline queue is small (see `QUICK`)."""
+    yield from _serve(tmp_path_factory.mktemp("quick_server"), QUICK)
+
+
+@pytest.fixture
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """`start_server({"limits.enabled": True})`: a server of the test's own. It may be killed and restarted."""
+    started: list[ServerProcess] = []
+
+    def start(settings: Mapping[str, object] | None = None) -> ServerProcess:
+        process = ServerProcess(tmp_path_factory.mktemp("own_server"), {**NO_LIMITS, **(settings or {})})
+        started.append(process)
+        process.start()
+        return process
+
+    try:
+        yield start
+        for process in started:
+            process.stop()
+    finally:
+        for process in started:
+            process.kill()
+
+
+@pytest.fixture
+def town_at(io_loop: IOLoop) -> Iterator[Callable[[ServerProcess], Town]]:
+    """`town_at(server)`: people and devices on that server, closed when the test ends."""
+    towns: list[Town] = []
+
+    def open_town(process: ServerProcess) -> Town:
+        towns.append(Town(process.url))
+        return towns[-1]
+
+    yield open_town
+    for town in towns:
+        io_loop.run_sync(town.close)
+
+
+@pytest.fixture
+def town(town_at: Callable[[ServerProcess], Town], server: ServerProcess) -> Town:
+    """People and devices on the shared server."""
+    return town_at(server)
+
+
+@pytest.fixture
+def quick_town(town_at: Callable[[ServerProcess], Town], quick_server: ServerProcess) -> Town:
+    """People and devices on the quick server."""
+    return town_at(quick_server)
+
+
+class Residents(NamedTuple):
+    """People of the shared server for tests that change nothing: a pair with a room and a message, and a stranger."""
+
+    alice: Person
+    bob: Person
+    stranger: Person
+    room_id: str
+    message_id: str
+
+
+@pytest.fixture(scope="session")
+def residents(server: ServerProcess) -> Residents:
+    """Made once. Use `town.resident(residents.alice)` for calls in a test's own loop."""
+
+    async def settle() -> Residents:
+        town = Town(server.url)
+        alice, bob, room_id = await town.pair()
+        stranger = await town.person("Stranger")
+        message = await alice.send(room_id, "Hello!")
+        await town.close()
+        return Residents(alice, bob, stranger, room_id, message["messageId"])
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, settle()).result()

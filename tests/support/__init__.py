@@ -1,0 +1,1 @@
+"""Helpers of the tests: a server process, people, devices and raw connections."""

@@ -1,0 +1,147 @@
+"""A WebSocket client that can misbehave: any frame, any order, and it reads only when told to."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import socket
+import struct
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+PATH = "/socket.io/?EIO=4&transport=websocket"
+DEADLINE = 30.0
+
+
+class Frame(NamedTuple):
+    opcode: int
+    payload: bytes
+
+
+class RawSocket:
+    """One TCP connection. `status` is the answer to the upgrade request (101 when it is a WebSocket)."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.status = 0
+        self.handshake: dict[str, Any] = {}
+
+    @classmethod
+    async def open(
+        cls, url: str, path: str = PATH, headers: dict[str, str] | None = None, receive_buffer: int | None = None
+    ) -> "RawSocket":
+        """Connect and ask for the upgrade. `receive_buffer` bounds what the kernel takes while nobody reads."""
+        address = urlsplit(url)
+        assert address.hostname is not None
+        plain = socket.socket()
+        if receive_buffer:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        plain.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(plain, (address.hostname, address.port or 80))
+        reader, writer = await asyncio.open_connection(sock=plain, limit=receive_buffer or 2**16)
+        raw = cls(reader, writer)
+        lines = {
+            "Host": address.netloc,
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+            **(headers or {}),
+        }
+        request = f"GET {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        writer.write(request.encode() + b"\r\n")
+        async with asyncio.timeout(DEADLINE):
+            head = await reader.readuntil(b"\r\n\r\n")
+        raw.status = int(head.split(b" ", 2)[1])
+        return raw
+
+    @classmethod
+    async def open_session(cls, url: str, receive_buffer: int | None = None) -> "RawSocket":
+        """Connect and take the Engine.IO handshake; no namespace yet."""
+        raw = await cls.open(url, receive_buffer=receive_buffer)
+        assert raw.status == 101, raw.status
+        opening = await raw.text()
+        assert opening.startswith("0"), opening
+        raw.handshake = json.loads(opening[1:])
+        return raw
+
+    @classmethod
+    async def open_chat(cls, url: str, token: str, receive_buffer: int | None = None) -> "RawSocket":
+        """Connect, authenticate and wait until `/chat` has accepted."""
+        raw = await cls.open_session(url, receive_buffer)
+        await raw.send(f"40/chat,{json.dumps({'token': token})}")
+        accepted = await raw.packet("40/chat,")
+        assert "sid" in json.loads(accepted)
+        return raw
+
+    async def send(self, payload: str | bytes, opcode: int | None = None) -> None:
+        """Send one frame: text for str, binary for bytes, or what `opcode` says."""
+        data = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else payload
+        kind = opcode if opcode is not None else TEXT if isinstance(payload, str) else BINARY
+        length = len(data)
+        if length < 126:
+            head = struct.pack("!BB", 0x80 | kind, 0x80 | length)
+        elif length < 2**16:
+            head = struct.pack("!BBH", 0x80 | kind, 0x80 | 126, length)
+        else:
+            head = struct.pack("!BBQ", 0x80 | kind, 0x80 | 127, length)
+        self.writer.write(head + b"\0\0\0\0" + data)  # a mask of zeros is a mask
+        await self.writer.drain()
+
+    async def send_raw(self, data: bytes) -> None:
+        """Send bytes that need not be a frame."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def emit(self, event: str, data: Any, ack: int | None = None) -> None:
+        number = "" if ack is None else str(ack)
+        await self.send(f"42/chat,{number}{json.dumps([event, data])}")
+
+    async def frame(self) -> Frame:
+        """The next frame. Raises `asyncio.IncompleteReadError` or `ConnectionError` when the connection ends."""
+        first, second = await self.reader.readexactly(2)
+        length = second & 0x7F
+        if length == 126:
+            (length,) = struct.unpack("!H", await self.reader.readexactly(2))
+        elif length == 127:
+            (length,) = struct.unpack("!Q", await self.reader.readexactly(8))
+        return Frame(first & 0x0F, await self.reader.readexactly(length))
+
+    async def text(self) -> str:
+        """The next text; Engine.IO pings are answered on the way."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                frame = await self.frame()
+                if frame.opcode == TEXT and frame.payload == b"2":
+                    await self.send("3")
+                elif frame.opcode == TEXT:
+                    return frame.payload.decode()
+                elif frame.opcode == CLOSE:
+                    raise ConnectionResetError("the server closed the connection")
+
+    async def packet(self, start: str) -> str:
+        """What follows `start` in the next text that begins so; others are passed over."""
+        while True:
+            text = await self.text()
+            if text.startswith(start):
+                return text[len(start) :]
+
+    async def acked(self, event: str, data: Any, number: int = 1) -> Any:
+        """Emit with an acknowledgement and wait for it."""
+        await self.emit(event, data, number)
+        return json.loads(await self.packet(f"43/chat,{number}"))[0]
+
+    async def ended(self, deadline: float = DEADLINE) -> None:
+        """Read on until the server has closed this connection; nothing else is answered meanwhile."""
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            async with asyncio.timeout(deadline):
+                while (await self.frame()).opcode != CLOSE:
+                    pass
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
