@@ -151,9 +151,9 @@ def write_duration(seconds: float) -> str:
     """The largest unit that it holds at least twice and exactly, as people say it: `60s`, `24h`, `500ms`."""
     for unit, factor in SECONDS.items():
         count = round(seconds / factor, 9)
-        if count >= 2 and count.is_integer():
+        if count.is_integer() and count >= (2 if factor > 1 else 1):
             return f"{int(count)}{unit}"
-    return f"{round(seconds * 1000)}ms" if 0 < seconds < 1 else f"{round(seconds)}s"
+    return "0s"
 
 
 def write_size(count: int) -> str:

@@ -1,0 +1,97 @@
+"""The command line: `serve` (what it does without a command), `check` the configuration, print the default `config`."""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from server.config import ConfigError, Settings, default_file, load
+from server.embedded import StartFailed
+
+EXIT_FAILED: Final = 1
+EXIT_CONFIG: Final = 2
+# Their INFO entries print whole packets, tokens included.
+TALKATIVE_LOGGERS: Final = ("socketio", "socketio.server", "engineio", "engineio.server", "pymongo", "asyncio")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command. Returns the exit code: 0, 1 when the server could not start, 2 for a bad configuration."""
+    options = _parser().parse_args(arguments)
+    if options.command == "config":
+        sys.stdout.write(default_file())
+        return 0
+    path = options.late_config or options.config or Path(__file__).resolve().parent / "config.yaml"
+    try:
+        settings = load(path, options.set + options.late_set, os.environ)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    if options.command == "check":
+        print(f"{path}: ok")
+        return 0
+    return _serve(settings)
+
+
+def _serve(settings: Settings) -> int:
+    # Imported here, so that the other commands are quick.
+    import uvloop
+
+    from handlers.app import serve
+
+    _start_logging(settings.log.level)
+    try:
+        uvloop.run(serve(settings, ready=lambda address: print(f"listening on {address}", flush=True)))
+    except (StartFailed, OSError) as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        # The signal came before the server was ready to handle it.
+        return 0
+    return 0
+
+
+def _start_logging(level: str) -> None:
+    form = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    form.converter = time.gmtime
+    output = logging.StreamHandler()
+    output.setFormatter(form)
+    logging.basicConfig(level=level, handlers=[output])
+    for name in TALKATIVE_LOGGERS:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="main.py", description="Madang, a realtime chat server.")
+    _add_options(parser, prefix="")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    for name, help_text in (
+        ("serve", "start the server (what happens without a command)"),
+        ("check", "read the configuration and say whether it is right"),
+        ("config", "print every setting with its default, as in config.yaml"),
+    ):
+        # Options may stand before the command and after it; argparse keeps only one of two same destinations.
+        _add_options(commands.add_parser(name, help=help_text, description=help_text), prefix="late_")
+    parser.set_defaults(late_config=None, late_set=[])
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, *, prefix: str) -> None:
+    parser.add_argument(
+        "--config", dest=f"{prefix}config", type=Path, metavar="FILE", help="configuration, instead of config.yaml"
+    )
+    parser.add_argument(
+        "--set",
+        dest=f"{prefix}set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one setting, e.g. server.port=8080; may be repeated",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

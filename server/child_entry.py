@@ -1,0 +1,46 @@
+"""The first code of every child process: it ties the child's life to the server's, then becomes the real program.
+
+Run as `python -I -S child_entry.py LOCK_FILE PARENT_PID PROGRAM ARGUMENT…`, without any of the project's imports.
+
+The child holds an exclusive lock on LOCK_FILE, with its process id inside, until it and all it started have ended.
+So whoever finds the file locked knows that the process group with that id is alive and is this child's.
+"""
+
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+import time
+
+PR_SET_PDEATHSIG = 1
+LOCK_SECONDS = 10.0
+EXIT_LOCKED = 75
+
+
+def main(lock_file: str, parent: int, command: list[str]) -> int:
+    os.umask(0o077)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        return 0
+    descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                print(f"{lock_file} is still locked by the process before", flush=True)
+                return EXIT_LOCKED
+            time.sleep(0.02)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    # The lock belongs to the open file, which the program inherits.
+    os.set_inheritable(descriptor, True)
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), sys.argv[3:]))

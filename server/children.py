@@ -1,0 +1,164 @@
+"""A child process that is started, watched, restarted when it dies, and ended with the server."""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+READY_SECONDS: Final = 20.0
+PROBE_SECONDS: Final = 0.03
+TERMINATE_SECONDS: Final = 5.0
+KILL_SECONDS: Final = 5.0
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 2.0
+# A child that ran this long was well: the next restart is quick again.
+STEADY_SECONDS: Final = 10.0
+LOG_BYTES: Final = 10_000_000
+
+log = logging.getLogger(__name__)
+
+
+class StartFailed(Exception):
+    """The server cannot start; the text says why in one line."""
+
+
+class Child:
+    """One program of the server's own, e.g. a database.
+
+    `command` is its absolute path and arguments, `is_ready` tells whether it answers. It always runs in a session
+    of its own, so that Ctrl-C reaches the server only, and dies with the server where the system can do that.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], is_ready: Callable[[], Awaitable[bool]], *, lock: Path, log_file: Path
+    ) -> None:
+        self.name = name
+        self._command = list(command)
+        self._is_ready = is_ready
+        self._lock = lock
+        self._log_file = log_file
+        self._process: asyncio.subprocess.Process | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns when it answers. Raises `StartFailed` when it ends before, or does not answer in time."""
+        process = self._process = await self._spawn()
+        deadline = time.monotonic() + READY_SECONDS
+        while not await self._is_ready():
+            if process.returncode is not None:
+                raise StartFailed(
+                    f"{self.name} ended at its start (exit code {process.returncode}); see {self._log_file}"
+                )
+            if time.monotonic() > deadline:
+                raise StartFailed(f"{self.name} does not answer after {READY_SECONDS:g} s; see {self._log_file}")
+            await asyncio.sleep(PROBE_SECONDS)
+        self._watcher = asyncio.create_task(self._watch(process), name=f"watch {self.name}")
+
+    async def stop(self) -> None:
+        """Ends it: asked first, killed when it takes too long. Safe to call at any time."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+            self._watcher = None
+        if self._process is not None:
+            await end_process(self._process)
+            self._process = None
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        pause = FIRST_PAUSE
+        started = time.monotonic()
+        while True:
+            code = await process.wait()
+            if time.monotonic() - started > STEADY_SECONDS:
+                pause = FIRST_PAUSE
+            log.error("%s ended (exit code %s); starting it again in %g s", self.name, code, pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+            started = time.monotonic()
+            try:
+                process = self._process = await self._spawn()
+            except OSError as error:
+                log.error("%s cannot be started: %s", self.name, error)
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        return await spawn(self._command, lock=self._lock, log_file=self._log_file)
+
+
+async def spawn(
+    command: Sequence[str], *, lock: Path, log_file: Path, standard_input: int = asyncio.subprocess.DEVNULL
+) -> asyncio.subprocess.Process:
+    """Start a program as `child_entry.py` describes. Its output is added to the log file."""
+    _rotate(log_file)
+    with log_file.open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-S",
+            str(Path(__file__).with_name("child_entry.py")),
+            str(lock),
+            str(os.getpid()),
+            *command,
+            stdin=standard_input,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            # The server's settings may hold secrets, and are no business of its children.
+            env={name: value for name, value in os.environ.items() if not name.upper().startswith("MADANG_")},
+        )
+
+
+async def end_process(process: asyncio.subprocess.Process) -> None:
+    """SIGTERM, then SIGKILL when that takes too long; returns when it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), TERMINATE_SECONDS)
+        except TimeoutError:
+            process.kill()
+    await process.wait()
+
+
+async def end_orphan(name: str, lock: Path) -> None:
+    """End the child that an earlier, hard-killed server left behind, if there is one. Raises `StartFailed`."""
+    for number, limit in ((signal.SIGTERM, TERMINATE_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
+        deadline = time.monotonic() + limit
+        asked = False
+        while time.monotonic() < deadline:
+            group = _locking_group(lock)
+            if group is None:
+                return
+            # Zero: it has the lock, but has not yet written its id.
+            if group and not asked:
+                log.warning("ending %s of an earlier server (process group %s) by %s", name, group, number.name)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(group, number)
+                asked = True
+            await asyncio.sleep(PROBE_SECONDS)
+    raise StartFailed(f"{name} of an earlier server is still running and cannot be ended; see {lock}")
+
+
+def _locking_group(lock: Path) -> int | None:
+    """The process group that holds the lock; 0 when it is not known yet; None when nobody holds it."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int(os.pread(descriptor, 32, 0) or b"0")
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _rotate(log_file: Path) -> None:
+    if log_file.exists() and log_file.stat().st_size > LOG_BYTES:
+        log_file.replace(log_file.with_suffix(".old.log"))

@@ -1,0 +1,28 @@
+"""Makes the database user of the embedded store, offline, before the store first starts with authentication.
+
+Run as `python -P mongodb_user.py STORAGE_FOLDER USER`, with the password on standard input, so that no other user of the
+machine sees it. Running it again replaces the password.
+"""
+
+import sys
+
+from secantus.auth import derive_credentials
+from secantus.storage import Storage
+
+
+def main(folder: str, user: str, password: str) -> None:
+    storage = Storage(folder, enable_oplog=False)
+    record = {
+        "_id": f"admin.{user}",
+        "user": user,
+        "db": "admin",
+        "credentials": dict(derive_credentials(password, username=user).to_doc()),
+        "roles": [{"role": "root", "db": "admin"}],
+        "mechanisms": ["SCRAM-SHA-256"],
+    }
+    storage.add_user("admin", user, record, replace=True)
+    storage.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.stdin.read().strip())

@@ -1,0 +1,41 @@
+"""Secrets that the server makes for itself at its first start: random, kept in files that only their owner may read."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+RANDOM_BYTES: Final = 32
+
+
+def read_or_make_secret(path: Path) -> str:
+    """The secret in the file, made now if there is none. It is at least 32 characters of `A-Za-z0-9_-`.
+
+    Of several that make it at once, one wins and all get its value. Raises `OSError` where the folder cannot be
+    written, and `ValueError` where the file holds something that is too short to be a secret.
+    """
+    if not path.exists():
+        _make(path)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+    secret = path.read_text("utf-8").strip()
+    if len(secret) < RANDOM_BYTES:
+        raise ValueError(f"{path} holds no secret of at least {RANDOM_BYTES} characters; remove it to get a new one")
+    return secret
+
+
+def _make(path: Path) -> None:
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(RANDOM_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # A link, unlike a rename, never replaces a secret that another process made in the meantime.
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+    finally:
+        draft.unlink()
