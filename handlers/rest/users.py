@@ -1,0 +1,24 @@
+"""`/api/v1/users/…`: the own profile, other people, search."""
+
+from handlers.base import ApiHandler
+from server.protocol import ProfilePatch, SearchQuery
+
+
+class MeHandler(ApiHandler):
+    async def get(self) -> None:
+        self.answer(await self.context.people.profile(self.identity.user_id))
+
+    async def patch(self) -> None:
+        patch = self.parse(ProfilePatch)
+        self.answer(await self.context.people.update(self.identity.user_id, patch))
+
+
+class UserSearchHandler(ApiHandler):
+    async def get(self) -> None:
+        query = self.parse_query(SearchQuery)
+        self.answer(await self.context.search.search(self.identity.user_id, query))
+
+
+class UserHandler(ApiHandler):
+    async def get(self, user_id: str) -> None:
+        self.answer(await self.context.people.profile(user_id))

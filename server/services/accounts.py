@@ -1,0 +1,201 @@
+"""Accounts: registration, login, sessions whose refresh tokens rotate, and who a token speaks for."""
+
+import hashlib
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from server import profile_rules
+from server.aged_cache import AgedCache
+from server.errors import NotFound, Unauthorized
+from server.models import Identity, User, now
+from server.protocol import Login, Refresh, Registration, TokenPair, UserView
+from server.storage.sessions import Session, Sessions
+from server.storage.users import Users
+from server.tokens import Passwords, Tokens, Verifier
+
+CACHED_SESSIONS: Final = 50_000
+# Other processes see the end of a session this late, in seconds. In this process it is seen at once.
+CACHE_AGE: Final = 30.0
+SECRET_BYTES: Final = 32
+WRONG_LOGIN: Final = "Wrong email or password"
+
+Drop = Callable[[str], Awaitable[None]]
+
+
+class People(Protocol):
+    """What accounts need of the profiles."""
+
+    async def create(self, user: User, password_hash: str | None) -> None: ...
+    async def change(self, user_id: str, fields: dict[str, Any]) -> User: ...
+    async def get(self, user_id: str) -> User: ...
+    def cached(self, user_id: str) -> User | None: ...
+    async def views(self, users: Collection[User]) -> list[UserView]: ...
+
+
+class Limits(Protocol):
+    """What accounts need of the rate limits."""
+
+    async def check_registration(self, address: str) -> None: ...
+    def login(self, address: str, email: str) -> AbstractAsyncContextManager[None]: ...
+
+
+class LiveState(msgspec.Struct, frozen=True):
+    """What `authenticate` must know of a session."""
+
+    user_id: str
+    is_live: bool
+
+
+class Accounts:
+    """`end_session(session_id)` and `end_user(user_id)` drop the sockets of what has ended."""
+
+    def __init__(
+        self,
+        *,
+        users: Users,
+        sessions: Sessions,
+        tokens: Tokens,
+        passwords: Passwords,
+        limits: Limits,
+        people: People,
+        refresh_ttl: float,
+        end_session: Drop,
+        end_user: Drop,
+    ) -> None:
+        self._users = users
+        self._sessions = sessions
+        self._tokens = tokens
+        self._verifier: Verifier = tokens
+        self._passwords = passwords
+        self._limits = limits
+        self._people = people
+        self._refresh_ttl = timedelta(seconds=refresh_ttl)
+        self._end_session = end_session
+        self._end_user = end_user
+        self._live: AgedCache[str, LiveState] = AgedCache(CACHED_SESSIONS, CACHE_AGE)
+
+    async def register(self, registration: Registration, address: str) -> TokenPair:
+        """Make an account and its first session. Raises `ValidationFailed`, `Conflict`, `RateLimited`."""
+        user = _new_user(registration)
+        password = profile_rules.check_new_password(registration.password)
+        await self._limits.check_registration(address)
+        await self._people.create(user, await self._passwords.hash(password))
+        return await self._open_session(user)
+
+    async def login(self, login: Login, address: str) -> TokenPair:
+        """Open a session. Raises `Unauthorized`, in the same words and time for an unknown email, or `RateLimited`."""
+        email = profile_rules.login_email(login.email)
+        async with self._limits.login(address, email or login.email):
+            user = await self._check_password(email, login.password)
+        return await self._open_session(user)
+
+    async def refresh(self, refresh: Refresh) -> TokenPair:
+        """Exchange the refresh token for a new pair. Using an old one again ends its whole family.
+
+        Raises `Unauthorized`.
+        """
+        session_id, _, secret = refresh.refresh_token.partition(".")
+        session = await self._sessions.find(session_id) if session_id and secret else None
+        if session is None or session.is_ended or session.expires_at <= now():
+            raise Unauthorized("The refresh token is not valid")
+        user = await self._active_user(session.user_id)
+        renewed = secrets.token_urlsafe(SECRET_BYTES)
+        expires_at = now() + self._refresh_ttl
+        if not await self._sessions.rotate(session.id, _digest(secret), _digest(renewed), expires_at):
+            await self._end(session.id, session.user_id)
+            raise Unauthorized("The refresh token is not valid")
+        self._live.fill(session.id, LiveState(user.id, True))
+        return await self._pair(user, session.id, renewed)
+
+    async def logout(self, identity: Identity) -> None:
+        """End the session of this identity: its tokens and its sockets."""
+        await self._end(identity.session_id, identity.user_id)
+
+    async def authenticate(self, token: str) -> Identity:
+        """Who the token speaks for, now. Raises `Unauthorized` or `TokenExpired`.
+
+        A session and a user known here cost no database call.
+        """
+        identity = self._verifier.verify(token)
+        state = self._live.get(identity.session_id)
+        if state is None:
+            session = await self._sessions.find(identity.session_id)
+            if session is None:
+                raise Unauthorized
+            state = self._live.fill(session.id, LiveState(session.user_id, not session.is_ended))
+        if not state.is_live or state.user_id != identity.user_id:
+            raise Unauthorized
+        if self._people.cached(identity.user_id) is None:
+            await self._active_user(identity.user_id)
+        return identity
+
+    async def deactivate(self, user_id: str) -> None:
+        """End a user: they cannot be found, their tokens stop working, their sockets go. Raises `NotFound`."""
+        await self._people.change(user_id, {"is_active": False})
+        for session_id in await self._sessions.end_all(user_id):
+            self._live.put(session_id, LiveState(user_id, False))
+        await self._end_user(user_id)
+
+    async def _check_password(self, email: str | None, password: str) -> User:
+        found = None if email is None else await self._users.find_by_email(email)
+        user, password_hash = found if found is not None else (None, None)
+        # An overlong password is cut here so that it costs no more than the longest right one.
+        typed = password[: profile_rules.PASSWORD_MAX + 1]
+        fits = await self._passwords.verify(password_hash, typed)
+        if user is None or password_hash is None or not fits or not user.is_active:
+            raise Unauthorized(WRONG_LOGIN)
+        if self._passwords.is_outdated(password_hash):
+            await self._users.set_password_hash(user.id, password_hash, await self._passwords.hash(password))
+        return user
+
+    async def _active_user(self, user_id: str) -> User:
+        try:
+            return await self._people.get(user_id)
+        except NotFound:
+            raise Unauthorized from None
+
+    async def _open_session(self, user: User) -> TokenPair:
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        session = Session(
+            id=uuid.uuid4().hex, user_id=user.id, current=_digest(secret), expires_at=now() + self._refresh_ttl
+        )
+        await self._sessions.insert(session)
+        self._live.put(session.id, LiveState(user.id, True))
+        return await self._pair(user, session.id, secret)
+
+    async def _end(self, session_id: str, user_id: str) -> None:
+        await self._sessions.end(session_id)
+        self._live.put(session_id, LiveState(user_id, False))
+        await self._end_session(session_id)
+
+    async def _pair(self, user: User, session_id: str, secret: str) -> TokenPair:
+        views = await self._people.views([user])
+        return TokenPair(
+            user=views[0],
+            access_token=self._tokens.issue(user.id, session_id),
+            refresh_token=f"{session_id}.{secret}",
+            expires_in=max(1, round(self._tokens.access_ttl)),
+        )
+
+
+def _new_user(registration: Registration) -> User:
+    return User(
+        id=uuid.uuid4().hex,
+        email=profile_rules.check_email(registration.email),
+        first_name=profile_rules.check_name("firstName", registration.first_name),
+        last_name=profile_rules.check_name("lastName", registration.last_name),
+        phone=profile_rules.check_phone(registration.phone),
+        user_type=profile_rules.check_user_type(registration.user_type),
+        profile_image=profile_rules.check_profile_image(registration.profile_image),
+        created_at=now(),
+    )
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

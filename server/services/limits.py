@@ -1,0 +1,171 @@
+"""Rate limits: logins and registrations in shared windows, messages, events and searches in token buckets."""
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, Protocol, TypeVar
+
+from server.errors import RateLimited, Unauthorized, Unavailable
+
+T = TypeVar("T")
+
+HOUR: Final = 3600.0
+# A user who is not among this many most recent ones has long since a full bucket again.
+MAX_BUCKETS: Final = 100_000
+MAX_WINDOWS: Final = 100_000
+
+
+class LimitSettings(Protocol):
+    """The section `limits` of the settings."""
+
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def messages(self) -> float: ...
+    @property
+    def messages_burst(self) -> int: ...
+    @property
+    def events(self) -> float: ...
+    @property
+    def login_failures(self) -> int: ...
+    @property
+    def login_window(self) -> float: ...
+    @property
+    def registrations_per_hour(self) -> int: ...
+    @property
+    def searches(self) -> float: ...
+
+
+class Windows(Protocol):
+    """Counts in windows of time. `Unavailable` where it is kept elsewhere and that is away."""
+
+    async def hit(self, key: str, window: float) -> tuple[int, float]: ...
+    async def peek(self, key: str) -> tuple[int, float]: ...
+    async def clear(self, key: str) -> None: ...
+
+
+class LocalWindows:
+    """The same counts in memory, for this process alone."""
+
+    def __init__(self) -> None:
+        self._windows: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    async def hit(self, key: str, window: float) -> tuple[int, float]:
+        count, left = await self.peek(key)
+        ends_at = time.monotonic() + (left if count else window)
+        self._windows[key] = (count + 1, ends_at)
+        if len(self._windows) > MAX_WINDOWS:
+            self._windows.popitem(last=False)
+        return count + 1, ends_at - time.monotonic()
+
+    async def peek(self, key: str) -> tuple[int, float]:
+        count, ends_at = self._windows.get(key, (0, 0.0))
+        left = ends_at - time.monotonic()
+        return (count, left) if left > 0 else (0, 0.0)
+
+    async def clear(self, key: str) -> None:
+        self._windows.pop(key, None)
+
+
+class Buckets:
+    """One token bucket for each user: `rate` per second, at most `burst` at once."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, user_id: str) -> None:
+        """Take one token. Raises `RateLimited` where there is none."""
+        moment = time.monotonic()
+        tokens, at = self._buckets.get(user_id, (self._burst, moment))
+        tokens = min(self._burst, tokens + (moment - at) * self._rate)
+        if tokens < 1:
+            raise RateLimited(retry_after=(1 - tokens) / self._rate)
+        self._buckets[user_id] = (tokens - 1, moment)
+        self._buckets.move_to_end(user_id)
+        if len(self._buckets) > MAX_BUCKETS:
+            self._buckets.popitem(last=False)
+
+
+class Limits:
+    """All of them are off where `limits.enabled` is false. Redis is never asked on the path of a message."""
+
+    def __init__(self, settings: LimitSettings, counters: Windows) -> None:
+        self._settings = settings
+        self._counters = counters
+        self._local = LocalWindows()
+        self._messages = Buckets(settings.messages, settings.messages_burst)
+        self._events = Buckets(settings.events, 2 * settings.events)
+        self._searches = Buckets(settings.searches, 2 * settings.searches)
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    def check_message(self, user_id: str) -> None:
+        if self._settings.enabled:
+            self._messages.take(user_id)
+
+    def check_event(self, user_id: str) -> None:
+        if self._settings.enabled:
+            self._events.take(user_id)
+
+    def check_search(self, user_id: str) -> None:
+        if self._settings.enabled:
+            self._searches.take(user_id)
+
+    async def check_registration(self, address: str) -> None:
+        """Count one registration from this address. Raises `RateLimited` when there were too many in an hour."""
+        if not self._settings.enabled:
+            return
+        key = _key("registration", address)
+        count, left = await self._ask(lambda windows: windows.hit(key, HOUR))
+        if count > self._settings.registrations_per_hour:
+            raise RateLimited("Too many registrations from this address", retry_after=left)
+
+    @asynccontextmanager
+    async def login(self, address: str, email: str) -> AsyncIterator[None]:
+        """Encloses one login; `Unauthorized` inside counts as a failure. Raises `RateLimited` after too many.
+
+        Logins of one account from one address take turns, so that guessing many at once gives no more guesses.
+        """
+        if not self._settings.enabled:
+            yield
+            return
+        key = _key("login", address, email)
+        async with self._turn(key):
+            failures, left = await self._ask(lambda windows: windows.peek(key))
+            if failures >= self._settings.login_failures:
+                raise RateLimited("Too many failed logins", retry_after=left)
+            try:
+                yield
+            except Unauthorized:
+                await self._ask(lambda windows: windows.hit(key, self._settings.login_window))
+                raise
+            if failures:
+                await self._ask(lambda windows: windows.clear(key))
+
+    @asynccontextmanager
+    async def _turn(self, key: str) -> AsyncIterator[None]:
+        lock, waiting = self._turns.get(key, (asyncio.Lock(), 0))
+        self._turns[key] = (lock, waiting + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._turns.pop(key)
+            if waiting > 1:
+                self._turns[key] = (lock, waiting - 1)
+
+    async def _ask(self, question: Callable[[Windows], Awaitable[T]]) -> T:
+        """Ask the shared windows; while they are away the ones of this process. A limit is never an error."""
+        try:
+            return await question(self._counters)
+        except Unavailable:
+            return await question(self._local)
+
+
+def _key(kind: str, *parts: str) -> str:
+    # A digest, because the parts are what strangers typed.
+    return f"{kind}:{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"

@@ -1,0 +1,145 @@
+"""Profiles: who somebody is, as others see them."""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from server import profile_rules
+from server.aged_cache import AgedCache
+from server.errors import NotFound, Unavailable
+from server.models import User
+from server.protocol import ProfilePatch, UserView, wire_time
+from server.storage.search_terms import IndexChange
+from server.storage.users import Users
+
+CACHED_USERS: Final = 50_000
+# Other processes see a change this late, in seconds. In this process a change is seen at once.
+CACHE_AGE: Final = 30.0
+
+
+class Presence(Protocol):
+    async def online(self, user_ids: Collection[str]) -> set[str]:
+        """Those of the users who are online."""
+        ...
+
+
+class Index(Protocol):
+    async def plan(self, user: User, indexed: dict[str, str]) -> IndexChange: ...
+    async def settle(self, user_id: str, change: IndexChange) -> None: ...
+    async def settle_soon(self, user_id: str, change: IndexChange) -> None: ...
+
+
+class People:
+    """Reads are served from a cache of bounded size; a user known here costs no database call."""
+
+    def __init__(self, users: Users, index: Index, presence: Presence) -> None:
+        self._users = users
+        self._index = index
+        self._presence = presence
+        self._cache: AgedCache[str, User] = AgedCache(CACHED_USERS, CACHE_AGE)
+
+    async def get(self, user_id: str) -> User:
+        """An active user. Raises `NotFound`."""
+        user = self._cache.get(user_id)
+        if user is None:
+            found = await self._users.find(user_id)
+            if found is None:
+                raise NotFound("No such user")
+            user = self._cache.fill(user_id, found)
+        if not user.is_active:
+            raise NotFound("No such user")
+        return user
+
+    def cached(self, user_id: str) -> User | None:
+        """The user where they are known here and active, without waiting."""
+        user = self._cache.get(user_id)
+        return user if user is not None and user.is_active else None
+
+    async def get_many(self, user_ids: Iterable[str]) -> dict[str, User]:
+        """Those that exist, by id, inactive ones too: old messages still have senders."""
+        wanted = dict.fromkeys(user_ids)
+        known = {user_id: user for user_id in wanted if (user := self._cache.get(user_id)) is not None}
+        for user in await self._users.find_many([user_id for user_id in wanted if user_id not in known]):
+            known[user.id] = self._cache.fill(user.id, user)
+        return known
+
+    async def profile(self, user_id: str) -> UserView:
+        """Raises `NotFound` for an unknown or inactive user."""
+        user = await self.get(user_id)
+        return (await self.views([user]))[0]
+
+    async def views(self, users: Collection[User]) -> list[UserView]:
+        """The users as clients see them, in the same order. Without presence (Redis away) they are offline."""
+        try:
+            online = await self._presence.online([user.id for user in users]) if users else set()
+        except Unavailable:
+            online = set()
+        return [self.view(user, user.id in online) for user in users]
+
+    def view(self, user: User, is_online: bool) -> UserView:
+        return UserView(
+            id=user.id,
+            email=user.email,
+            first_name=user.first_name,
+            last_name=user.last_name,
+            phone=user.phone,
+            profile_image=user.profile_image,
+            user_type=user.user_type,
+            trust_score=user.trust_score,
+            full_name=user.full_name,
+            is_online=is_online,
+            last_seen_at=None if user.last_seen_at is None else wire_time(user.last_seen_at),
+        )
+
+    async def update(self, user_id: str, patch: ProfilePatch) -> UserView:
+        """Change the fields that the patch holds. Raises `ValidationFailed`, `NotFound`."""
+        fields = _checked(patch)
+        await self.get(user_id)
+        if fields:
+            await self.change(user_id, fields)
+        return await self.profile(user_id)
+
+    async def change(self, user_id: str, fields: dict[str, Any]) -> User:
+        """Change checked fields (named as in `User`) and what the user is found by. Raises `NotFound`, `Conflict`."""
+        while True:
+            record = await self._users.find_record(user_id)
+            if record is None:
+                raise NotFound("No such user")
+            if record.pending is not None:
+                await self._index.settle(user_id, record.pending)
+            user = msgspec.structs.replace(record.user, **fields)
+            change = await self._index.plan(user, record.indexed)
+            # False when somebody else changed the user in between: begin again from what stands now.
+            if await self._users.change(record, fields, change):
+                self._cache.put(user_id, user)
+                await self._index.settle_soon(user_id, change)
+                return user
+
+    async def create(self, user: User, password_hash: str | None) -> None:
+        """Store a new user with checked fields. Raises `Conflict` for a taken email."""
+        change = await self._index.plan(user, {})
+        await self._users.insert(user, password_hash, change)
+        self._cache.put(user.id, user)
+        await self._index.settle_soon(user.id, change)
+
+    async def touch_last_seen(self, user_id: str, at: datetime) -> None:
+        """Note when the user's last socket went."""
+        await self._users.set_last_seen(user_id, at)
+        user = self._cache.get(user_id)
+        if user is not None and (user.last_seen_at is None or user.last_seen_at < at):
+            self._cache.put(user_id, msgspec.structs.replace(user, last_seen_at=at))
+
+
+def _checked(patch: ProfilePatch) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if isinstance(patch.first_name, str):
+        fields["first_name"] = profile_rules.check_name("firstName", patch.first_name)
+    if isinstance(patch.last_name, str):
+        fields["last_name"] = profile_rules.check_name("lastName", patch.last_name)
+    if not isinstance(patch.phone, msgspec.UnsetType):
+        fields["phone"] = profile_rules.check_phone(patch.phone)
+    if not isinstance(patch.profile_image, msgspec.UnsetType):
+        fields["profile_image"] = profile_rules.check_profile_image(patch.profile_image)
+    return fields

@@ -1,0 +1,157 @@
+"""People as stored: profile, password hash, and what the search index holds about them."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from pymongo.errors import DuplicateKeyError
+
+from server.errors import Conflict
+from server.models import User
+from server.storage.database import Database
+from server.storage.search_terms import IndexChange
+
+# What belongs to the search index is longer than the profile and rarely needed.
+PROFILE: Final = {"passwordHash": 0, "indexed": 0, "pending": 0}
+FIELDS: Final = {
+    "email": "email",
+    "first_name": "firstName",
+    "last_name": "lastName",
+    "phone": "phone",
+    "profile_image": "profileImage",
+    "user_type": "userType",
+    "trust_score": "trustScore",
+    "is_active": "isActive",
+    "last_seen_at": "lastSeenAt",
+    "created_at": "createdAt",
+}
+
+
+class UserRecord(msgspec.Struct, frozen=True):
+    """A user with what a change of their profile must know.
+
+    `revision` grows with each change, `indexed` maps the keys in the search index to their stops,
+    `pending` is the last change of the index while it is not surely finished.
+    """
+
+    user: User
+    revision: int
+    indexed: dict[str, str]
+    pending: IndexChange | None
+
+
+class Users:
+    """The collection `users`; the email is unique."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._users: Any = database.collection("users")
+
+    async def prepare(self) -> None:
+        await self._database.run(self._users.create_index("email", unique=True, name="email"))
+        await self._database.run(self._users.create_index("pending.id", sparse=True, name="pending"))
+
+    async def insert(self, user: User, password_hash: str | None, change: IndexChange) -> None:
+        """Store a new user together with the change of the index that is due. Raises `Conflict` for a taken email."""
+        document = {
+            "_id": user.id,
+            **_document(user),
+            "passwordHash": password_hash,
+            "revision": 1,
+            "indexed": _pairs(change.indexed),
+            "pending": change.to_document(),
+        }
+        try:
+            await self._database.run(self._users.insert_one(document))
+        except DuplicateKeyError:
+            raise Conflict("This email address is taken") from None
+
+    async def find(self, user_id: str) -> User | None:
+        document: dict[str, Any] | None = await self._database.run(self._users.find_one({"_id": user_id}, PROFILE))
+        return None if document is None else _user(document)
+
+    async def find_many(self, user_ids: Collection[str]) -> list[User]:
+        """Those that exist, in no promised order."""
+        if not user_ids:
+            return []
+        cursor = self._users.find({"_id": {"$in": list(user_ids)}}, PROFILE)
+        documents: list[dict[str, Any]] = await self._database.run(cursor.to_list(None))
+        return [_user(document) for document in documents]
+
+    async def find_by_email(self, email: str) -> tuple[User, str | None] | None:
+        """The user with this email and their password hash."""
+        document: dict[str, Any] | None = await self._database.run(self._users.find_one({"email": email}))
+        return None if document is None else (_user(document), document.get("passwordHash"))
+
+    async def find_record(self, user_id: str) -> UserRecord | None:
+        document: dict[str, Any] | None = await self._database.run(
+            self._users.find_one({"_id": user_id}, {"passwordHash": 0})
+        )
+        return None if document is None else _record(document)
+
+    async def find_pending(self, limit: int) -> list[UserRecord]:
+        """At most `limit` users whose last change of the index was not finished."""
+        cursor = self._users.find({"pending.id": {"$gt": ""}}, {"passwordHash": 0}).limit(limit)
+        documents: list[dict[str, Any]] = await self._database.run(cursor.to_list(None))
+        return [_record(document) for document in documents]
+
+    async def change(self, record: UserRecord, fields: Mapping[str, Any], change: IndexChange) -> bool:
+        """Change fields (named as in `User`) and the due index change at once. False when `record` is out of date.
+
+        Raises `Conflict` for a taken email.
+        """
+        values = {
+            **{FIELDS[name]: value for name, value in fields.items()},
+            "indexed": _pairs(change.indexed),
+            "pending": change.to_document(),
+        }
+        try:
+            result: Any = await self._database.run(
+                self._users.update_one(
+                    {"_id": record.user.id, "revision": record.revision, "pending": None},
+                    {"$set": values, "$inc": {"revision": 1}},
+                )
+            )
+        except DuplicateKeyError:
+            raise Conflict("This email address is taken") from None
+        return bool(result.matched_count)
+
+    async def finish(self, user_id: str, change_id: str) -> None:
+        """Note that this change of the index is done."""
+        await self._database.run(
+            self._users.update_one({"_id": user_id, "pending.id": change_id}, {"$unset": {"pending": ""}})
+        )
+
+    async def set_last_seen(self, user_id: str, at: datetime) -> None:
+        """The time only ever moves forward."""
+        await self._database.run(self._users.update_one({"_id": user_id}, {"$max": {"lastSeenAt": at}}))
+
+    async def set_password_hash(self, user_id: str, old: str, new: str) -> None:
+        await self._database.run(
+            self._users.update_one({"_id": user_id, "passwordHash": old}, {"$set": {"passwordHash": new}})
+        )
+
+
+def _document(user: User) -> dict[str, Any]:
+    return {stored: getattr(user, name) for name, stored in FIELDS.items()}
+
+
+def _user(document: dict[str, Any]) -> User:
+    fields: dict[str, Any] = {name: document.get(stored) for name, stored in FIELDS.items()}
+    return User(id=document["_id"], **fields)
+
+
+def _record(document: dict[str, Any]) -> UserRecord:
+    pending = document.get("pending")
+    return UserRecord(
+        user=_user(document),
+        revision=document["revision"],
+        indexed=dict(document["indexed"]),
+        pending=None if pending is None else IndexChange.from_document(pending),
+    )
+
+
+def _pairs(keys: Mapping[str, str]) -> list[list[str]]:
+    # Keys of the index hold dots and NUL, which field names must not.
+    return [[key, stop] for key, stop in keys.items()]

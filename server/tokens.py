@@ -1,0 +1,123 @@
+"""Access tokens (JWT) and passwords (argon2id, off the event loop)."""
+
+import asyncio
+import time
+import unicodedata
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol
+
+import jwt
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from server.errors import TokenExpired, Unauthorized, Unavailable
+from server.models import Identity
+
+ALGORITHM: Final = "HS256"
+ISSUER: Final = "madang"
+
+# OWASP's first choice for argon2id; about 25 ms of one core.
+MEMORY_KIB: Final = 19 * 1024
+TIME_COST: Final = 2
+PARALLELISM: Final = 1
+# Hashing must not take every core from the event loop.
+HASHING_THREADS: Final = 2
+# About half a minute of work; whoever comes later is told to try again.
+MAX_WAITING: Final = 2_000
+
+
+class Verifier(Protocol):
+    """Turns a token into an identity. Raises `Unauthorized`, or `TokenExpired` where only its time is over."""
+
+    def verify(self, token: str) -> Identity: ...
+
+
+class Tokens:
+    """Signs and verifies this server's own access tokens, which live for `access_ttl` seconds."""
+
+    def __init__(self, secret: str | bytes, access_ttl: float) -> None:
+        self._secret = secret
+        self.access_ttl = access_ttl
+        self._jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True})
+        self.issue("", "")  # a secret that is too short is refused here and not at the first login
+
+    def issue(self, user_id: str, session_id: str) -> str:
+        moment = time.time()
+        claims = {
+            "iss": ISSUER,
+            "sub": user_id,
+            "sid": session_id,
+            "jti": uuid.uuid4().hex,
+            "iat": int(moment),
+            "exp": round(moment + self.access_ttl, 3),
+        }
+        return self._jwt.encode(claims, self._secret, algorithm=ALGORITHM)
+
+    def verify(self, token: str) -> Identity:
+        """The identity of a token that this server signed and whose time is not over.
+
+        Whether its session still lives is for `Accounts.authenticate` to say.
+        """
+        try:
+            claims: dict[str, Any] = self._jwt.decode(
+                token,
+                self._secret,
+                algorithms=[ALGORITHM],
+                # PyJWT cuts `exp` to whole seconds; it is compared below as it is written.
+                options={"require": ["exp", "sub"], "verify_exp": False},
+            )
+            expires_at = float(claims["exp"])
+        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError):
+            raise Unauthorized from None
+        if not expires_at > time.time():
+            raise TokenExpired
+        session_id = claims.get("sid")
+        if claims.get("iss") != ISSUER or not isinstance(session_id, str):
+            raise Unauthorized
+        return Identity(user_id=claims["sub"], session_id=session_id, expires_at=expires_at)
+
+
+class Passwords:
+    """Hashes and verifies passwords with argon2id in threads of its own."""
+
+    def __init__(self) -> None:
+        self._hasher = PasswordHasher(time_cost=TIME_COST, memory_cost=MEMORY_KIB, parallelism=PARALLELISM)
+        self._threads = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="argon2")
+        self._waiting = 0
+        self._nobody = self._hasher.hash(uuid.uuid4().hex)
+
+    async def hash(self, password: str) -> str:
+        return str(await self._run(self._hasher.hash, _normalised(password)))
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Whether the password fits. Without a hash (an unknown account) it is False and takes the same time."""
+        fits = await self._run(self._fits, password_hash or self._nobody, _normalised(password))
+        return bool(fits) and password_hash is not None
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether the hash was made with other parameters than today's."""
+        return self._hasher.check_needs_rehash(password_hash)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _fits(self, password_hash: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(password_hash, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    async def _run(self, function: Any, *arguments: str | bytes) -> Any:
+        if self._waiting >= MAX_WAITING:
+            raise Unavailable("Too many logins at once")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        finally:
+            self._waiting -= 1
+
+
+def _normalised(password: str) -> bytes:
+    # The same password typed on two systems may arrive composed or decomposed.
+    return unicodedata.normalize("NFC", password).encode()
