@@ -12,18 +12,19 @@ import os
 import signal
 import sys
 import time
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 LOCK_SECONDS = 10.0
 EXIT_LOCKED = 75
 
 
-def main(lock_file: str, parent: int, command: list[str]) -> int:
+def main(lock_file: str, parent: int, command: list[str]) -> NoReturn:
     os.umask(0o077)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
-        return 0
+        sys.exit(0)
     descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
@@ -33,14 +34,14 @@ def main(lock_file: str, parent: int, command: list[str]) -> int:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 print(f"{lock_file} is still locked by the process before", flush=True)
-                return EXIT_LOCKED
+                sys.exit(EXIT_LOCKED)
             time.sleep(0.02)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     # The lock belongs to the open file, which the program inherits.
     os.set_inheritable(descriptor, True)
-    os.execv(command[0], command)
+    os.execv(command[0], command)  # noqa: S606 - the server's own command line
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), sys.argv[3:]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])

@@ -1,6 +1,6 @@
 """Makes the database user of the embedded store, offline, before the store first starts with authentication.
 
-Run as `python -P mongodb_user.py STORAGE_FOLDER USER`, with the password on standard input, so that no other user of the
+Run as `python -P mongodb_user.py STORAGE_FOLDER USER`, with the password on standard input, where no other user of the
 machine sees it. Running it again replaces the password.
 """
 

@@ -1,0 +1,50 @@
+# What people type: `make run` to serve, `make test` before a change is handed in.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# The first of these that is new enough makes the environment; `make setup PYTHON=…` takes another.
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.14,$(shell \
+	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+
+.PHONY: help setup run test lint format clean
+
+help:
+	@echo 'make setup    install what is needed into $(VENV)'
+	@echo 'make run      serve on the port of config.yaml (3000)'
+	@echo 'make test     format, lint and type checks, then all tests'
+	@echo 'make lint     those checks alone; make format puts the format right'
+	@echo 'make clean    remove $(VENV) and caches; data/ is kept'
+
+# Installs again only when requirements.txt changed, whatever its date, or the environment does not run any more.
+setup:
+	@if $(PY) -c '' 2>/dev/null && cmp -s requirements.txt $(VENV)/requirements.txt; then exit 0; fi; \
+	if [ -z '$(PYTHON)' ]; then echo 'Python 3.11 or newer is needed: https://www.python.org/downloads/' >&2; exit 1; fi; \
+	set -e; \
+	if ! $(PY) -c '' 2>/dev/null; then \
+		rm -rf $(VENV); \
+		if ! $(PYTHON) -m venv $(VENV); then \
+			rm -rf $(VENV); \
+			echo '$(PYTHON) cannot make environments; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; \
+		fi; \
+	fi; \
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt; \
+	cp requirements.txt $(VENV)/requirements.txt
+
+run: setup
+	@exec $(PY) main.py
+
+lint: setup
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+format: setup
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+test: lint
+	$(PY) -m pytest -q
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

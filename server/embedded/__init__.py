@@ -1,0 +1,6 @@
+"""The embedded stores: MongoDB's and Redis's wire protocols as child processes, everything inside `data_dir`."""
+
+from server.embedded.children import StartFailed
+from server.embedded.stores import Addresses, EmbeddedStores
+
+__all__ = ["Addresses", "EmbeddedStores", "StartFailed"]

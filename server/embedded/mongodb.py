@@ -1,0 +1,119 @@
+"""The embedded MongoDB: SecantusDB on a free loopback port, with a password made at the first start."""
+
+import asyncio
+import hashlib
+import socket
+import sys
+import sysconfig
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import pymongo
+from pymongo.errors import PyMongoError
+
+from server.embedded.children import Child, StartFailed, end_orphan, end_process, spawn
+from server.secrets import read_or_make_secret
+
+NAME: Final = "mongodb"
+USER: Final = "madang"
+PING_TIMEOUT_MS: Final = 1000
+USER_SECONDS: Final = 20.0
+# Between choosing a free port and the child's listening on it, somebody else may take it.
+PORT_TRIES: Final = 3
+
+
+async def start_mongodb(data: Path, children: list[Child]) -> str:
+    """Start it inside `data`, add it to `children`, and return its address once it answers. Raises `StartFailed`."""
+    lock, log_file, folder = data / "run" / NAME, data / "log" / f"{NAME}.log", data / NAME
+    await end_orphan(NAME, lock)
+    password = read_or_make_secret(data / "mongodb_password")
+    if not _user_is_made(folder, password):
+        await _make_user(folder, password, lock, log_file)
+    # Named explicitly, so that a file of its own elsewhere on the machine is not read.
+    options = data / "run" / "secantusd.toml"
+    options.touch(0o600)
+    for tries_left in reversed(range(PORT_TRIES)):
+        port = _free_port()
+        place = f"{USER}:{password}@127.0.0.1:{port}/"
+        address = f"mongodb://{place}?authSource=admin&directConnection=true&retryWrites=false"
+        child = Child(NAME, _command(options, port, folder), partial(_answers, address), lock=lock, log_file=log_file)
+        children.append(child)
+        try:
+            await child.start()
+        except StartFailed:
+            if not tries_left or not _is_taken(port):
+                raise
+            await child.stop()
+            children.remove(child)
+        else:
+            break
+    return address
+
+
+def _command(options: Path, port: int, folder: Path) -> list[str]:
+    """Run by this interpreter: the script's own first line breaks where the environment's path is long or moved."""
+    script = Path(sysconfig.get_path("scripts")) / "secantusd-py"
+    arguments = f"--host 127.0.0.1 --port {port} --sync-on-commit --standalone --auth --log-level WARNING".split()
+    return [sys.executable, "-P", str(script), "--config", str(options), "--storage-path", str(folder), *arguments]
+
+
+def _user_mark(folder: Path) -> Path:
+    return folder / "madang-user"
+
+
+def _user_is_made(folder: Path, password: str) -> bool:
+    mark = _user_mark(folder)
+    return mark.exists() and mark.read_text() == _fingerprint(password)
+
+
+async def _make_user(folder: Path, password: str, lock: Path, log_file: Path) -> None:
+    """Once per storage folder and password. The mark is written last, so that a cut is made good at the next start."""
+    script = Path(__file__).with_name("mongodb_user.py")
+    command = [sys.executable, "-P", str(script), str(folder), USER]
+    process = await spawn(command, lock=lock, log_file=log_file, standard_input=asyncio.subprocess.PIPE)
+    try:
+        await asyncio.wait_for(process.communicate(password.encode()), USER_SECONDS)
+    except TimeoutError:
+        raise StartFailed(f"{NAME} could not be set up in {USER_SECONDS:g} s; see {log_file}") from None
+    finally:
+        await end_process(process)
+    if process.returncode != 0:
+        raise StartFailed(f"{NAME} could not be set up (exit code {process.returncode}); see {log_file}")
+    _user_mark(folder).write_text(_fingerprint(password))
+
+
+def _fingerprint(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def _answers(address: str) -> bool:
+    return await asyncio.to_thread(_ping, address)
+
+
+def _ping(address: str) -> bool:
+    client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(
+        address,
+        serverSelectionTimeoutMS=PING_TIMEOUT_MS,
+        connectTimeoutMS=PING_TIMEOUT_MS,
+        socketTimeoutMS=PING_TIMEOUT_MS,
+    )
+    try:
+        client.admin.command("ping")
+    except PyMongoError:
+        return False
+    finally:
+        client.close()
+    return True

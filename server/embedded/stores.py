@@ -1,0 +1,86 @@
+"""Who owns `data_dir`, and which stores run inside it."""
+
+import asyncio
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from server.config import Settings
+from server.embedded.children import Child, StartFailed
+from server.embedded.mongodb import start_mongodb
+from server.embedded.redis import remove_socket_folder, start_redis
+
+EMBEDDED: Final = "embedded"
+FOLDERS: Final = ("mongodb", "redis", "log", "run")
+
+
+class Addresses(msgspec.Struct, frozen=True):
+    """Where the stores are. Both hold passwords: never log them."""
+
+    mongodb_uri: str
+    redis_url: str
+
+
+class EmbeddedStores:
+    """Owns `data_dir` and the children in it.
+
+    The addresses stay the same for the whole run: when a child dies it is started again in its place, and clients
+    reconnect by themselves.
+    """
+
+    def __init__(self) -> None:
+        self._children: list[Child] = []
+        self._data: Path | None = None
+        self._lock: int | None = None
+
+    async def start(self, settings: Settings) -> Addresses:
+        """Take `data_dir`, start what the settings call embedded, both at once, and return when they answer.
+
+        Call it from the main thread: a child ends when the thread that started it ends.
+        Raises `StartFailed` when another server uses `data_dir`, or a child does not start.
+        """
+        try:
+            data = self._take(settings)
+            async with asyncio.TaskGroup() as group:
+                mongodb = group.create_task(self._mongodb(data, settings.mongodb.uri))
+                redis = group.create_task(self._redis(data, settings.redis.url))
+            return Addresses(mongodb.result(), redis.result())
+        except BaseException as error:
+            await self.stop()
+            cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
+            if isinstance(cause, OSError | ValueError):
+                raise StartFailed(str(cause)) from error
+            raise cause from None
+
+    async def stop(self) -> None:
+        """End the children and give `data_dir` back. Safe to call twice, and after a failed start."""
+        await asyncio.gather(*(child.stop() for child in self._children))
+        if self._children and self._data is not None:
+            remove_socket_folder(self._data)
+        self._children.clear()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take(self, settings: Settings) -> Path:
+        """Servers on stores elsewhere may share a folder (it holds uploads and secrets); embedded stores may not."""
+        data = self._data = Path(settings.data_dir).absolute()
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = self._lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        embedded = EMBEDDED in (settings.mongodb.uri, settings.redis.url)
+        try:
+            fcntl.flock(lock, (fcntl.LOCK_EX if embedded else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartFailed(f"{data} is in use by another server; set another data_dir or stop that one") from None
+        for name in FOLDERS if embedded else ():
+            (data / name).mkdir(mode=0o700, exist_ok=True)
+        return data
+
+    async def _mongodb(self, data: Path, uri: str) -> str:
+        return await start_mongodb(data, self._children) if uri == EMBEDDED else uri
+
+    async def _redis(self, data: Path, url: str) -> str:
+        return await start_redis(data, self._children) if url == EMBEDDED else url
