@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -43,13 +44,14 @@ def _serve(settings: Settings) -> int:
     from handlers.app import serve
 
     _start_logging(settings.log.level)
+    # Until the server has handlers of its own, both signals end the start in the same orderly way.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         uvloop.run(serve(settings, ready=lambda address: print(f"listening on {address}", flush=True)))
     except (StartFailed, OSError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        # The signal came before the server was ready to handle it.
         return 0
     return 0
 
