@@ -22,7 +22,7 @@ class Heard(NamedTuple):
 class _SilentClient(socketio.AsyncClient):
     """Never acknowledges what the server emits, like the guide's browser clients."""
 
-    async def _handle_event(self, namespace: str, id: int | None, data: list[Any]) -> None:
+    async def _handle_event(self, namespace: str, _ack_id: int | None, data: list[Any]) -> None:
         await super()._handle_event(namespace, None, data)
 
 
@@ -82,7 +82,8 @@ class Device:
         try:
             await self.connect(token, **options)
         except socketio.exceptions.ConnectionError as error:
-            assert self.refusal is not None, f"no connect_error, but {error}"
+            if self.refusal is None:
+                raise AssertionError(f"no connect_error, but {error}") from error
             return dict(self.refusal)
         raise AssertionError("the connection was not refused")
 

@@ -27,6 +27,7 @@ class RawSocket:
         self.reader = reader
         self.writer = writer
         self.status = 0
+        self.response_head = ""
         self.handshake: dict[str, Any] = {}
 
     @classmethod
@@ -55,6 +56,7 @@ class RawSocket:
         writer.write(request.encode() + b"\r\n")
         async with asyncio.timeout(DEADLINE):
             head = await reader.readuntil(b"\r\n\r\n")
+        raw.response_head = head.decode("latin-1")
         raw.status = int(head.split(b" ", 2)[1])
         return raw
 
@@ -128,6 +130,14 @@ class RawSocket:
             text = await self.text()
             if text.startswith(start):
                 return text[len(start) :]
+
+    async def event(self, name: str) -> Any:
+        """The data of the next such event; whether it asks for an acknowledgement does not matter."""
+        while True:
+            text = await self.packet("42/chat,")
+            heard, *data = json.loads(text[text.index("[") :])
+            if heard == name:
+                return data[0] if data else None
 
     async def acked(self, event: str, data: Any, number: int = 1) -> Any:
         """Emit with an acknowledgement and wait for it."""

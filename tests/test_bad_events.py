@@ -1,0 +1,107 @@
+"""Bad input over the socket: every field of every event, payloads that are no object; always acknowledged."""
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import Residents
+from tests.support.people import Town
+from tests.support.raw_socket import RawSocket
+from tests.support.shapes import check_error, check_refused
+from tests.support.wrong_values import Field, number_map, text, text_list, wrong_values
+
+ROOM = (text("roomId", required=True),)
+MESSAGE = (text("messageId", required=True),)
+EVENTS: dict[str, tuple[Field, ...]] = {
+    "message:send": (
+        text("roomId", required=True),
+        text("content", 10_000, required=True),
+        text("type", 10),
+        text("messageType", 10),
+        text("attachmentUrl", 4096),
+        text("clientMessageId", 64),
+    ),
+    "message:read": MESSAGE,
+    "message:delivered": MESSAGE,
+    "typing:start": ROOM,
+    "typing:stop": ROOM,
+    "room:join": ROOM,
+    "room:leave": ROOM,
+    "presence:get": (text_list("userIds", 200),),
+    "sync": (number_map("rooms"),),
+    "auth:refresh": (text("token", required=True),),
+}
+NO_OBJECT: list[Any] = [None, 7, 1.5, True, "x", [], [[]], [{}], ["roomId", "x"]]
+
+
+def good_payload(event: str, residents: Residents) -> dict[str, Any]:
+    samples: dict[str, Any] = {
+        "roomId": residents.room_id,
+        "content": "x",
+        "messageId": residents.message_id,
+        "userIds": [residents.bob.id],
+        "rooms": {residents.room_id: 0},
+        "token": residents.alice.access_token,
+    }
+    return {field.name: samples[field.name] for field in EVENTS[event] if field.is_required}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+async def test_every_field_of_every_event(town: Town, residents: Residents, event: str) -> None:
+    device = await town.resident(residents.alice).connect()
+    for field in EVENTS[event]:
+        for label, fault in wrong_values(field, good_payload(event, residents)):
+            ack = await device.call(event, fault)
+            try:
+                check_refused(ack, "VALIDATION_FAILED")
+                paths = [error["path"] for error in ack["error"]["errors"]]
+                assert any(path.replace("[", ".").split(".")[0] == field.name for path in paths)
+            except (AssertionError, KeyError) as error:
+                raise AssertionError(f"{event} {field.name}, {label}: {error!r} {ack}") from error
+    await device.round_trip()
+
+
+@pytest.mark.parametrize("event", EVENTS)
+async def test_a_payload_that_is_no_object(town: Town, residents: Residents, event: str) -> None:
+    device = await town.resident(residents.alice).connect()
+    for payload in NO_OBJECT:
+        check_refused(await device.call(event, payload), "VALIDATION_FAILED")
+        await device.emit(event, payload)
+        told = await device.next("exception")
+        check_error(told, "VALIDATION_FAILED")
+        assert told["event"] == event
+
+
+@pytest.mark.parametrize("event", EVENTS)
+async def test_no_payload_at_all_and_too_many(town: Town, residents: Residents, event: str) -> None:
+    raw = await RawSocket.open_chat(town.url, residents.alice.access_token)
+    await raw.send(f'42/chat,1["{event}"]')
+    assert '"VALIDATION_FAILED"' in await raw.packet("43/chat,1")
+    await raw.send(f'42/chat,2["{event}",{{}},{{}},7,null]')
+    assert '"VALIDATION_FAILED"' in await raw.packet("43/chat,2")
+    await raw.close()
+
+
+@pytest.mark.parametrize("event", EVENTS)
+async def test_unknown_fields_are_ignored(town: Town, residents: Residents, event: str) -> None:
+    device = await town.resident(residents.alice).connect()
+    payload = good_payload(event, residents) | {"$where": "1", "nobodyKnows": {"a": [1]}, "senderId": residents.bob.id}
+    if event == "message:send":
+        payload["clientMessageId"] = "bad-events"
+    ack = await device.call(event, payload)
+    assert ack["ok"] is True, ack
+    if event == "message:send":
+        assert ack["message"]["senderId"] == residents.alice.id
+
+
+@pytest.mark.parametrize("identifier", ["", "x", "..", "$gt", "💥", "y" * 3000])
+async def test_ids_that_nothing_has(town: Town, residents: Residents, identifier: str) -> None:
+    device = await town.resident(residents.alice).connect()
+    for event, fields in EVENTS.items():
+        name = fields[0].name
+        if name not in ("roomId", "messageId"):
+            continue
+        ack = await device.call(event, {**good_payload(event, residents), name: identifier})
+        assert ack["ok"] is False and ack["error"]["code"] in ("NOT_FOUND", "VALIDATION_FAILED"), (event, ack)
+    ack = await device.call("presence:get", {"userIds": [identifier]})
+    assert ack["ok"] or ack["error"]["code"] == "VALIDATION_FAILED", ack

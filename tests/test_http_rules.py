@@ -1,0 +1,125 @@
+"""What holds for every path: unknown ones, wrong methods, the order of errors, health and CORS."""
+
+import asyncio
+
+import pytest
+
+from tests.conftest import Residents, StartServer
+from tests.support.people import Town, unique
+from tests.support.rest import API, MESSAGES
+from tests.support.shapes import check_problem
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+ALLOWED = {
+    f"{API}/auth/register": {"POST"},
+    f"{API}/auth/login": {"POST"},
+    f"{API}/auth/refresh": {"POST"},
+    f"{API}/auth/logout": {"POST"},
+    f"{API}/users/me": {"GET", "PATCH"},
+    f"{API}/users/search": {"GET"},
+    f"{API}/users/some-id": {"GET"},
+    f"{MESSAGES}/chat-rooms": {"POST"},
+    f"{MESSAGES}/chat-rooms/some-id": {"GET"},
+    f"{MESSAGES}/chats": {"GET"},
+    f"{MESSAGES}/chats/some-id/messages": {"GET", "POST"},
+    f"{MESSAGES}/chats/some-id/read": {"POST"},
+    "/healthz": {"GET"},
+    "/readyz": {"GET"},
+}
+
+
+@pytest.mark.parametrize("path", ALLOWED)
+async def test_a_wrong_method_is_told_the_right_ones(town: Town, path: str) -> None:
+    for method in METHODS:
+        if method in ALLOWED[path] or (method == "HEAD" and "GET" in ALLOWED[path]):
+            continue
+        answer = await town.rest.call(method, path)
+        assert answer.status == 405, (method, answer)
+        if method != "HEAD":
+            check_problem(answer, "METHOD_NOT_ALLOWED")
+        assert {name.strip() for name in answer.headers["Allow"].split(",")} - {"HEAD", "OPTIONS"} == ALLOWED[path]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        "/api",
+        "/api/v1",
+        "/api/v2/users/me",
+        f"{API}/users",
+        f"{API}/users/me/",
+        f"{API}/users/a/b",
+        f"{MESSAGES}/chats/x",
+        f"{API}//users/me",
+        "/api/v1/%00",
+        "/%ff",
+        "/..%2f..%2fetc/passwd",
+        "/socket.io/../etc/passwd",
+        "/config.yaml",
+        "/" + "x" * 5000,
+    ],
+    ids=lambda path: path[:24],
+)
+async def test_an_unknown_path(town: Town, residents: Residents, path: str) -> None:
+    for method in METHODS[2:]:
+        check_problem(await town.rest.call(method, path), "NOT_FOUND")
+    check_problem(await town.rest.call("GET", path), "NOT_FOUND")
+    check_problem(await town.resident(residents.alice).get(path), "NOT_FOUND")
+
+
+async def test_the_order_of_errors(town: Town, residents: Residents) -> None:
+    """An unknown path first, then the method, then who asks, then the size, then what it says."""
+    large, wrong = b"x" * 200_000, b"{"
+    token = residents.alice.access_token
+    messages = f"{MESSAGES}/chats/{residents.room_id}/messages"
+    check_problem(await town.rest.call("POST", "/nothing", large), "NOT_FOUND")
+    check_problem(await town.rest.call("PUT", messages, large), "METHOD_NOT_ALLOWED")
+    check_problem(await town.rest.call("POST", messages, large), "UNAUTHORIZED")
+    check_problem(await town.rest.call("POST", messages, large, token=token), "PAYLOAD_TOO_LARGE")
+    check_problem(await town.rest.call("POST", messages, wrong, token=token), "VALIDATION_FAILED")
+
+
+async def test_a_chunked_body_over_the_limit(town: Town, residents: Residents) -> None:
+    reader, writer = await asyncio.open_connection(*town.url.removeprefix("http://").split(":"))
+    head = f"POST {MESSAGES}/chats/{residents.room_id}/messages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    writer.write(f"{head}Authorization: Bearer {residents.alice.access_token}\r\n\r\n".encode())
+    for _ in range(5):
+        writer.write(b"%x\r\n%s\r\n" % (40_000, b"x" * 40_000))
+    writer.write(b"0\r\n\r\n")
+    async with asyncio.timeout(30):
+        status = await reader.readline()
+    writer.close()
+    assert status.split()[1] == b"413", status
+
+
+async def test_health_is_public(town: Town) -> None:
+    for path in ("/healthz", "/readyz"):
+        answer = await town.rest.call("GET", path)
+        assert answer.status == 200, answer
+
+
+async def test_foreign_pages_are_let_in_only_where_configured(start_server: StartServer, town_at, town: Town) -> None:
+    mine = {"Origin": "https://chat.example.com"}
+    other = {"Origin": "https://evil.example.com"}
+    open_town = town_at(start_server({"cors.origins": [mine["Origin"]]}))
+    answer = await open_town.rest.call("OPTIONS", f"{API}/users/me", headers=mine)
+    assert answer.status in (200, 204)
+    assert answer.headers["Access-Control-Allow-Origin"] == mine["Origin"]
+    for closed, headers in ((open_town, other), (town, mine)):
+        answer = await closed.rest.call("GET", f"{API}/users/me", headers=headers)
+        assert "Access-Control-Allow-Origin" not in answer.headers
+    polling = "/socket.io/?EIO=4&transport=polling"
+    assert (await open_town.rest.call("GET", polling, headers=mine)).status == 200
+    assert (await open_town.rest.call("GET", polling, headers=other)).status in (400, 403)
+    assert (await town.rest.call("GET", polling, headers=other)).status in (400, 403)
+    person = await open_town.person()
+    await open_town.device().connect(person.access_token, headers=mine)
+    with pytest.raises(Exception, match=r"(?i)connection|unexpected"):
+        await open_town.device().connect(person.access_token, headers=other)
+
+
+async def test_a_request_that_asks_for_nothing_special_leaks_nothing(town: Town) -> None:
+    answer = await town.rest.call("GET", f"/{unique()}")
+    assert "ornado" not in answer.headers.get("Server", "")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -1,0 +1,185 @@
+"""The offline queue: delivered at least once, until acknowledged or proven; it expires per entry and has a cap."""
+
+import time
+from typing import Any
+
+from tests.conftest import StartServer
+from tests.support.device import Device
+from tests.support.people import Person, Town
+from tests.support.raw_socket import RawSocket
+from tests.support.rest import MESSAGES
+from tests.support.shapes import check_message
+from tests.support.waiting import eventually, go_offline
+
+
+async def batch_of(device: Device) -> list[dict[str, Any]]:
+    batch = await device.next("messages:offline")
+    for message in batch:
+        check_message(message)
+    return list(batch)
+
+
+async def waits_for(person: Person, sender: Person, room_id: str) -> bool:
+    """Whether a device that connects now is sent a batch. It has had time enough: a live message came through."""
+    device = await person.connect(acks=False)
+    marker = (await sender.send(room_id, "live"))["messageId"]
+    await device.next("message:new", lambda message: message["messageId"] == marker)
+    assert (await device.call("presence:get", {"userIds": [sender.id]}))["ok"]
+    await device.leave()
+    return bool(device.heard("messages:offline"))
+
+
+async def test_a_connect_gets_everything_that_waited_once(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    second_room = await one.open_room(other, "booking")
+    for number in range(6):
+        await one.send((room_id, second_room)[number % 2], f"{number}")
+    device = await other.connect()
+    batch = await batch_of(device)
+    assert [m["content"] for m in batch if m["roomId"] == room_id] == ["0", "2", "4"]
+    assert [m["content"] for m in batch if m["roomId"] == second_room] == ["1", "3", "5"]
+    assert len(batch) == 6
+    assert all(message["isRead"] is False and message["senderName"] == one.name for message in batch)
+    await one.send(room_id, "live")
+    await device.next("message:new")
+    assert len(device.heard("messages:offline")) == 1
+    assert [message["content"] for message in device.heard("message:new")] == ["live"]
+
+
+async def test_a_batch_that_was_not_acknowledged_comes_again(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    await one.send(room_id, "waiting")
+    for _ in range(3):
+        device = await other.connect(acks=False)
+        assert [message["content"] for message in await batch_of(device)] == ["waiting"]
+        await device.leave()
+
+
+async def test_an_acknowledged_batch_is_gone_and_told_as_delivered(quick_town: Town) -> None:
+    one, other, room_id = await quick_town.pair()
+    sender = await one.connect()
+    await one.send(room_id, "waiting")
+    device = await other.connect()
+    await batch_of(device)
+    receipt = await sender.next("message:delivered")
+    assert (receipt["roomId"], receipt["seq"], receipt["userId"]) == (room_id, 1, other.id)
+    await go_offline(other, device, sender)
+
+    async def gone() -> bool:
+        return not await waits_for(other, one, room_id)
+
+    await eventually(gone, "the acknowledged batch is gone")
+
+
+async def test_a_ping_round_trip_proves_what_a_silent_client_got(quick_town: Town) -> None:
+    one, other, room_id = await quick_town.pair()
+    sender = await one.connect()
+    await one.send(room_id, "waiting")
+    raw = await RawSocket.open_chat(quick_town.url, other.access_token)
+    assert [message["content"] for message in await raw.event("messages:offline")] == ["waiting"]
+    receipt = await _answering_pings(raw, sender)
+    assert (receipt["roomId"], receipt["seq"], receipt["userId"]) == (room_id, 1, other.id)
+    await raw.close()
+    await sender.next("user:offline")
+
+    async def gone() -> bool:
+        return not await waits_for(other, one, room_id)
+
+    await eventually(gone, "the proven batch is gone")
+
+
+async def _answering_pings(raw: RawSocket, sender: Device) -> dict[str, Any]:
+    """Answer pings, and nothing else, until the sender hears that the batch was delivered."""
+
+    async def told() -> bool:
+        while (await raw.frame()).payload != b"2":
+            pass
+        await raw.send("3")
+        assert (await raw.acked("presence:get", {"userIds": []}))["ok"]
+        return bool(sender.heard("message:delivered"))
+
+    await eventually(told, "a proven batch is told as delivered")
+    return dict(sender.heard("message:delivered")[0])
+
+
+async def test_what_was_read_elsewhere_is_not_delivered_again(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    sent = [await one.send(room_id, f"{number}") for number in range(3)]
+    await other.post(f"{MESSAGES}/chats/{room_id}/read", {"messageId": sent[1]["messageId"]})
+    device = await other.connect()
+    assert [message["content"] for message in await batch_of(device)] == ["2"]
+
+
+async def test_when_everything_was_read_elsewhere_nothing_comes(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    message = await one.send(room_id)
+    await other.post(f"{MESSAGES}/chats/{room_id}/read", {"messageId": message["messageId"]})
+    assert not await waits_for(other, one, room_id)
+
+
+async def test_a_senders_own_messages_do_not_wait_for_them(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    await one.send(room_id)
+    await other.send(room_id)
+    assert [message["senderId"] for message in await batch_of(await one.connect())] == [other.id]
+
+
+async def test_the_cap_drops_the_oldest_and_history_keeps_all(quick_town: Town) -> None:
+    one, other, room_id = await quick_town.pair()
+    for number in range(25):
+        await one.send(room_id, f"{number}")
+    device = await other.connect()
+    assert [message["content"] for message in await batch_of(device)] == [f"{number}" for number in range(5, 25)]
+    ack = await device.call("sync", {"rooms": {room_id: 0}})
+    assert [message["content"] for message in ack["rooms"][0]["messages"]] == [f"{number}" for number in range(25)]
+
+
+async def test_an_entry_dies_of_its_own_age_while_newer_ones_arrive(start_server: StartServer, town_at: Any) -> None:
+    retention = 2.0
+    server = start_server({"offline_queue.retention": f"{retention:g}s", "presence.grace": "100ms"})
+    town: Town = town_at(server)
+    one, other, room_id = await town.pair()
+    sender = await one.connect()
+    sending_began = time.monotonic()
+    await one.send(room_id, "first")
+    sending_ended = time.monotonic()
+    rounds = 0
+
+    async def first_has_died() -> bool:
+        nonlocal rounds
+        rounds += 1
+        newest = f"newer {rounds}"
+        await one.send(room_id, newest)
+        fresh_until = time.monotonic() + retention
+        looked_from = time.monotonic()
+        device = await other.connect(acks=False)
+        contents = [message["content"] for message in await batch_of(device)] if time.monotonic() < fresh_until else []
+        looked_until = time.monotonic()
+        await go_offline(other, device, sender)
+        if looked_until < fresh_until:
+            assert contents[-1] == newest
+        if looked_until < sending_began + retention:
+            assert contents[0] == "first", "it died early"
+        if contents and looked_from > sending_ended + retention + 1:
+            assert contents[0] != "first", "it outlived its time"
+        return bool(contents) and contents[0] != "first"
+
+    await eventually(first_has_died, "the first entry expired")
+    assert rounds > 1
+    assert (await other.history(room_id, after=0))["messages"][0]["content"] == "first"
+
+
+async def test_entries_die_while_the_server_is_down(start_server: StartServer, town_at: Any) -> None:
+    server = start_server({"offline_queue.retention": "1s"})
+    one, other, room_id = await town_at(server).pair()
+    await one.send(room_id, "old")
+    sent = time.monotonic()
+    server.kill()
+    server.restart()
+    town: Town = town_at(server)
+
+    async def old_enough() -> bool:
+        return time.monotonic() > sent + 1.1
+
+    await eventually(old_enough, "a second has passed")
+    assert not await waits_for(town.resident(other), town.resident(one), room_id)

@@ -1,0 +1,189 @@
+"""Presence and typing: several devices, the grace time, leases that outlive a killed server, typing that stops."""
+
+from typing import Any
+
+from tests.conftest import StartServer
+from tests.support.device import POLLING, Device
+from tests.support.people import Person, Town
+from tests.support.shapes import check_refused, check_time
+from tests.support.waiting import eventually, go_offline
+
+
+def of(person: Person) -> Any:
+    return lambda told: told["userId"] == person.id
+
+
+async def presence_of(device: Device, *people: Person) -> list[dict[str, Any]]:
+    ack = await device.call("presence:get", {"userIds": [person.id for person in people]})
+    assert ack["ok"], ack
+    assert [entry["userId"] for entry in ack["presence"]] == [person.id for person in people]
+    return list(ack["presence"])
+
+
+async def test_only_the_first_and_the_last_device_are_told(quick_town: Town) -> None:
+    one, other, _room = await quick_town.pair()
+    witness = await one.connect()
+    first = await other.connect()
+    assert await witness.next("user:online") == {"userId": other.id}
+    second = await other.connect(POLLING)
+    await first.leave()
+    assert (await presence_of(witness, other))[0]["isOnline"] is True
+    await second.leave()
+    told = await witness.next("user:offline")
+    assert told["userId"] == other.id
+    check_time(told["lastSeenAt"])
+    assert (len(witness.heard("user:online")), len(witness.heard("user:offline"))) == (1, 1)
+    shown = (await presence_of(witness, other))[0]
+    assert (shown["isOnline"], shown["lastSeenAt"]) == (False, told["lastSeenAt"])
+    profile = (await one.get(f"/api/v1/users/{other.id}")).body
+    assert (profile["isOnline"], profile["lastSeenAt"]) == (False, told["lastSeenAt"])
+
+
+async def test_a_device_that_vanishes_is_missed_like_one_that_leaves(quick_town: Town) -> None:
+    one, other, _room = await quick_town.pair()
+    witness, device = await one.connect(), await other.connect()
+    await device.vanish()
+    assert (await witness.next("user:offline"))["userId"] == other.id
+
+
+async def test_strangers_are_not_told(quick_town: Town) -> None:
+    one, other, _room = await quick_town.pair()
+    stranger = await (await quick_town.person()).connect()
+    witness, device = await one.connect(), await other.connect()
+    await go_offline(other, device, witness)
+    await stranger.round_trip()
+    assert [heard.event for heard in stranger.history] == []
+
+
+async def test_nobody_is_told_of_themselves(quick_town: Town) -> None:
+    one, other, _room = await quick_town.pair()
+    witness, device = await one.connect(), await other.connect()
+    assert of(other)(await witness.next("user:online"))
+    await device.round_trip()
+    assert device.heard("user:online") == []
+
+
+async def test_who_comes_back_within_the_grace_time_was_never_away(town: Town) -> None:
+    """A third person leaves at the same moment for good: their `user:offline` says that the grace time is over."""
+    witness, flapper, leaver = await town.people(3)
+    for person in (flapper, leaver):
+        await witness.open_room(person)
+    ear, flapping, leaving = await witness.connect(), await flapper.connect(), await leaver.connect()
+    for person in (flapper, leaver):
+        await ear.next("user:online", of(person))
+    await flapping.leave()
+    await leaving.leave()
+    back = await flapper.connect()
+    assert (await presence_of(ear, flapper))[0]["isOnline"] is True
+    await ear.next("user:offline", of(leaver))
+    await back.round_trip()
+    assert [told for told in ear.heard("user:offline") if of(flapper)(told)] == []
+    assert len([told for told in ear.heard("user:online") if of(flapper)(told)]) == 1
+
+
+async def test_presence_of_people_who_were_never_here(town: Town) -> None:
+    one, other, _room = await town.pair()
+    device = await one.connect()
+    shown = (await presence_of(device, other))[0]
+    assert (shown["isOnline"], shown["lastSeenAt"]) == (False, None)
+    assert (await presence_of(device, one))[0]["isOnline"] is True
+
+
+async def test_a_killed_server_leaves_nobody_online(start_server: StartServer, town_at: Any) -> None:
+    server = start_server({"presence.lease": "2s", "presence.grace": "200ms", "sweep.interval": "500ms"})
+    one, other, _room = await town_at(server).pair()
+    await one.connect()
+    await other.connect()
+    server.kill()
+    server.restart()
+    town: Town = town_at(server)
+    witness = await town.resident(one).connect()
+    told = await witness.next("user:offline")
+    assert told["userId"] == other.id
+    check_time(told["lastSeenAt"])
+    assert (await presence_of(witness, other, one)) == [
+        {"userId": other.id, "isOnline": False, "lastSeenAt": told["lastSeenAt"]},
+        {"userId": one.id, "isOnline": True, "lastSeenAt": (await presence_of(witness, one))[0]["lastSeenAt"]},
+    ]
+
+
+async def test_typing_reaches_the_others_only(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    typing, mine = await one.connect(), await one.connect()
+    joined, unjoined = await other.connect(), await other.connect()
+    stranger = await (await town.person()).connect()
+    for device in (typing, joined):
+        assert (await device.call("room:join", {"roomId": room_id}))["ok"]
+    for event in ("typing:start", "typing:stop"):
+        assert await typing.call(event, {"roomId": room_id}) == {"ok": True}
+        for device in (joined, unjoined):
+            assert await device.next(event) == {"roomId": room_id, "userId": one.id}
+    for device in (typing, mine, stranger):
+        await device.round_trip()
+        assert device.heard("typing:start") + device.heard("typing:stop") == []
+
+
+async def test_typing_stops_by_itself(quick_town: Town) -> None:
+    one, other, room_id = await quick_town.pair()
+    typing, ear = await one.connect(), await other.connect()
+    for _ in range(3):
+        await typing.call("typing:start", {"roomId": room_id})
+    assert await ear.next("typing:stop") == {"roomId": room_id, "userId": one.id}
+    await typing.call("typing:start", {"roomId": room_id})
+    assert await ear.next("typing:stop") == {"roomId": room_id, "userId": one.id}
+    assert len(ear.heard("typing:stop")) <= len(ear.heard("typing:start"))
+
+
+async def test_a_message_ends_its_writers_typing(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    typing, ear = await one.connect(), await other.connect()
+    await typing.call("typing:start", {"roomId": room_id})
+    await ear.next("typing:start")
+    await one.send(room_id)
+    assert await ear.next("typing:stop", timeout=4) == {"roomId": room_id, "userId": one.id}
+
+
+async def test_leaving_ends_typing(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    typing, ear = await one.connect(), await other.connect()
+    await typing.call("typing:start", {"roomId": room_id})
+    await ear.next("typing:start")
+    await typing.vanish()
+    assert await ear.next("typing:stop", timeout=4) == {"roomId": room_id, "userId": one.id}
+
+
+async def test_stopping_what_never_started_is_told_to_nobody_or_once(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    typing, ear = await one.connect(), await other.connect()
+    assert await typing.call("typing:stop", {"roomId": room_id}) == {"ok": True}
+    await one.send(room_id, "fence")
+    await ear.next("message:new")
+    assert len(ear.heard("typing:stop")) <= 1
+
+
+async def test_typing_in_a_strangers_room_is_not_found(town: Town) -> None:
+    _one, other, room_id = await town.pair()
+    ear = await other.connect()
+    stranger = await (await town.person()).connect()
+    for event in ("typing:start", "typing:stop"):
+        check_refused(await stranger.call(event, {"roomId": room_id}), "NOT_FOUND")
+    await ear.round_trip()
+    assert ear.heard("typing:start") == []
+
+
+async def test_search_and_profiles_show_who_is_online(quick_town: Town) -> None:
+    one, other, _room = await quick_town.pair()
+    device, witness = await other.connect(), await one.connect()
+
+    async def shown_online() -> set[bool]:
+        found = (await one.get("/api/v1/users/search", q=other.user["email"])).body["users"]
+        assert [user["id"] for user in found] == [other.id]
+        return {found[0]["isOnline"], (await one.get(f"/api/v1/users/{other.id}")).body["isOnline"]}
+
+    assert await shown_online() == {True}
+    await go_offline(other, device, witness)
+
+    async def offline() -> bool:
+        return await shown_online() == {False}
+
+    await eventually(offline, "the profile and the search show it")

@@ -1,0 +1,109 @@
+"""`sync`: what a client missed, by the last seq that it has, with its limits."""
+
+import asyncio
+from typing import Any
+
+from tests.support.device import Device
+from tests.support.people import Town, unique
+from tests.support.shapes import check_message, check_refused
+
+PER_ROOM = 200
+IN_ALL = 2000
+
+
+async def synced(device: Device, rooms: dict[str, int]) -> dict[str, dict[str, Any]]:
+    """The answer by room id."""
+    ack = await device.call("sync", {"rooms": rooms})
+    assert ack["ok"] is True, ack
+    answer = {room["roomId"]: room for room in ack["rooms"]}
+    assert len(answer) == len(ack["rooms"]), "a room came twice"
+    for room in ack["rooms"]:
+        assert room.keys() >= {"roomId", "messages", "lastSeq", "unreadCount", "hasMore"}
+        for message in room["messages"]:
+            check_message(message)
+    return answer
+
+
+def seqs(room: dict[str, Any]) -> list[int]:
+    return [message["seq"] for message in room["messages"]]
+
+
+async def fill(device: Device, room_id: str, count: int) -> None:
+    acks = [device.call("message:send", {"roomId": room_id, "content": f"{number}"}) for number in range(count)]
+    assert all(ack["ok"] for ack in await asyncio.gather(*acks))
+
+
+async def test_what_was_missed_comes_ascending_and_other_rooms_by_their_marks(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    unnamed = await one.open_room(other, unique("b"))
+    for number in range(5):
+        await one.send(room_id, f"{number}")
+    await one.send(unnamed)
+    device = await other.connect()
+    answer = await synced(device, {room_id: 2})
+    assert answer.keys() == {room_id, unnamed}
+    assert seqs(answer[room_id]) == [3, 4, 5]
+    assert (answer[room_id]["lastSeq"], answer[room_id]["unreadCount"], answer[room_id]["hasMore"]) == (5, 5, False)
+    assert (answer[unnamed]["messages"], answer[unnamed]["lastSeq"], answer[unnamed]["unreadCount"]) == ([], 1, 1)
+
+
+async def test_nothing_missed(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    await one.send(room_id)
+    device = await other.connect()
+    for have in (1, 999):
+        answer = await synced(device, {room_id: have})
+        assert (answer[room_id]["messages"], answer[room_id]["hasMore"], answer[room_id]["lastSeq"]) == ([], False, 1)
+    assert (await synced(device, {}))[room_id]["messages"] == []
+    newcomer = await (await town.person()).connect()
+    assert await synced(newcomer, {}) == {}
+
+
+async def test_a_room_gives_two_hundred_at_a_time(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    await fill(await one.connect(), room_id, PER_ROOM + 30)
+    device = await other.connect()
+    first = (await synced(device, {room_id: 0}))[room_id]
+    assert (seqs(first), first["hasMore"]) == (list(range(1, PER_ROOM + 1)), True)
+    rest = (await synced(device, {room_id: PER_ROOM}))[room_id]
+    assert (seqs(rest), rest["hasMore"]) == (list(range(PER_ROOM + 1, PER_ROOM + 31)), False)
+
+
+async def test_all_rooms_together_give_two_thousand_and_asking_again_gives_the_rest(town: Town) -> None:
+    one, other, _ = await town.pair()
+    rooms = await asyncio.gather(*(one.open_room(other, unique("b")) for _ in range(11)))
+    sender = await one.connect()
+    for room_id in rooms:
+        await fill(sender, room_id, PER_ROOM)
+    device = await other.connect()
+    have = dict.fromkeys(rooms, 0)
+    answer = await synced(device, have)
+    assert sum(len(answer[room_id]["messages"]) for room_id in rooms) == IN_ALL
+    for room_id in rooms:
+        got = seqs(answer[room_id])
+        assert got == list(range(1, len(got) + 1))
+        assert answer[room_id]["hasMore"] == (len(got) < PER_ROOM)
+        have[room_id] = len(got)
+    answer = await synced(device, have)
+    for room_id in rooms:
+        assert seqs(answer[room_id]) == list(range(have[room_id] + 1, PER_ROOM + 1))
+        assert answer[room_id]["hasMore"] is False
+
+
+async def test_a_room_that_is_not_mine_fails_like_one_that_does_not_exist(town: Town) -> None:
+    _one, _other, room_id = await town.pair()
+    stranger = await (await town.person()).connect()
+    unknown = "0" * len(room_id)
+    for name in (room_id, unknown):
+        check_refused(await stranger.call("sync", {"rooms": {name: 0}}), "NOT_FOUND", f"rooms.{name}")
+
+
+async def test_a_client_catches_up_after_it_was_away(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    sender, device = await one.connect(), await other.connect()
+    await fill(sender, room_id, 3)
+    last = [await device.next("message:new") for _ in range(3)][-1]
+    await device.vanish()
+    await fill(sender, room_id, 4)
+    back = await other.connect()
+    assert seqs((await synced(back, {room_id: last["seq"]}))[room_id]) == [4, 5, 6, 7]
