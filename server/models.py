@@ -1,7 +1,7 @@
 """The frozen values that storage and services hand to each other."""
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -44,12 +44,17 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One entry of a room's log. `(room_id, seq)` is unique, and `seq` has no gaps."""
+    """One entry of a room's log. `(room_id, seq)` is unique, and `seq` has no gaps.
+
+    `sender_seq` says that this is its sender's k-th message in the room: with it, how many of a room's first n
+    messages are one's own is known without counting.
+    """
 
     id: str
     room_id: str
     seq: int
     sender_id: str
+    sender_seq: int
     content: str
     type: MessageType
     sent_at: datetime
@@ -60,7 +65,7 @@ class Message(msgspec.Struct, frozen=True):
 class Member(msgspec.Struct, frozen=True):
     """One person's place in one room. The marks only ever grow.
 
-    `own_unread` counts the member's own messages after `last_read_seq`, which are never unread to themselves.
+    `read_own` is how many of the messages up to `last_read_seq` are the member's own.
     `peer_id` is the other person of a room of two.
     """
 
@@ -70,7 +75,7 @@ class Member(msgspec.Struct, frozen=True):
     role: str = "member"
     last_delivered_seq: int = 0
     last_read_seq: int = 0
-    own_unread: int = 0
+    read_own: int = 0
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -81,4 +86,4 @@ class Room(msgspec.Struct, frozen=True):
     booking_id: str | None
     created_at: datetime
     last_seq: int = 0
-    last_message: dict[str, Any] | None = None
+    last_message: Message | None = None

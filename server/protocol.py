@@ -1,9 +1,10 @@
 """The wire contract in one place: event names, inbound payloads, outbound shapes."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from server.models import MessageType
 
@@ -19,6 +20,13 @@ USER_ONLINE: Final = "user:online"
 USER_OFFLINE: Final = "user:offline"
 ROOM_NEW: Final = "room:new"
 EXCEPTION: Final = "exception"
+
+# Ids are opaque; the bound is far above any that this server or a sensible token issuer makes.
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+# JSON numbers stay exact up to 2**53, and the store's integers reach further.
+Seq = Annotated[int, Meta(ge=0, le=2**53)]
+Page = Annotated[int, Meta(ge=1, le=2**31)]
+Url = Annotated[str, Meta(min_length=1, max_length=2048)]
 
 
 class Inbound(msgspec.Struct, frozen=True, rename="camel"):
@@ -54,52 +62,52 @@ class ProfilePatch(Inbound, frozen=True):
 
 
 class SearchQuery(Inbound, frozen=True):
-    q: str
-    limit: int = 20
+    q: Annotated[str, Meta(min_length=1, max_length=100)]
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
 
 
 class RoomRequest(Inbound, frozen=True):
-    other_user_id: str
-    booking_id: str | None = None
+    other_user_id: Id
+    booking_id: Id | None = None
 
 
 class ChatsQuery(Inbound, frozen=True):
-    limit: int = 50
-    cursor: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    cursor: Annotated[str, Meta(max_length=256)] | None = None
 
 
 class HistoryQuery(Inbound, frozen=True):
-    page: int | None = None
-    limit: int = 50
-    before: int | None = None
-    after: int | None = None
+    page: Page | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    before: Seq | None = None
+    after: Seq | None = None
 
 
 class SendMessage(Inbound, frozen=True):
     """`message:send`; over REST the room comes from the path."""
 
-    room_id: str
+    room_id: Id
     content: str | None = None
     type: MessageType | None = None
     message_type: MessageType | None = None
-    attachment_url: str | None = None
-    client_message_id: str | None = None
+    attachment_url: Url | None = None
+    client_message_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
 
 class MessageRef(Inbound, frozen=True):
-    message_id: str
+    message_id: Id
 
 
 class RoomRef(Inbound, frozen=True):
-    room_id: str
+    room_id: Id
 
 
 class PresenceQuery(Inbound, frozen=True):
-    user_ids: list[str]
+    user_ids: Annotated[list[Id], Meta(max_length=200)]
 
 
 class SyncRequest(Inbound, frozen=True):
-    rooms: dict[str, int]
+    rooms: Annotated[dict[Id, Seq], Meta(max_length=5_000)]
 
 
 class TokenRef(Inbound, frozen=True):

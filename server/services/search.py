@@ -1,6 +1,7 @@
 """Finds people by the beginning of what they are called, at about the same cost for ten or for a million of them."""
 
 import asyncio
+import os.path
 from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Final, Protocol
 
@@ -15,7 +16,7 @@ MAX_RESULTS: Final = 100
 # No key stops above this length (see `UserIndex`): shorter prefixes are counted for everybody.
 SHORTEST_STOP: Final = 3
 # Up to so many people are read at once; where more are counted, the tree of counts is followed downwards.
-READ_AT_ONCE: Final = 200
+READ_AT_ONCE: Final = 100
 
 
 class People(Protocol):
@@ -50,9 +51,8 @@ class Search:
         """Active users whom `query.q` finds, without the one who asks. Raises `ValidationFailed`, `RateLimited`."""
         _check(query)
         self._limits.check_search(user_id)
-        asker = await self._people.get(user_id)
         prefixes = search_text.queries(query.q)
-        found = await asyncio.gather(*(self._find(prefix) for prefix in prefixes))
+        asker, *found = await asyncio.gather(self._people.get(user_id), *(self._find(prefix) for prefix in prefixes))
         users = await self._take(found, asker, query.limit)
         total = sum(one.total for one in found) - await self._found_twice(found)
         if any(search_text.matches(asker, prefix) for prefix in prefixes):
@@ -110,6 +110,9 @@ class Search:
             self._search_terms.children(prefix), self._search_terms.stopped([prefix], prefix)
         )
         uncounted = sorted(stopped + here)
+        if len(children) == 1 and children[0][1] > READ_AT_ONCE:
+            deeper, between = await self._only_branch(*children[0], uncounted)
+            children, uncounted = [deeper], sorted(uncounted + between)
         low, waiting = prefix, 0
         for child, count in children:
             if count <= READ_AT_ONCE:
@@ -123,6 +126,22 @@ class Search:
                 yield keys
             low, waiting = child + END, 0
         yield await self._gap(uncounted, low, prefix + END, waiting)
+
+    async def _only_branch(self, prefix: str, count: int, uncounted: list[str]) -> tuple[tuple[str, int], list[str]]:
+        """Skip the levels on which everybody goes the same way, as from `gma` to `gmail.com`.
+
+        Returns the end of the way with its count, and the keys that stopped on it.
+        """
+        guess = os.path.commonprefix(uncounted)
+        if len(guess) <= len(prefix) + 1 or not guess.startswith(prefix):
+            return (prefix, count), []
+        way = [guess[:length] for length in range(len(prefix), len(guess))]
+        counted, between = await asyncio.gather(
+            self._search_terms.count(guess), self._search_terms.stopped(way, prefix)
+        )
+        if counted + len({_owner(key) for key in between}) != count:
+            return (prefix, count), []
+        return (guess, counted), between
 
     async def _gap(self, uncounted: list[str], low: str, high: str, counted: int) -> list[str]:
         """The keys from `low` to `high`. Where nobody is counted, all of them are among the uncounted."""

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 # Every prefix up to this length is counted.
 ALWAYS_COUNTED: Final = 3
 # A longer prefix is counted once its parent counts this many people: so many keys may have to be read for a count.
-POPULAR: Final = 32
+POPULAR: Final = 16
 # Popular prefixes that are remembered, to spare the question.
 REMEMBERED: Final = 100_000
 SETTLED_AT_ONCE: Final = 100

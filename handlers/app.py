@@ -1,0 +1,91 @@
+"""Serves until it is told to stop: context, Socket.IO and routes on one HTTP server."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from handlers.base import UnknownPath
+from handlers.routes import ROUTES
+from handlers.socket.gateway import Gateway
+from handlers.socket.transport import make_socket_handler
+from server.config import Settings
+from server.context import Context, open_context
+
+log = logging.getLogger(__name__)
+
+IDLE_TIMEOUT: Final = 60.0
+BODY_TIMEOUT: Final = 60.0
+# Requests in flight get this long to end once no new ones are taken.
+CONNECTIONS_TIMEOUT: Final = 2.0
+
+
+async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT. `ready` gets the address once requests are answered.
+
+    Raises `StartFailed` where a store does not start and `OSError` where the address is taken.
+    """
+    with _stop_signals() as stopped:
+        sockets = bind_sockets(settings.server.port, settings.server.host)
+        async with open_context(settings) as context:
+            gateway = Gateway(context)
+            gateway.attach()
+            server = HTTPServer(
+                make_application(context, gateway),
+                idle_connection_timeout=IDLE_TIMEOUT,
+                body_timeout=BODY_TIMEOUT,
+                max_body_size=settings.server.max_payload,
+                xheaders=bool(settings.server.trusted_proxies),
+                trusted_downstream=settings.server.trusted_proxies,
+            )
+            server.add_sockets(sockets)
+            # What stands now stays; collecting it again and again costs pauses.
+            gc.collect()
+            gc.freeze()
+            host, port = sockets[0].getsockname()[:2]
+            ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            await stopped.wait()
+            log.info("stopping")
+            server.stop()
+            await context.drain()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(server.close_all_connections(), CONNECTIONS_TIMEOUT)
+
+
+def make_application(context: Context, gateway: Gateway) -> Application:
+    """The routes, with the error shape for every path that is none."""
+    routes: list[tuple[str, type[RequestHandler], dict[str, Context]]] = [
+        (pattern, handler, {"context": context}) for pattern, handler in ROUTES
+    ]
+    return Application(
+        [(r"/socket\.io/?", make_socket_handler(context, gateway)), *routes],
+        default_handler_class=UnknownPath,
+        default_handler_args={"context": context},
+        websocket_max_message_size=context.settings.server.max_payload,
+        log_function=_log_nothing,
+    )
+
+
+def _log_nothing(_handler: RequestHandler) -> None:
+    """Requests are not logged: their paths name rooms and people."""
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[asyncio.Event]:
+    """An event that is set by SIGTERM or SIGINT."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        yield stopped
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

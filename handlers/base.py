@@ -1,0 +1,169 @@
+"""What every REST handler stands on: closed by default, one body limit, one parse, one answer, one error shape."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from server import errors
+from server.context import Context
+from server.errors import ChatError
+from server.inbound import parse_arguments, parse_json
+from server.models import Identity
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# A refused body is still read and dropped up to this size, so that the client gets our answer and not a reset.
+DRAIN_LIMIT = 256 * 1024 * 1024
+BY_STATUS: dict[int, type[ChatError]] = {
+    kind.status: kind
+    for kind in (
+        errors.ValidationFailed,
+        errors.Unauthorized,
+        errors.Forbidden,
+        errors.NotFound,
+        errors.MethodNotAllowed,
+        errors.PayloadTooLarge,
+        errors.UnsupportedMediaType,
+        errors.Unavailable,
+    )
+}
+
+
+@stream_request_body
+class ApiHandler(RequestHandler):
+    """A route. It is authenticated before its body is read, unless the class says `public = True`."""
+
+    public: ClassVar[bool] = False
+    context: Context
+    identity: Identity
+
+    def initialize(self, context: Context) -> None:
+        self.context = context
+        self._chunks: list[bytes] = []
+        self._received = 0
+
+    async def prepare(self) -> None:
+        if self.request.method == "OPTIONS":
+            return
+        if self.request.method not in self.allowed_methods():
+            raise errors.MethodNotAllowed
+        if not self.public:
+            self.identity = await self.context.accounts.authenticate(self._bearer_token())
+        connection: Any = self.request.connection
+        connection.set_max_body_size(DRAIN_LIMIT)
+        declared = self.request.headers.get("Content-Length", "0")
+        self._check_size(int(declared) if declared.isdecimal() else 0)
+
+    def data_received(self, chunk: bytes) -> None:
+        # Raising here would cut the connection without an answer; `parse` refuses what was not kept.
+        self._received += len(chunk)
+        if self._received <= self.context.settings.server.max_payload:
+            self._chunks.append(chunk)
+
+    def set_default_headers(self) -> None:
+        self.set_header("Server", "madang")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cache-Control", "no-store")
+        self._allow_origin()
+
+    def options(self, *_path: str) -> None:
+        """Answer a CORS preflight; the headers say what is allowed."""
+        self.set_header("Allow", ", ".join(self.allowed_methods()))
+        self.answer_nothing()
+
+    def parse(self, kind: type[T], **path_fields: str) -> T:
+        """The JSON body as `kind`; `path_fields` (wire names) come from the path and win over the body."""
+        self._check_size(self._received)
+        body = b"".join(self._chunks)
+        if path_fields:
+            fields: dict[str, Any] = {**parse_json(body, dict[str, msgspec.Raw]), **path_fields}
+            body = msgspec.json.encode(fields)
+        return parse_json(body, kind)
+
+    def parse_query(self, kind: type[T]) -> T:
+        """The query arguments as `kind`; of a repeated argument the last one counts."""
+        arguments = {name: self.get_query_argument(name, strip=False) for name in self.request.query_arguments}
+        return parse_arguments(arguments, kind)
+
+    def answer(self, value: Any, status: int = 200) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.write(msgspec.json.encode(value))
+
+    def answer_nothing(self) -> None:
+        self.set_status(204)
+
+    @classmethod
+    def allowed_methods(cls) -> Sequence[str]:
+        """The methods that this handler implements, OPTIONS aside."""
+        return [
+            method
+            for method in RequestHandler.SUPPORTED_METHODS
+            if method != "OPTIONS" and getattr(cls, method.lower()) is not getattr(RequestHandler, method.lower())
+        ]
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Write any failure as RFC 9457 `application/problem+json`."""
+        error = to_chat_error(kwargs.get("exc_info", (None, None, None))[1], status_code)
+        self.set_status(error.status)
+        if isinstance(error, errors.Unauthorized | errors.TokenExpired):
+            self.set_header("WWW-Authenticate", "Bearer")
+        if isinstance(error, errors.MethodNotAllowed):
+            self.set_header("Allow", ", ".join(self.allowed_methods()))
+        body = error.body()
+        if "retryAfter" in body:
+            self.set_header("Retry-After", str(body["retryAfter"]))
+        if isinstance(error, errors.PayloadTooLarge):
+            self.set_header("Connection", "close")
+        self.set_header("Content-Type", "application/problem+json")
+        self.write(msgspec.json.encode({"type": "about:blank", "title": error.title, **body}))
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        if isinstance(value, ChatError | HTTPError):
+            return
+        log.error("%s %s failed", self.request.method, self.request.path, exc_info=(typ, value, tb))
+
+    def _bearer_token(self) -> str:
+        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise errors.Unauthorized
+        return token.strip()
+
+    def _check_size(self, size: int) -> None:
+        limit = self.context.settings.server.max_payload
+        if size > limit:
+            raise errors.PayloadTooLarge(f"The body may hold at most {limit} bytes")
+
+    def _allow_origin(self) -> None:
+        origin = self.request.headers.get("Origin")
+        if origin is None or origin not in self.context.settings.cors.origins:
+            return
+        self.set_header("Access-Control-Allow-Origin", origin)
+        self.set_header("Access-Control-Allow-Methods", ", ".join(self.allowed_methods()))
+        self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+        self.set_header("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate")
+        self.set_header("Access-Control-Max-Age", "600")
+        self.set_header("Vary", "Origin")
+
+
+class UnknownPath(ApiHandler):
+    """Every path that no route claims."""
+
+    public = True
+
+    async def prepare(self) -> None:
+        raise errors.NotFound("No such path")
+
+
+def to_chat_error(error: BaseException | None, status: int = 500) -> ChatError:
+    """The one mapping from anything raised to what a client may see."""
+    if isinstance(error, ChatError):
+        return error
+    if isinstance(error, HTTPError):
+        kind = BY_STATUS.get(error.status_code, errors.ValidationFailed if error.status_code < 500 else errors.Internal)
+        return kind()
+    return BY_STATUS.get(status, errors.Internal)()

@@ -1,0 +1,39 @@
+"""`/api/v1/messages/…`: rooms, the chat list, history, sending and reading."""
+
+from handlers.base import ApiHandler
+from server.protocol import ChatsQuery, HistoryQuery, MessageRef, RoomRequest, SendMessage
+
+
+class RoomsHandler(ApiHandler):
+    async def post(self) -> None:
+        room, is_new = await self.context.chats.open_room(self.identity.user_id, self.parse(RoomRequest))
+        self.answer(room, 201 if is_new else 200)
+
+
+class RoomHandler(ApiHandler):
+    async def get(self, room_id: str) -> None:
+        self.answer(await self.context.chats.get_room(self.identity.user_id, room_id))
+
+
+class ChatsHandler(ApiHandler):
+    async def get(self) -> None:
+        query = self.parse_query(ChatsQuery)
+        self.answer(await self.context.chats.list_chats(self.identity.user_id, query))
+
+
+class ChatMessagesHandler(ApiHandler):
+    async def get(self, room_id: str) -> None:
+        query = self.parse_query(HistoryQuery)
+        self.answer(await self.context.history.read_page(self.identity.user_id, room_id, query))
+
+    async def post(self, room_id: str) -> None:
+        payload = self.parse(SendMessage, roomId=room_id)
+        sent = await self.context.messages.send(self.identity.user_id, payload)
+        view = await self.context.messages.view_sent(self.identity.user_id, room_id, sent.message)
+        self.answer(view, 201 if sent.is_new else 200)
+
+
+class ChatReadHandler(ApiHandler):
+    async def post(self, room_id: str) -> None:
+        message_id = self.parse(MessageRef).message_id
+        self.answer(await self.context.receipts.mark_read(self.identity.user_id, message_id, room_id=room_id))

@@ -1,0 +1,101 @@
+"""The table of client events: each parses its payload, calls one service and answers with what the ack carries."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from server.connection import Connection
+from server.context import Context
+from server.errors import Forbidden
+from server.protocol import (
+    MESSAGE_DELIVERED,
+    MESSAGE_READ,
+    TYPING_START,
+    TYPING_STOP,
+    Inbound,
+    MessageRef,
+    PresenceQuery,
+    RoomRef,
+    SendMessage,
+    SyncRequest,
+    TokenRef,
+    to_wire,
+    wire_time,
+)
+from server.services.room_log import Sent
+
+Answer = dict[str, Any]
+
+
+class Event(NamedTuple):
+    """What one event takes, and the handler that returns its answer, or a future of it where others may pass."""
+
+    payload: type[Inbound]
+    handle: "Callable[[Context, Connection, Any], Awaitable[Answer | asyncio.Future[Sent]]]"
+
+
+async def send_message(context: Context, connection: Connection, payload: SendMessage) -> "asyncio.Future[Sent]":
+    return await context.messages.submit(connection.user_id, payload)
+
+
+async def mark_read(context: Context, connection: Connection, payload: MessageRef) -> Answer:
+    mark = await context.receipts.mark_read(connection.user_id, payload.message_id, skip=connection)
+    return dict(to_wire(mark))
+
+
+async def mark_delivered(context: Context, connection: Connection, payload: MessageRef) -> Answer:
+    await context.receipts.mark_delivered(connection.user_id, payload.message_id, skip=connection)
+    return {}
+
+
+async def start_typing(context: Context, connection: Connection, payload: RoomRef) -> Answer:
+    await context.typing.start(connection.user_id, payload.room_id)
+    return {}
+
+
+async def stop_typing(context: Context, connection: Connection, payload: RoomRef) -> Answer:
+    await context.typing.stop(connection.user_id, payload.room_id)
+    return {}
+
+
+async def join_room(context: Context, connection: Connection, payload: RoomRef) -> Answer:
+    """Every socket of a member gets all of the room already; what joining adds is the room as it stands."""
+    room = await context.chats.get_room(connection.user_id, payload.room_id)
+    return {"room": room, "lastSeq": room.last_seq}
+
+
+async def leave_room(context: Context, connection: Connection, payload: RoomRef) -> Answer:
+    await context.rooms.access_room(connection.user_id, payload.room_id)
+    return {}
+
+
+async def get_presence(context: Context, _connection: Connection, payload: PresenceQuery) -> Answer:
+    return {"presence": await context.presence.query(payload)}
+
+
+async def sync(context: Context, connection: Connection, payload: SyncRequest) -> Answer:
+    return {"rooms": await context.history.sync(connection.user_id, payload)}
+
+
+async def refresh_auth(context: Context, connection: Connection, payload: TokenRef) -> Answer:
+    """The socket goes on under the new token, which must be the same user's."""
+    identity = await context.accounts.authenticate(payload.token)
+    if identity.user_id != connection.user_id:
+        raise Forbidden("The token is for another user")
+    context.realtime.renew(connection, identity)
+    return {"expiresAt": wire_time(datetime.fromtimestamp(identity.expires_at, UTC))}
+
+
+EVENTS: Final[Mapping[str, Event]] = {
+    "message:send": Event(SendMessage, send_message),
+    MESSAGE_READ: Event(MessageRef, mark_read),
+    MESSAGE_DELIVERED: Event(MessageRef, mark_delivered),
+    TYPING_START: Event(RoomRef, start_typing),
+    TYPING_STOP: Event(RoomRef, stop_typing),
+    "room:join": Event(RoomRef, join_room),
+    "room:leave": Event(RoomRef, leave_room),
+    "presence:get": Event(PresenceQuery, get_presence),
+    "sync": Event(SyncRequest, sync),
+    "auth:refresh": Event(TokenRef, refresh_auth),
+}

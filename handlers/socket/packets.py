@@ -1,0 +1,57 @@
+"""Reads the Socket.IO packets of connected clients; the protocol is socket.io-protocol, revision 5."""
+
+import re
+from typing import Final, NamedTuple
+
+import msgspec
+
+from server.errors import ValidationFailed
+from server.protocol import NAMESPACE
+
+# type, number of attachments and "-", namespace and ",", ack id
+_HEAD: Final = re.compile(r"([2356])(?:[0-9]{1,10}-)?" + re.escape(NAMESPACE) + r",([0-9]{0,15})(?![0-9])")
+_ARGUMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_NAME: Final = msgspec.json.Decoder(str)
+EVENT: Final = "2"
+ACK: Final = "3"
+
+
+class EventPacket(NamedTuple):
+    """An event, with its arguments not read yet."""
+
+    ack_id: int | None
+    arguments: str
+
+    def read(self) -> tuple[str, msgspec.Raw]:
+        """The event's name and its first argument; more are ignored. Raises `ValidationFailed`."""
+        try:
+            arguments = _ARGUMENTS.decode(self.arguments)
+            name = _NAME.decode(arguments[0])
+        except (msgspec.DecodeError, UnicodeError, RecursionError, IndexError):
+            raise ValidationFailed.at("", "malformed event") from None
+        return name, arguments[1] if len(arguments) > 1 else msgspec.Raw(b"null")
+
+
+class AckPacket(NamedTuple):
+    """A client's answer to an event of ours."""
+
+    ack_id: int
+
+
+class BinaryPacket(NamedTuple):
+    """The head of an event with attachments, which are not accepted."""
+
+    ack_id: int | None
+
+
+def read_packet(data: str) -> EventPacket | AckPacket | BinaryPacket | None:
+    """None for what is no packet on this namespace, which is ignored."""
+    head = _HEAD.match(data)
+    if head is None:
+        return None
+    ack_id = int(head[2]) if head[2] else None
+    if head[1] == EVENT:
+        return EventPacket(ack_id, data[head.end() :])
+    if head[1] == ACK:
+        return AckPacket(ack_id) if ack_id is not None else None
+    return BinaryPacket(ack_id)

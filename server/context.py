@@ -1,0 +1,221 @@
+"""The composition root: stores, then services; opened in order, closed in reverse."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from tornado.ioloop import PeriodicCallback
+
+from server.batching import Batcher
+from server.config import Settings
+from server.embedded import EmbeddedStores
+from server.errors import ChatError, Unauthorized, Unavailable
+from server.models import Member
+from server.online import OnlineUsers
+from server.realtime import Realtime
+from server.secrets import read_or_make_secret
+from server.services.accounts import Accounts
+from server.services.chats import Chats
+from server.services.delivery import Delivery
+from server.services.history import History
+from server.services.limits import Limits
+from server.services.messages import Messages
+from server.services.offline import OfflineQueue
+from server.services.people import People
+from server.services.presence import Presence
+from server.services.receipts import Receipts
+from server.services.room_log import RoomLog
+from server.services.rooms import Rooms
+from server.services.search import Search
+from server.services.typing import Typing
+from server.services.user_index import UserIndex
+from server.storage.counters import Counters
+from server.storage.database import Database
+from server.storage.messages import MessageStore
+from server.storage.offline_queues import OfflineQueues
+from server.storage.presence_leases import PresenceLeases
+from server.storage.redis_store import RedisStore
+from server.storage.rooms import MemberStore, RoomStore
+from server.storage.search_terms import SearchTerms
+from server.storage.sessions import Sessions
+from server.storage.users import Users
+from server.tokens import Passwords, Tokens
+
+log = logging.getLogger(__name__)
+
+MAX_MARKS: Final = 500
+# The ends of rooms are derived from the log: storing them late costs a little reading after a crash, nothing else.
+SAVE_INTERVAL: Final = 1.0
+# A lease survives two renewals that fail.
+RENEWALS_PER_LEASE: Final = 3
+
+
+class Context:
+    """Everything that handlers may use, as typed attributes."""
+
+    def __init__(self, settings: Settings, mongodb_uri: str, redis_url: str) -> None:
+        self.settings = settings
+        self.database = Database(mongodb_uri, settings.mongodb.database)
+        self.redis = RedisStore(redis_url)
+        self._users = Users(self.database)
+        self._sessions = Sessions(self.database)
+        self._search_terms = SearchTerms(self.database)
+        self._rooms = RoomStore(self.database)
+        self._members = MemberStore(self.database)
+        self._messages = MessageStore(self.database)
+        self._index = UserIndex(self._users, self._search_terms)
+        self._passwords = Passwords()
+        self._periodic: list[PeriodicCallback] = []
+        self._build()
+
+    def _build(self) -> None:
+        settings = self.settings
+        self.realtime = Realtime(
+            ping_interval=settings.socket.ping_interval,
+            ping_timeout=settings.socket.ping_timeout,
+            max_payload=settings.server.max_payload,
+            origins=settings.cors.origins,
+        )
+        online = OnlineUsers()
+        self.limits = Limits(settings.limits, Counters(self.redis))
+        self.people = People(self._users, self._index, online)
+        self.search = Search(self._search_terms, self.people, self.limits)
+        self.accounts = Accounts(
+            users=self._users,
+            sessions=self._sessions,
+            tokens=Tokens(read_secret(settings), settings.auth.access_ttl),
+            passwords=self._passwords,
+            limits=self.limits,
+            people=self.people,
+            refresh_ttl=settings.auth.refresh_ttl,
+            end_session=lambda session_id: self.realtime.end_session(session_id, Unauthorized("The session has ended")),
+            end_user=lambda user_id: self.realtime.end_user(user_id, Unauthorized("The account is not active")),
+        )
+        self.rooms = Rooms(self._rooms, self._members, self._messages, self.people)
+        self.chats = Chats(self.rooms, self.people, online, self.realtime)
+        self._marks: Batcher[Member] = Batcher(self._members.save_marks, max_batch=MAX_MARKS)
+        self.offline = OfflineQueue(
+            OfflineQueues(self.redis, max_entries=settings.offline_queue.max_messages),
+            self.rooms,
+            self._marks,
+            self.realtime,
+            retention=settings.offline_queue.retention,
+        )
+        self.typing = Typing(self.rooms, self.realtime, timeout=settings.typing.timeout)
+        self._delivery = Delivery(self.people, self.realtime, self.offline, self.typing.end)
+        self._log = RoomLog(
+            self._messages,
+            self.database,
+            self.rooms.read_tail,
+            self._delivery.deliver,
+            max_batch=settings.messages.max_batch,
+        )
+        self.messages = Messages(
+            self.rooms, self._log, self.people, self.limits, NoUploads(), max_length=settings.messages.max_length
+        )
+        self.receipts = Receipts(self.rooms, self._log, self._messages, self._marks, self.realtime)
+        self.history = History(self.rooms, self.people, self._messages)
+        self.presence = Presence(
+            online,
+            PresenceLeases(self.redis),
+            self.rooms,
+            self.people,
+            self.realtime,
+            grace=settings.presence.grace,
+            lease=settings.presence.lease,
+        )
+
+    async def open(self) -> None:
+        """Prepare the collections, then start the writer and the periodic work."""
+        stores = self._users, self._sessions, self._search_terms, self._rooms, self._members, self._messages
+        await asyncio.gather(*(store.prepare() for store in stores))
+        await self._index.settle_all()
+        self._log.start()
+        self.realtime.start()
+        settings = self.settings
+        self._every(settings.sweep.interval, self.sweep)
+        self._every(settings.presence.lease / RENEWALS_PER_LEASE, self.presence.renew_leases)
+        self._every(SAVE_INTERVAL, self.rooms.save_changed)
+        await _quietly(self.sweep)
+
+    async def sweep(self) -> None:
+        """Expire offline queues and presence leases."""
+        await self.offline.sweep()
+        await self.presence.sweep()
+
+    async def find_missing(self) -> list[str]:
+        """The stores that do not answer now."""
+        mongodb, redis = await asyncio.gather(self.database.ping(), self.redis.ping())
+        return [name for name, answers in (("mongodb", mongodb), ("redis", redis)) if not answers]
+
+    async def drain(self) -> None:
+        """Store and deliver what is in flight, within the time for stopping, then tell the sockets and end them."""
+        for callback in self._periodic:
+            callback.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._finish_work(), self.settings.server.shutdown_timeout)
+        await self.realtime.close(Unavailable("The server is stopping"))
+        await _quietly(self.rooms.save_changed)
+
+    async def close(self) -> None:
+        """Let go of the stores."""
+        for callback in self._periodic:
+            callback.stop()
+        self._passwords.close()
+        await self.redis.close()
+        self.database.close()
+
+    async def _finish_work(self) -> None:
+        await self._log.close()
+        await self._delivery.wait_empty()
+        await self.offline.wait_empty()
+        await self._marks.wait_empty()
+
+    def _every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+        callback = PeriodicCallback(lambda: _quietly(work), seconds * 1000)
+        callback.start()
+        self._periodic.append(callback)
+
+
+class NoUploads:
+    """Until uploads exist, no path of this server can be attached."""
+
+    def is_upload(self, _url: str) -> bool:
+        return False
+
+    async def link(self, _user_id: str, _url: str) -> None:
+        """Never called: nothing is an upload."""
+
+
+@contextlib.asynccontextmanager
+async def open_context(settings: Settings) -> AsyncIterator[Context]:
+    """A running context on its stores; everything is closed at the end, also when opening fails half-way."""
+    stores = EmbeddedStores()
+    addresses = await stores.start(settings)
+    try:
+        context = Context(settings, addresses.mongodb_uri, addresses.redis_url)
+        try:
+            await context.open()
+            yield context
+        finally:
+            await context.close()
+    finally:
+        await stores.stop()
+
+
+def read_secret(settings: Settings) -> str:
+    """The configured signing key, or the one made at the first start."""
+    return settings.auth.secret or read_or_make_secret(Path(settings.data_dir) / "jwt_secret")
+
+
+async def _quietly(work: Callable[[], Awaitable[object]]) -> None:
+    """Periodic work outlives its failures; a store that is away has been logged already."""
+    try:
+        await work()
+    except ChatError as error:
+        log.debug("periodic work waits: %s", error)
+    except Exception:
+        log.exception("periodic work failed")

@@ -1,0 +1,49 @@
+"""Socket.IO packets of the one namespace, encoded once and written to many."""
+
+from typing import Any, Final
+
+import msgspec
+
+from server.protocol import NAMESPACE
+
+_EVENT: Final = f"2{NAMESPACE},".encode()
+_ACK: Final = f"3{NAMESPACE},".encode()
+# Engine.IO packet type 4: message.
+_MESSAGE: Final = b"4"
+_TEXT_FRAME: Final = 0x81
+_MAX_SHORT: Final = 126
+_MAX_MEDIUM: Final = 1 << 16
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+class Frame:
+    """One packet to clients: as a WebSocket frame (RFC 6455, 5.2) in `wire`, as Engine.IO data in `packet`."""
+
+    __slots__ = ("_packet", "wire")
+
+    def __init__(self, packet: bytes) -> None:
+        size = len(packet) + 1
+        if size < _MAX_SHORT:
+            head = bytes((_TEXT_FRAME, size))
+        elif size < _MAX_MEDIUM:
+            head = bytes((_TEXT_FRAME, 126)) + size.to_bytes(2, "big")
+        else:
+            head = bytes((_TEXT_FRAME, 127)) + size.to_bytes(8, "big")
+        self.wire = head + _MESSAGE + packet
+        self._packet = packet
+
+    @property
+    def packet(self) -> str:
+        return self._packet.decode()
+
+
+def event_frame(event: str, payload: Any, ack_id: int | None = None) -> Frame:
+    """A server event; with `ack_id` the client is asked to acknowledge it under that number."""
+    prefix = _EVENT if ack_id is None else _EVENT + str(ack_id).encode()
+    return Frame(prefix + _encoder.encode((event, payload)))
+
+
+def ack_frame(ack_id: int, payload: Any) -> Frame:
+    """The answer to a client's event that carries the number `ack_id`."""
+    return Frame(_ACK + str(ack_id).encode() + _encoder.encode((payload,)))

@@ -1,0 +1,132 @@
+"""A room in memory: the end of its log, and each member's marks, from which unread counts and ticks are derived."""
+
+from datetime import datetime
+
+from server.models import Member, Message, Room
+from server.protocol import MemberView
+
+
+class MemberState:
+    """One member's marks. They only grow; reading implies delivery."""
+
+    __slots__ = ("delivered", "read", "read_own", "sent", "user_id")
+
+    def __init__(self, member: Member) -> None:
+        self.user_id = member.user_id
+        self.delivered = max(member.last_delivered_seq, member.last_read_seq)
+        self.read = member.last_read_seq
+        self.read_own = member.read_own
+        self.sent = 0
+
+
+class RoomState:
+    """What the server knows of one room of two. `last_seq` is the end of its log as far as this process has seen.
+
+    `is_checked` says that the log was read to its end since the room was loaded or its end was in doubt.
+    `holds` counts who works with this object, which must then stay the only one of its room.
+    """
+
+    __slots__ = (
+        "booking_id",
+        "created_at",
+        "holds",
+        "id",
+        "is_changed",
+        "is_checked",
+        "last_message",
+        "last_seq",
+        "members",
+        "user_ids",
+    )
+
+    def __init__(self, room: Room, members: list[Member]) -> None:
+        self.id = room.id
+        self.user_ids = room.user_ids
+        self.booking_id: str | None = room.booking_id
+        self.created_at: datetime = room.created_at
+        self.last_seq = 0
+        self.last_message: Message | None = None
+        self.members = {member.user_id: MemberState(member) for member in members}
+        self.is_checked = False
+        self.is_changed = False
+        self.holds = 0
+        if room.last_message is not None:
+            self._take_end(room.last_message)
+
+    def append(self, message: Message) -> None:
+        """Take in the next message of the log. Raises `ValueError` where it is not the next."""
+        if message.seq != self.last_seq + 1:
+            raise ValueError(f"message {message.seq} does not follow {self.last_seq}")
+        sender = self.members[message.sender_id]
+        had_read_all = self.unread(message.sender_id) == 0
+        self._take_end(message)
+        if had_read_all:
+            # Who has read everything and then writes has still read everything.
+            self.raise_read(message.sender_id, message.seq, sender.sent)
+        self.is_changed = True
+
+    def sent_by(self, user_id: str) -> int:
+        return self.members[user_id].sent
+
+    def own_upto(self, message: Message, user_id: str) -> int:
+        """How many of the messages up to `message` are the user's own."""
+        return message.sender_seq if message.sender_id == user_id else message.seq - message.sender_seq
+
+    def unread(self, user_id: str) -> int:
+        """How many messages of others lie after the user's read mark."""
+        member = self.members[user_id]
+        return (self.last_seq - member.sent) - (member.read - member.read_own)
+
+    def is_read(self, message: Message, user_id: str) -> bool:
+        """From the user's side: one's own is read once all others have read it, another's once oneself has."""
+        if message.sender_id == user_id:
+            return all(member.read >= message.seq for other, member in self.members.items() if other != user_id)
+        return self.members[user_id].read >= message.seq
+
+    def raise_read(self, user_id: str, seq: int, read_own: int) -> bool:
+        """Raise the read mark, and the delivered mark with it; False where it was there already."""
+        member = self.members[user_id]
+        if seq <= member.read:
+            return False
+        member.read = seq
+        member.read_own = read_own
+        member.delivered = max(member.delivered, seq)
+        self.is_changed = True
+        return True
+
+    def raise_delivered(self, user_id: str, seq: int) -> bool:
+        """Raise the delivered mark; False where it was there already."""
+        member = self.members[user_id]
+        if seq <= member.delivered:
+            return False
+        member.delivered = seq
+        self.is_changed = True
+        return True
+
+    def others(self, user_id: str) -> list[str]:
+        return [other for other in self.user_ids if other != user_id]
+
+    def marks(self) -> list[Member]:
+        """Every member's marks, to be stored."""
+        return [
+            Member(
+                room_id=self.id,
+                user_id=member.user_id,
+                last_delivered_seq=member.delivered,
+                last_read_seq=member.read,
+                read_own=member.read_own,
+            )
+            for member in self.members.values()
+        ]
+
+    def member_views(self) -> list[MemberView]:
+        return [
+            MemberView(user_id=member.user_id, last_delivered_seq=member.delivered, last_read_seq=member.read)
+            for member in self.members.values()
+        ]
+
+    def _take_end(self, message: Message) -> None:
+        self.last_seq = message.seq
+        self.last_message = message
+        for user_id, member in self.members.items():
+            member.sent = self.own_upto(message, user_id)

@@ -1,0 +1,102 @@
+"""From the log to the people: live to every connected socket, to the offline queue for everybody else."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from server.errors import ChatError
+from server.frames import Frame, event_frame
+from server.models import Message, User
+from server.protocol import MESSAGE_NEW
+from server.room_state import RoomState
+from server.views import name_of, view_message
+
+log = logging.getLogger(__name__)
+
+Stored = tuple[RoomState, Message]
+
+
+class People(Protocol):
+    def cached(self, user_id: str) -> User | None: ...
+
+    async def get_many(self, user_ids: list[str]) -> dict[str, User]: ...
+
+
+class Sockets(Protocol):
+    def send(self, user_id: str, frame: Frame) -> bool: ...
+
+
+class Offline(Protocol):
+    def push(self, user_id: str, payload: bytes) -> None: ...
+
+
+class Delivery:
+    """Takes stored messages in the log's order and keeps it. Nothing that fails here reaches the sender."""
+
+    def __init__(
+        self,
+        people: People,
+        sockets: Sockets,
+        offline: Offline,
+        end_typing: Callable[[str, str], None],
+    ) -> None:
+        self._people = people
+        self._sockets = sockets
+        self._offline = offline
+        self._end_typing = end_typing
+        self._waiting: deque[Stored] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def deliver(self, stored: Sequence[Stored]) -> None:
+        """Deliver at once, or right after the sender's name is known."""
+        self._waiting.extend(stored)
+        if self._task is not None:
+            return
+        if not self._deliver_known():
+            self._task = asyncio.get_running_loop().create_task(self._deliver_rest())
+
+    async def wait_empty(self) -> None:
+        """Return once everything that was handed in is delivered."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    def _deliver_known(self) -> bool:
+        """Deliver up to the first message whose sender is not in memory; True where none is left."""
+        while self._waiting:
+            room, message = self._waiting[0]
+            sender = self._people.cached(message.sender_id)
+            if sender is None:
+                return False
+            self._waiting.popleft()
+            self._deliver_one(room, message, name_of(sender))
+        return True
+
+    async def _deliver_rest(self) -> None:
+        try:
+            while not self._deliver_known():
+                room, message = self._waiting[0]
+                try:
+                    people = await self._people.get_many([message.sender_id])
+                    name = name_of(people.get(message.sender_id))
+                except ChatError as error:
+                    log.warning("a message is delivered without its sender's name: %s", error)
+                    name = ""
+                self._waiting.popleft()
+                self._deliver_one(room, message, name)
+        finally:
+            self._task = None
+
+    def _deliver_one(self, room: RoomState, message: Message, sender_name: str) -> None:
+        try:
+            self._end_typing(message.sender_id, room.id)
+            view = view_message(message, sender_name, is_read=False)
+            frame = event_frame(MESSAGE_NEW, view)
+            for user_id in room.user_ids:
+                if not self._sockets.send(user_id, frame) and user_id != message.sender_id:
+                    self._offline.push(user_id, msgspec.json.encode(view))
+        except Exception:
+            log.exception("message %s of room %s was not delivered live", message.seq, room.id)

@@ -1,0 +1,118 @@
+"""Reading back: pages of a room's history, and what a returning client has missed."""
+
+import asyncio
+from collections.abc import Collection
+from typing import Final, Protocol
+
+from server.errors import FieldError, NotFound, ValidationFailed
+from server.models import Message, User
+from server.protocol import HistoryPage, HistoryQuery, MessageView, Pagination, SyncedRoom, SyncRequest
+from server.room_state import RoomState
+from server.views import name_of, view_message
+
+SYNC_PER_ROOM: Final = 200
+SYNC_IN_ALL: Final = 2_000
+# Ranges read at the same time by one sync: enough to hide the way to the store, few enough to leave it to others.
+SYNC_PARALLEL: Final = 8
+
+
+class Rooms(Protocol):
+    async def access_room(self, user_id: str, room_id: str) -> RoomState: ...
+
+    async def of_user(self, user_id: str) -> list[RoomState]: ...
+
+
+class People(Protocol):
+    async def get_many(self, user_ids: Collection[str]) -> dict[str, User]: ...
+
+
+class Store(Protocol):
+    async def read_range(self, room_id: str, after: int, upto: int) -> list[Message]: ...
+
+
+class History:
+    """Every answer is a bounded range of a room's log, so that it costs the same at any depth."""
+
+    def __init__(self, rooms: Rooms, people: People, store: Store) -> None:
+        self._rooms = rooms
+        self._people = people
+        self._store = store
+
+    async def read_page(self, user_id: str, room_id: str, query: HistoryQuery) -> HistoryPage:
+        """By `page` and by `before` the newest message comes first; by `after` the oldest.
+
+        Raises `ValidationFailed` where more than one of the three is given, and `NotFound` for a room of others.
+        """
+        given = [name for name in ("page", "before", "after") if getattr(query, name) is not None]
+        if len(given) > 1:
+            raise ValidationFailed.at(given[1], f"cannot go together with {given[0]}")
+        room = await self._rooms.access_room(user_id, room_id)
+        total, limit = room.last_seq, query.limit
+        if query.after is not None:
+            first = min(query.after, total) + 1
+            last = min(first + limit - 1, total)
+        else:
+            page = query.page or 1
+            newest = total - (page - 1) * limit
+            last = newest if query.before is None else min(query.before - 1, total)
+            first = max(1, last - limit + 1)
+        messages = await self._read(room, first, last)
+        if query.after is None:
+            messages.reverse()
+        has_older = bool(messages) and first > 1
+        has_newer = last < total
+        return HistoryPage(
+            messages=await self._view(user_id, room, messages),
+            pagination=Pagination(
+                current_page=query.page or 1 + max(0, total - max(last, 0)) // limit,
+                total_pages=-(-total // limit),
+                total_items=total,
+                has_next=has_newer if query.after is not None else has_older,
+                has_prev=first > 1 if query.after is not None else has_newer,
+            ),
+        )
+
+    async def sync(self, user_id: str, request: SyncRequest) -> list[SyncedRoom]:
+        """What the user missed: for each room named, the messages after the seq that the client has.
+
+        Raises `NotFound` naming a room that is not the user's.
+        """
+        rooms = {room.id: room for room in await self._rooms.of_user(user_id)}
+        for room_id in request.rooms:
+            if room_id not in rooms:
+                detail = "No such room"
+                raise NotFound(detail, errors=[FieldError(f"rooms.{room_id}", detail)])
+            rooms[room_id] = await self._rooms.access_room(user_id, room_id)
+        ranges: dict[str, tuple[int, int]] = {}
+        budget = SYNC_IN_ALL
+        for room_id, have in request.rooms.items():
+            count = min(max(rooms[room_id].last_seq - have, 0), SYNC_PER_ROOM, budget)
+            ranges[room_id] = (have, have + count)
+            budget -= count
+        bounded = asyncio.Semaphore(SYNC_PARALLEL)
+
+        async def read(room: RoomState) -> SyncedRoom:
+            have, upto = ranges.get(room.id, (room.last_seq, room.last_seq))
+            async with bounded:
+                messages = await self._read(room, have + 1, upto)
+            return SyncedRoom(
+                room_id=room.id,
+                messages=await self._view(user_id, room, messages),
+                last_seq=room.last_seq,
+                unread_count=room.unread(user_id),
+                has_more=upto < room.last_seq,
+            )
+
+        return await asyncio.gather(*(read(room) for room in rooms.values()))
+
+    async def _read(self, room: RoomState, first: int, last: int) -> list[Message]:
+        if first > last:
+            return []
+        return await self._store.read_range(room.id, first - 1, last)
+
+    async def _view(self, user_id: str, room: RoomState, messages: list[Message]) -> list[MessageView]:
+        people = await self._people.get_many({message.sender_id for message in messages})
+        return [
+            view_message(message, name_of(people.get(message.sender_id)), room.is_read(message, user_id))
+            for message in messages
+        ]

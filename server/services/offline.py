@@ -1,0 +1,199 @@
+"""The offline queue: what came while nobody was connected, handed over at the next connect until it is proven."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from server.batching import Batcher
+from server.errors import ChatError, NotFound, Unavailable
+from server.frames import Frame, event_frame
+from server.models import Member, now
+from server.protocol import MESSAGE_DELIVERED, MESSAGES_OFFLINE, Receipt, wire_time
+from server.room_state import RoomState
+from server.storage.offline_queues import OfflineQueues
+
+log = logging.getLogger(__name__)
+
+MAX_PUSHES: Final = 500
+
+
+class Connection(Protocol):
+    """The socket that the queue is handed to. `handed` holds the entries it was given already."""
+
+    handed: set[bytes]
+
+    @property
+    def user_id(self) -> str: ...
+
+    @property
+    def is_open(self) -> bool: ...
+
+    def send(self, frame: Frame) -> None: ...
+
+    def request_ack(self, on_ack: Any) -> int: ...
+
+    def when_proven(self, on_proof: Any) -> None: ...
+
+
+class Rooms(Protocol):
+    async def access_room(self, user_id: str, room_id: str) -> RoomState: ...
+
+
+class Marks(Protocol):
+    def add(self, item: Member) -> "asyncio.Future[None]": ...
+
+
+class Sockets(Protocol):
+    def connections_of(self, user_id: str) -> Sequence[Any]: ...
+
+    def emit(self, user_ids: Iterable[str], event: str, payload: Any, *, skip: Any = None) -> None: ...
+
+
+class Queued(msgspec.Struct, rename="camel"):
+    """The part of a queued message that decides where it goes."""
+
+    message_id: str
+    room_id: str
+    seq: int
+
+
+class _Waiting(NamedTuple):
+    entry: bytes
+    payload: bytes
+    head: Queued
+
+
+class OfflineQueue:
+    """An entry leaves the queue when the client acknowledges its batch, or when the connection proves alive after it.
+
+    Nothing is lost with the queue: history and `sync` hold every message.
+    """
+
+    def __init__(
+        self, queues: OfflineQueues, rooms: Rooms, marks: Marks, sockets: Sockets, *, retention: float
+    ) -> None:
+        self._queues = queues
+        self._rooms = rooms
+        self._marks = marks
+        self._sockets = sockets
+        self._retention = round(retention * 1000)
+        self._pushes: Batcher[tuple[str, bytes]] = Batcher(self._write, max_batch=MAX_PUSHES)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def push(self, user_id: str, payload: bytes) -> None:
+        """Queue one message for a user without a socket; many pushes share one round trip."""
+        self._pushes.add((user_id, payload)).add_done_callback(_log_lost_push)
+
+    async def hand_over(self, connection: Connection) -> None:
+        """Give a connection what waits for its user and what it was not given before."""
+        user_id = connection.user_id
+        try:
+            entries = await self._queues.read(user_id, since=_milliseconds() - self._retention)
+            waiting, done = await self._sort_out(user_id, entries)
+            if done:
+                await self._queues.remove(user_id, done)
+        except Unavailable:
+            log.warning("the offline queue of %s waits for its next connect", user_id)
+            return
+        batch = [item for item in waiting if item.entry not in connection.handed]
+        if not batch or not connection.is_open:
+            return
+        handed = [item.entry for item in batch]
+        connection.handed.update(handed)
+        ack_id = connection.request_ack(lambda: self._start(self._acknowledged(connection, batch)))
+        connection.when_proven(lambda: self._start(self._remove(user_id, handed)))
+        connection.send(event_frame(MESSAGES_OFFLINE, [msgspec.Raw(item.payload) for item in batch], ack_id))
+
+    async def sweep(self) -> int:
+        """Drop entries that are past their time; says how many. Raises `Unavailable`."""
+        return await self._queues.expire(_milliseconds() - self._retention)
+
+    async def wait_empty(self) -> None:
+        """Return once every push is written or has failed."""
+        await self._pushes.wait_empty()
+
+    async def _write(self, pushes: Sequence[tuple[str, bytes]]) -> None:
+        by_user: dict[str, list[bytes]] = {}
+        for user_id, payload in pushes:
+            by_user.setdefault(user_id, []).append(payload)
+        await self._queues.push(by_user, _milliseconds())
+        # Whoever connected while this was written has read their queue too early.
+        for user_id in by_user:
+            for connection in self._sockets.connections_of(user_id):
+                self._start(self.hand_over(connection))
+
+    async def _sort_out(
+        self, user_id: str, entries: Sequence[tuple[bytes, bytes]]
+    ) -> tuple[list[_Waiting], list[bytes]]:
+        """Split into what is to be handed over, ascending in each room, and entries that are read or repeated."""
+        waiting: list[_Waiting] = []
+        done: list[bytes] = []
+        seen: set[str] = set()
+        for entry, payload in entries:
+            head = msgspec.json.decode(payload, type=Queued)
+            try:
+                room = await self._rooms.access_room(user_id, head.room_id)
+            except NotFound:
+                done.append(entry)
+                continue
+            if head.message_id in seen or head.seq <= room.members[user_id].read:
+                done.append(entry)
+            else:
+                seen.add(head.message_id)
+                waiting.append(_Waiting(entry, payload, head))
+        return _in_room_order(waiting), done
+
+    async def _acknowledged(self, connection: Connection, batch: Sequence[_Waiting]) -> None:
+        await self._remove(connection.user_id, [item.entry for item in batch])
+        last: dict[str, Queued] = {item.head.room_id: item.head for item in batch}
+        for head in last.values():
+            await self._mark_delivered(connection, head)
+
+    async def _mark_delivered(self, connection: Connection, head: Queued) -> None:
+        user_id = connection.user_id
+        room = await self._rooms.access_room(user_id, head.room_id)
+        await self._marks.add(Member(room.id, user_id, last_delivered_seq=head.seq))
+        if room.raise_delivered(user_id, head.seq):
+            receipt = Receipt(
+                room_id=room.id, message_id=head.message_id, seq=head.seq, user_id=user_id, at=wire_time(now())
+            )
+            self._sockets.emit(room.user_ids, MESSAGE_DELIVERED, receipt, skip=connection)
+
+    async def _remove(self, user_id: str, entries: Sequence[bytes]) -> None:
+        await self._queues.remove(user_id, entries)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(_logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _in_room_order(waiting: Sequence[_Waiting]) -> list[_Waiting]:
+    """Keep the places that each room has in the batch, and fill them in the room's order."""
+    by_room: dict[str, list[_Waiting]] = {}
+    for item in waiting:
+        by_room.setdefault(item.head.room_id, []).append(item)
+    ordered = {room_id: iter(sorted(items, key=lambda item: item.head.seq)) for room_id, items in by_room.items()}
+    return [next(ordered[item.head.room_id]) for item in waiting]
+
+
+async def _logged(work: Any) -> None:
+    try:
+        await work
+    except ChatError as error:
+        log.warning("offline queue: %s", error)
+    except Exception:
+        log.exception("offline queue")
+
+
+def _log_lost_push(done: "asyncio.Future[None]") -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.warning("a message is not in the offline queue, only in the log: %s", error)
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000

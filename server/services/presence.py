@@ -1,0 +1,131 @@
+"""Who is online: told once when somebody comes, and once when they have stayed away for the grace time."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from server.errors import Unavailable
+from server.models import User, now
+from server.online import OnlineUsers
+from server.protocol import USER_OFFLINE, USER_ONLINE, PresenceQuery, PresenceView, wire_time
+from server.storage.presence_leases import PresenceLeases
+
+log = logging.getLogger(__name__)
+
+
+class Rooms(Protocol):
+    async def peers(self, user_id: str) -> set[str]: ...
+
+
+class People(Protocol):
+    async def get_many(self, user_ids: Collection[str]) -> dict[str, User]: ...
+
+    async def touch_last_seen(self, user_id: str, at: datetime) -> None: ...
+
+
+class Sockets(Protocol):
+    def is_connected(self, user_id: str) -> bool: ...
+
+    def emit(self, user_ids: Iterable[str], event: str, payload: Any) -> None: ...
+
+
+class Presence:
+    """A user is online from their first socket until the grace time after their last one.
+
+    Each online user holds a lease in Redis. A server that dies stops renewing, and the next sweep tells those
+    concerned. Without Redis presence goes on from memory; only what a dead server left behind waits.
+    """
+
+    def __init__(
+        self,
+        online: OnlineUsers,
+        leases: PresenceLeases,
+        rooms: Rooms,
+        people: People,
+        sockets: Sockets,
+        *,
+        grace: float,
+        lease: float,
+    ) -> None:
+        self._online = online.user_ids
+        self._leases = leases
+        self._rooms = rooms
+        self._people = people
+        self._sockets = sockets
+        self._grace = grace
+        self._lease = lease
+        self._leaving: dict[str, asyncio.Task[None]] = {}
+
+    async def come(self, user_id: str) -> None:
+        """The first socket of a user is there."""
+        leaving = self._leaving.pop(user_id, None)
+        if leaving is not None:
+            leaving.cancel()
+        if user_id in self._online:
+            return
+        self._online.add(user_id)
+        await self._renew([user_id])
+        try:
+            self._sockets.emit(await self._rooms.peers(user_id), USER_ONLINE, {"userId": user_id})
+        except Unavailable:
+            log.warning("nobody is told that %s is online while the database is away", user_id)
+
+    def go(self, user_id: str) -> None:
+        """The last socket of a user went; they are offline unless they come back within the grace time."""
+        if user_id in self._online and user_id not in self._leaving:
+            self._leaving[user_id] = asyncio.get_running_loop().create_task(self._leave(user_id, now()))
+
+    async def query(self, request: PresenceQuery) -> list[PresenceView]:
+        """One line for each user asked for; one who does not exist is offline and was never seen."""
+        people = await self._people.get_many(request.user_ids)
+        return [self._view(user_id, people.get(user_id)) for user_id in request.user_ids]
+
+    async def renew_leases(self) -> None:
+        """Renew the leases of everybody who is online; to be called well within the lease time."""
+        await self._renew(self._online)
+
+    async def sweep(self) -> None:
+        """Take offline whose lease ended: they were online at a server that has died. Raises `Unavailable`."""
+        for user_id, until in await self._leases.find_expired(_milliseconds()):
+            if user_id in self._online:
+                await self._renew([user_id])
+                continue
+            last_renewed = until / 1000 - self._lease
+            await self._take_offline(user_id, datetime.fromtimestamp(last_renewed, UTC))
+
+    async def _leave(self, user_id: str, last_seen: datetime) -> None:
+        await asyncio.sleep(self._grace)
+        del self._leaving[user_id]
+        if self._sockets.is_connected(user_id):
+            return
+        self._online.discard(user_id)
+        try:
+            await self._take_offline(user_id, last_seen)
+        except Unavailable:
+            log.warning("%s went offline; a sweep tells it once the stores are back", user_id)
+
+    async def _take_offline(self, user_id: str, last_seen: datetime) -> None:
+        await self._people.touch_last_seen(user_id, last_seen)
+        peers = await self._rooms.peers(user_id)
+        if user_id in self._online:
+            # Back again while the stores were asked.
+            return
+        self._sockets.emit(peers, USER_OFFLINE, {"userId": user_id, "lastSeenAt": wire_time(last_seen)})
+        await self._leases.release(user_id)
+
+    def _view(self, user_id: str, user: User | None) -> PresenceView:
+        last_seen = None if user is None or user.last_seen_at is None else wire_time(user.last_seen_at)
+        return PresenceView(user_id=user_id, is_online=user_id in self._online, last_seen_at=last_seen)
+
+    async def _renew(self, user_ids: Collection[str]) -> None:
+        try:
+            await self._leases.renew(user_ids, _milliseconds() + round(self._lease * 1000))
+        except Unavailable:
+            log.warning("presence leases are not renewed while Redis is away")
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,207 @@
+"""Rooms: one per pair and booking, the one gate to them, and the cache that every other service reads."""
+
+import asyncio
+import hashlib
+import itertools
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Collection
+from typing import Final, Protocol
+
+from server.errors import NotFound, Unavailable, ValidationFailed
+from server.models import Member, Room, User, now
+from server.protocol import RoomRequest
+from server.room_state import RoomState
+from server.storage.messages import MessageStore
+from server.storage.rooms import MemberStore, RoomStore
+
+log = logging.getLogger(__name__)
+
+# About two kilobytes each; the working set of a small team's server, and all of it for most.
+MAX_CACHED_ROOMS: Final = 20_000
+MAX_CACHED_PEOPLE: Final = 20_000
+
+
+class People(Protocol):
+    async def get(self, user_id: str) -> User: ...
+
+
+class Rooms:
+    """Loads, makes and guards rooms. Everything it hands out is the one object of that room in this process."""
+
+    def __init__(
+        self,
+        rooms: RoomStore,
+        members: MemberStore,
+        messages: MessageStore,
+        people: People,
+    ) -> None:
+        self._rooms = rooms
+        self._members = members
+        self._messages = messages
+        self._people = people
+        self._cache: OrderedDict[str, RoomState] = OrderedDict()
+        self._loading: dict[str, asyncio.Future[RoomState | None]] = {}
+        self._peers: OrderedDict[str, dict[str, str]] = OrderedDict()
+        self._arrivals: dict[str, dict[str, str]] = {}
+
+    async def open(self, user_id: str, request: RoomRequest) -> tuple[RoomState, bool]:
+        """The room of this pair and booking, made if need be; says whether it is new.
+
+        Raises `ValidationFailed` for oneself and `NotFound` for an unknown or inactive person.
+        """
+        other_id = request.other_user_id
+        if other_id == user_id:
+            raise ValidationFailed.at("otherUserId", "must be somebody else")
+        await self._people.get(other_id)
+        room = Room(
+            id=derive_room_id(user_id, other_id, request.booking_id),
+            user_ids=(user_id, other_id),
+            booking_id=request.booking_id,
+            created_at=now(),
+        )
+        cached = self.cached(room.id)
+        if cached is not None:
+            return cached, False
+        is_new = await self._rooms.create(room)
+        state = await self._load(room.id)
+        if state is None:
+            raise NotFound
+        self._note_peers(room.id, user_id, other_id)
+        return state, is_new
+
+    def cached(self, room_id: str) -> RoomState | None:
+        """The room if it is in memory and read to its end: the way for what must not wait."""
+        state = self._cache.get(room_id)
+        if state is None or not state.is_checked:
+            return None
+        self._cache.move_to_end(room_id)
+        return state
+
+    def access_cached(self, user_id: str, room_id: str) -> RoomState | None:
+        """As `access_room` without waiting; None where it would have to wait. Raises `NotFound`."""
+        state = self.cached(room_id)
+        if state is not None and user_id not in state.members:
+            raise NotFound("No such room")
+        return state
+
+    async def access_room(self, user_id: str, room_id: str) -> RoomState:
+        """The room, for one of its members. Raises `NotFound` to everybody else, as for one that does not exist."""
+        state = self.cached(room_id) or await self._load(room_id)
+        if state is None or user_id not in state.members:
+            raise NotFound("No such room")
+        return state
+
+    async def of_user(self, user_id: str) -> list[RoomState]:
+        """All rooms of a user, in no order. Their ends are as last stored, not read from the log anew."""
+        room_ids = await self._peers_by_room(user_id)
+        missing = [room_id for room_id in room_ids if room_id not in self._cache]
+        if missing:
+            await self._load_many(missing)
+        return [self._cache[room_id] for room_id in room_ids if room_id in self._cache]
+
+    async def peers(self, user_id: str) -> set[str]:
+        """Everybody who shares a room with the user."""
+        return set((await self._peers_by_room(user_id)).values())
+
+    async def read_tail(self, state: RoomState) -> None:
+        """Take in what the log holds beyond the end that is known here."""
+        for message in await self._messages.read_tail(state.id, state.last_seq):
+            if message.seq == state.last_seq + 1:
+                state.append(message)
+        state.is_checked = True
+
+    async def save_changed(self) -> int:
+        """Store the derived ends and marks of all rooms that changed; says how many. Raises `Unavailable`."""
+        changed = [state for state in self._cache.values() if state.is_changed]
+        if not changed:
+            return 0
+        ends = [state.last_message for state in changed if state.last_message is not None]
+        marks = [member for state in changed for member in state.marks()]
+        for state in changed:
+            state.is_changed = False
+        try:
+            # Marks first: a crash in between leaves an old end, and reading the log from there repeats the marks.
+            await self._members.save_marks(marks)
+            await self._rooms.save_ends(ends)
+        except Unavailable:
+            for state in changed:
+                state.is_changed = True
+            raise
+        return len(changed)
+
+    async def _peers_by_room(self, user_id: str) -> dict[str, str]:
+        known = self._peers.get(user_id)
+        if known is None:
+            # A room that is made while the members are read may be missing from what is read.
+            arrivals = self._arrivals.setdefault(user_id, {})
+            members = await self._members.of_user(user_id)
+            known = {member.room_id: member.peer_id for member in members if member.peer_id is not None} | arrivals
+            self._arrivals.pop(user_id, None)
+            self._peers[user_id] = known
+            while len(self._peers) > MAX_CACHED_PEOPLE:
+                self._peers.popitem(last=False)
+        else:
+            self._peers.move_to_end(user_id)
+        return dict(known)
+
+    def _note_peers(self, room_id: str, user_id: str, other_id: str) -> None:
+        for person, peer in (user_id, other_id), (other_id, user_id):
+            for known in self._peers.get(person), self._arrivals.get(person):
+                if known is not None:
+                    known[room_id] = peer
+
+    async def _load(self, room_id: str) -> RoomState | None:
+        """The room read to the end of its log; None where it does not exist. Concurrent loads share one."""
+        loading = self._loading.get(room_id)
+        if loading is None:
+            loading = asyncio.ensure_future(self._load_one(room_id))
+            self._loading[room_id] = loading
+            loading.add_done_callback(lambda _done: self._loading.pop(room_id, None))
+        return await asyncio.shield(loading)
+
+    async def _load_one(self, room_id: str) -> RoomState | None:
+        if room_id not in self._cache:
+            await self._load_many([room_id])
+        state = self._cache.get(room_id)
+        if state is not None and not state.is_checked:
+            await self.read_tail(state)
+        return state
+
+    async def _load_many(self, room_ids: Collection[str]) -> None:
+        rooms, members = await asyncio.gather(self._rooms.find_many(room_ids), self._members.of_rooms(room_ids))
+        by_room: dict[str, list[Member]] = {}
+        for member in members:
+            by_room.setdefault(member.room_id, []).append(member)
+        for room in rooms:
+            present = by_room.get(room.id, [])
+            if len(present) < len(room.user_ids):
+                # New, or its maker died between the room and its members.
+                present = members_of(room)
+                await self._members.create(present)
+            if room.id not in self._cache:
+                self._cache[room.id] = RoomState(room, present)
+        self._evict()
+
+    def _evict(self) -> None:
+        excess = len(self._cache) - MAX_CACHED_ROOMS
+        if excess <= 0:
+            return
+        idle = (room_id for room_id, state in self._cache.items() if not state.is_changed and state.holds == 0)
+        for room_id in list(itertools.islice(idle, excess)):
+            del self._cache[room_id]
+
+
+def derive_room_id(user_id: str, other_id: str, booking_id: str | None) -> str:
+    """The same id for the same pair and booking, whoever asks: the primary key then allows one room only."""
+    key = json.dumps([*sorted((user_id, other_id)), booking_id], ensure_ascii=False).encode()
+    return hashlib.blake2b(key, digest_size=16).hexdigest()
+
+
+def members_of(room: Room) -> list[Member]:
+    first, second = room.user_ids
+    return [
+        Member(room_id=room.id, user_id=first, peer_id=second),
+        Member(room_id=room.id, user_id=second, peer_id=first),
+    ]

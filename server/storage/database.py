@@ -1,0 +1,111 @@
+"""The one MongoDB client: durable write concern, bounded waits, and `Unavailable` where the driver fails."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar
+
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import errors as mongo_errors
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from server.errors import Unavailable
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# A send is refused within five seconds when the store is away, so one call may take most of that.
+CALL_TIMEOUT: Final = 4.0
+PROBE_INTERVAL: Final = 0.25
+PROBE_TIMEOUT: Final = 1.0
+# The embedded store closes connections that were idle for 300 s; leave first, so that nobody finds a dead one.
+MAX_IDLE_MS: Final = 240_000
+
+CONNECTION_ERRORS: Final = (
+    mongo_errors.ConnectionFailure,
+    mongo_errors.ExecutionTimeout,
+    mongo_errors.WTimeoutError,
+    asyncio.TimeoutError,
+)
+
+
+class Database:
+    """Collections that acknowledge only what is journaled.
+
+    `run` is the only way to await a driver call. After a failure to connect, calls are refused at once until a
+    probe succeeds, so that nobody queues behind a store that is away.
+    """
+
+    def __init__(self, uri: str, name: str) -> None:
+        self._client: Any = AsyncIOMotorClient(
+            uri,
+            tz_aware=True,
+            retryWrites=False,
+            retryReads=True,
+            serverSelectionTimeoutMS=3_000,
+            connectTimeoutMS=3_000,
+            socketTimeoutMS=10_000,
+            waitQueueTimeoutMS=2_000,
+            maxPoolSize=50,
+            maxIdleTimeMS=MAX_IDLE_MS,
+            appname="madang",
+        )
+        self._database: Any = self._client.get_database(
+            name, write_concern=WriteConcern(w="majority", j=True), read_concern=ReadConcern("local")
+        )
+        self._probe: asyncio.Task[None] | None = None
+        self._back = asyncio.Event()
+        self._back.set()
+
+    def collection(self, name: str) -> Any:
+        return self._database.get_collection(name)
+
+    @property
+    def is_available(self) -> bool:
+        return self._back.is_set()
+
+    async def wait_available(self, timeout: float) -> bool:
+        """Whether the store answers now or within `timeout` seconds."""
+        try:
+            await asyncio.wait_for(self._back.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self, call: Awaitable[T], *, timeout: float = CALL_TIMEOUT) -> T:
+        """Await one driver call. Raises `Unavailable` when the store cannot be reached in time."""
+        future = asyncio.ensure_future(call)
+        if not self._back.is_set():
+            future.cancel()
+            raise Unavailable("The database is away")
+        try:
+            return await asyncio.wait_for(future, timeout)
+        except CONNECTION_ERRORS as error:
+            self._lose(error)
+            raise Unavailable("The database is away") from error
+
+    async def ping(self, timeout: float = PROBE_TIMEOUT) -> bool:
+        """Whether the store answers a ping now."""
+        try:
+            await asyncio.wait_for(self._database.command("ping"), timeout)
+        except (mongo_errors.PyMongoError, TimeoutError):
+            return False
+        return True
+
+    def close(self) -> None:
+        if self._probe is not None:
+            self._probe.cancel()
+        self._client.close()
+
+    def _lose(self, error: BaseException) -> None:
+        if self._back.is_set():
+            log.warning("MongoDB is away: %s", type(error).__name__)
+            self._back.clear()
+            self._probe = asyncio.get_running_loop().create_task(self._probe_until_back())
+
+    async def _probe_until_back(self) -> None:
+        while not await self.ping():
+            await asyncio.sleep(PROBE_INTERVAL)
+        log.warning("MongoDB is back")
+        self._back.set()

@@ -1,0 +1,81 @@
+"""The one Redis client: short waits, and `Unavailable` at once while Redis is away."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from server.errors import Unavailable
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+CALL_TIMEOUT: Final = 1.0
+PROBE_INTERVAL: Final = 0.25
+POOL_SIZE: Final = 32
+
+
+class RedisStore:
+    """What Redis holds may be lost without losing a message, so its absence is an error only to those who must know.
+
+    `run` refuses at once while Redis is away: a dead Redis must not slow down the living parts.
+    """
+
+    def __init__(self, url: str) -> None:
+        pool: Any = redis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=POOL_SIZE,
+            timeout=CALL_TIMEOUT,
+            socket_timeout=CALL_TIMEOUT,
+            socket_connect_timeout=CALL_TIMEOUT,
+            # One retry, because a pooled connection may have died with an earlier Redis.
+            retry=Retry(NoBackoff(), 1),
+        )
+        self.client: Any = redis.Redis.from_pool(pool)
+        self._probe: asyncio.Task[None] | None = None
+        self._available = True
+
+    @property
+    def is_available(self) -> bool:
+        return self._available
+
+    async def run(self, call: Awaitable[T]) -> T:
+        """Await one Redis call. Raises `Unavailable` when Redis does not answer."""
+        if not self._available:
+            if asyncio.iscoroutine(call):
+                call.close()
+            raise Unavailable("Redis is away")
+        try:
+            return await call
+        except (RedisError, OSError, TimeoutError) as error:
+            self._lose(error)
+            raise Unavailable("Redis is away") from error
+
+    async def ping(self) -> bool:
+        """Whether Redis answers a ping now."""
+        try:
+            return bool(await self.client.ping())
+        except (RedisError, OSError, TimeoutError):
+            return False
+
+    async def close(self) -> None:
+        if self._probe is not None:
+            self._probe.cancel()
+        await self.client.aclose(close_connection_pool=True)
+
+    def _lose(self, error: BaseException) -> None:
+        if self._available:
+            log.warning("Redis is away: %s", type(error).__name__)
+            self._available = False
+            self._probe = asyncio.get_running_loop().create_task(self._probe_until_back())
+
+    async def _probe_until_back(self) -> None:
+        while not await self.ping():
+            await asyncio.sleep(PROBE_INTERVAL)
+        log.warning("Redis is back")
+        self._available = True
