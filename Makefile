@@ -2,9 +2,8 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-# The first of these that is new enough makes the environment; `make setup PYTHON=…` takes another.
-PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.14,$(shell \
-	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+# The first of these that is new enough makes the environment; `make setup PYTHONS=…` takes another.
+PYTHONS := python3 python3.13 python3.12 python3.11 python3.14
 
 .PHONY: help setup run test lint format clean
 
@@ -18,13 +17,16 @@ help:
 # Installs again only when requirements.txt changed, whatever its date, or the environment does not run any more.
 setup:
 	@if $(PY) -c '' 2>/dev/null && cmp -s requirements.txt $(VENV)/requirements.txt; then exit 0; fi; \
-	if [ -z '$(PYTHON)' ]; then echo 'Python 3.11 or newer is needed: https://www.python.org/downloads/' >&2; exit 1; fi; \
 	set -e; \
 	if ! $(PY) -c '' 2>/dev/null; then \
 		rm -rf $(VENV); \
-		if ! $(PYTHON) -m venv $(VENV); then \
+		for python in $(PYTHONS) none; do \
+			if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+		done; \
+		if [ $$python = none ]; then echo 'Python 3.11 or newer is needed: https://www.python.org' >&2; exit 1; fi; \
+		if ! $$python -m venv $(VENV); then \
 			rm -rf $(VENV); \
-			echo '$(PYTHON) cannot make environments; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; \
+			echo "$$python cannot make environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
 		fi; \
 	fi; \
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt; \

@@ -48,8 +48,12 @@ def _serve(settings: Settings) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         uvloop.run(serve(settings, ready=lambda address: print(f"listening on {address}", flush=True)))
-    except (StartFailed, OSError) as error:
+    except StartFailed as error:
         print(f"cannot start: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except OSError as error:
+        where = f"{settings.server.host}:{settings.server.port}"
+        print(f"cannot start at {where}: {error.strerror or error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 0

@@ -42,7 +42,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Server(Section, frozen=True, kw_only=True):
-    host: Annotated[str, meaning("address to listen on", min_length=1)] = "127.0.0.1"
+    host: Annotated[str, text("address to listen on", r"[A-Za-z0-9.:%_-]+", "an address or name")] = "127.0.0.1"
     port: Annotated[int, meaning("port to listen on; 0 takes a free one", ge=0, le=65535)] = 3000
     max_payload: Annotated[int, size("largest JSON body and socket frame", 4 * KIB, 64 * MIB)] = 128 * KIB
     trusted_proxies: Annotated[list[str], ip_addresses("addresses of proxies whose X-Forwarded-For counts")] = []
@@ -147,7 +147,7 @@ class Settings(Section, frozen=True, kw_only=True):
     """The whole configuration. Durations are seconds, sizes are bytes; after `load`, `data_dir` is absolute."""
 
     data_dir: Annotated[
-        str, meaning("folder of everything that is kept, relative to the folder of this file", min_length=1)
+        str, text("folder of all that is kept, relative to the folder of this file", r"[^\0\ud800-\udfff]+", "a path")
     ] = "./data"
     server: Server = msgspec.field(default_factory=Server)
     log: Log = msgspec.field(default_factory=Log)

@@ -192,12 +192,10 @@ def _strings(words: str, fits: Callable[[str], bool], expected: str) -> msgspec.
 
 
 def _plain(annotated: Any, base: Any, meta: msgspec.Meta) -> Kind:
+    """A choice, a truth value or a whole number."""
     choices = [str(choice) for choice in get_args(base)]
-    bounds = " or ".join(choices) if choices else f"{meta.ge} to {meta.le}" if meta.ge is not None else ""
-    names = {bool: "true or false", int: "a whole number", str: "a text"}
-    expected = bounds if choices else f"{names[base]}, {bounds}" if bounds else names[base]
-    if meta.min_length:
-        expected += ", not empty"
+    bounds = " or ".join(choices) if choices else f"{meta.ge} to {meta.le}" if base is int else ""
+    expected = bounds if choices else f"a whole number, {bounds}" if base is int else "true or false"
 
     def read(value: Any) -> Any:
         try:

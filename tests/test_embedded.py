@@ -240,6 +240,20 @@ async def test_addresses_of_other_servers_are_used_as_they_are(tmp_path: Path) -
         await asyncio.gather(first.stop(), second.stop())
 
 
+@pytest.mark.parametrize(
+    ("uri", "url", "said"),
+    [
+        ("mongodb://a:b:c@d", "embedded", "mongodb.uri is no address"),
+        ("mongodb://host:port", "embedded", "mongodb.uri is no address"),
+        ("embedded", "redis://host:port", "redis.url is no address"),
+        ("embedded", "redis://host/0?socket_timeout=x", "redis.url is no address"),
+    ],
+)
+async def test_an_address_that_is_none_is_refused(uri: str, url: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(StartFailed, match=said):
+        await EmbeddedStores().start(Settings(data_dir=str(tmp_path), mongodb=MongoDB(uri=uri), redis=Redis(url=url)))
+
+
 async def test_a_store_that_cannot_start_says_where_to_look(tmp_path: Path) -> None:
     (tmp_path / "redis").mkdir()
     (tmp_path / "redis" / "appendonlydir").write_text("not a folder")

@@ -11,6 +11,7 @@ from typing import Final
 
 import pymongo
 from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
 
 from server.embedded.children import Child, StartFailed, end_orphan, end_process, spawn
 from server.secrets import read_or_make_secret
@@ -37,7 +38,9 @@ async def start_mongodb(data: Path, children: list[Child]) -> str:
         port = _free_port()
         place = f"{USER}:{password}@127.0.0.1:{port}/"
         address = f"mongodb://{place}?authSource=admin&directConnection=true&retryWrites=false"
-        child = Child(NAME, _command(options, port, folder), partial(_answers, address), lock=lock, log_file=log_file)
+        child = Child(
+            NAME, _command(options, port, folder), partial(_answers, address, port), lock=lock, log_file=log_file
+        )
         children.append(child)
         try:
             await child.start()
@@ -49,6 +52,16 @@ async def start_mongodb(data: Path, children: list[Child]) -> str:
         else:
             break
     return address
+
+
+def check_uri(uri: str) -> None:
+    """Raises `StartFailed` for an address that the driver does not understand."""
+    try:
+        # Of an SRV address, the driver asks the name service; that is for whoever connects.
+        if not uri.startswith("mongodb+srv://"):
+            parse_uri(uri)
+    except (PyMongoError, ValueError) as error:
+        raise StartFailed(f"mongodb.uri is no address: {error}") from None
 
 
 def _command(options: Path, port: int, folder: Path) -> list[str]:
@@ -99,8 +112,9 @@ def _is_taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def _answers(address: str) -> bool:
-    return await asyncio.to_thread(_ping, address)
+async def _answers(address: str, port: int) -> bool:
+    # The driver waits half a second after a refused connection.
+    return _is_taken(port) and await asyncio.to_thread(_ping, address)
 
 
 def _ping(address: str) -> bool:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from redis import ConnectionPool
+
 from server.embedded.children import Child, StartFailed, end_orphan
 from server.secrets import read_or_make_secret
 
@@ -48,6 +50,14 @@ async def start_redis(data: Path, children: list[Child]) -> str:
     children.append(child)
     await child.start()
     return f"unix://{quote(str(path))}?password={password}"
+
+
+def check_url(url: str) -> None:
+    """Raises `StartFailed` for an address that the driver does not understand."""
+    try:
+        ConnectionPool.from_url(url)
+    except (TypeError, ValueError) as error:
+        raise StartFailed(f"redis.url is no address: {error}") from None
 
 
 def _program() -> Path:

@@ -10,8 +10,8 @@ import msgspec
 
 from server.config import Settings
 from server.embedded.children import Child, StartFailed
-from server.embedded.mongodb import start_mongodb
-from server.embedded.redis import remove_socket_folder, start_redis
+from server.embedded.mongodb import check_uri, start_mongodb
+from server.embedded.redis import check_url, remove_socket_folder, start_redis
 
 EMBEDDED: Final = "embedded"
 FOLDERS: Final = ("mongodb", "redis", "log", "run")
@@ -80,7 +80,13 @@ class EmbeddedStores:
         return data
 
     async def _mongodb(self, data: Path, uri: str) -> str:
-        return await start_mongodb(data, self._children) if uri == EMBEDDED else uri
+        if uri == EMBEDDED:
+            return await start_mongodb(data, self._children)
+        check_uri(uri)
+        return uri
 
     async def _redis(self, data: Path, url: str) -> str:
-        return await start_redis(data, self._children) if url == EMBEDDED else url
+        if url == EMBEDDED:
+            return await start_redis(data, self._children)
+        check_url(url)
+        return url
