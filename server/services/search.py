@@ -1,7 +1,6 @@
 """Finds people by the beginning of what they are called, at about the same cost for ten or for a million of them."""
 
 import asyncio
-import os.path
 from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Final, Protocol
 
@@ -34,6 +33,7 @@ class Found:
 
     def __init__(self, prefix: str, counted: int, stopped: list[str]) -> None:
         self.prefix = prefix
+        self.counted = counted
         # Keys that stopped above the prefix; none of their owners is in its count.
         self.stopped = stopped
         self.total = counted + len({_owner(key) for key in stopped})
@@ -52,7 +52,9 @@ class Search:
         _check(query)
         self._limits.check_search(user_id)
         prefixes = search_text.queries(query.q)
-        asker, *found = await asyncio.gather(self._people.get(user_id), *(self._find(prefix) for prefix in prefixes))
+        asker, found = await asyncio.gather(
+            self._people.get(user_id), asyncio.gather(*(self._find(prefix) for prefix in prefixes))
+        )
         users = await self._take(found, asker, query.limit)
         total = sum(one.total for one in found) - await self._found_twice(found)
         if any(search_text.matches(asker, prefix) for prefix in prefixes):
@@ -98,6 +100,9 @@ class Search:
 
     async def _keys(self, found: Found, batch: int) -> AsyncIterator[list[str]]:
         """The keys behind the prefix in order, in lists that each cost one bounded read."""
+        if found.counted == 0:
+            yield found.stopped
+            return
         if found.total <= READ_AT_ONCE:
             yield await self._search_terms.between(found.prefix, found.prefix + END)
             return
@@ -132,7 +137,7 @@ class Search:
 
         Returns the end of the way with its count, and the keys that stopped on it.
         """
-        guess = os.path.commonprefix(uncounted)
+        guess = _common_prefix(uncounted)
         if len(guess) <= len(prefix) + 1 or not guess.startswith(prefix):
             return (prefix, count), []
         way = [guess[:length] for length in range(len(prefix), len(guess))]
@@ -161,6 +166,14 @@ def _check(query: SearchQuery) -> None:
 
 def _owner(key: str) -> str:
     return key.rpartition(SEPARATOR)[2]
+
+
+def _common_prefix(ordered: list[str]) -> str:
+    if not ordered:
+        return ""
+    first, last = ordered[0], ordered[-1]
+    different = (position for position, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1])
+    return first[: next(different, min(len(first), len(last)))]
 
 
 def _within(keys: list[str], low: str, high: str) -> list[str]:

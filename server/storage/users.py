@@ -54,16 +54,8 @@ class Users:
 
     async def insert(self, user: User, password_hash: str | None, change: IndexChange) -> None:
         """Store a new user together with the change of the index that is due. Raises `Conflict` for a taken email."""
-        document = {
-            "_id": user.id,
-            **_document(user),
-            "passwordHash": password_hash,
-            "revision": 1,
-            "indexed": _pairs(change.indexed),
-            "pending": change.to_document(),
-        }
         try:
-            await self._database.run(self._users.insert_one(document))
+            await self._database.run(self._users.insert_one(user_document(user, password_hash, change)))
         except DuplicateKeyError:
             raise Conflict("This email address is taken") from None
 
@@ -133,8 +125,16 @@ class Users:
         )
 
 
-def _document(user: User) -> dict[str, Any]:
-    return {stored: getattr(user, name) for name, stored in FIELDS.items()}
+def user_document(user: User, password_hash: str | None, change: IndexChange) -> dict[str, Any]:
+    """A new user as stored, with the change of the index that is due."""
+    return {
+        "_id": user.id,
+        **{stored: getattr(user, name) for name, stored in FIELDS.items()},
+        "passwordHash": password_hash,
+        "revision": 1,
+        "indexed": _pairs(change.indexed),
+        "pending": change.to_document(),
+    }
 
 
 def _user(document: dict[str, Any]) -> User:
