@@ -65,7 +65,7 @@ def make_application(context: Context, gateway: Gateway) -> Application:
         (pattern, handler, {"context": context}) for pattern, handler in ROUTES
     ]
     return Application(
-        [(r"/socket\.io/?", make_socket_handler(context, gateway)), *routes],
+        [(r"/socket\.io/?", make_socket_handler(context, gateway.dispatcher)), *routes],
         default_handler_class=UnknownPath,
         default_handler_args={"context": context},
         websocket_max_message_size=context.settings.server.max_payload,

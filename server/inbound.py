@@ -2,8 +2,8 @@
 
 import functools
 import json
-from collections.abc import Hashable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -12,12 +12,10 @@ from server.errors import ChatError, ValidationFailed
 T = TypeVar("T")
 
 # Deeper JSON than this has no place in any payload; the bound keeps the walk below from exhausting the stack.
-MAX_DEPTH = 16
+MAX_DEPTH: Final = 16
 
-
-@functools.cache
-def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
+# Making a decoder costs more than using it.
+_decoder: Final[Callable[[Any], msgspec.json.Decoder[Any]]] = functools.cache(msgspec.json.Decoder)
 
 
 def parse_json(data: bytes | str | msgspec.Raw, kind: type[T]) -> T:

@@ -14,6 +14,7 @@ from server.errors import ChatError, TokenExpired
 from server.frames import Frame, event_frame
 from server.models import Identity
 from server.protocol import EXCEPTION, NAMESPACE
+from server.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Realtime:
         self._by_engine_sid: dict[str, Connection] = {}
         self._by_user: dict[str, list[Connection]] = {}
         self._monitor: asyncio.Task[None] | None = None
-        self._ending: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     @property
     def engine(self) -> engineio.AsyncServer:
@@ -125,9 +126,7 @@ class Realtime:
 
     def _expire(self, connection: Connection) -> None:
         if connection.is_open:
-            task = asyncio.get_running_loop().create_task(self.end([connection], TokenExpired()))
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+            self._tasks.run(self.end([connection], TokenExpired()))
 
     async def end(self, connections: Iterable[Connection], reason: ChatError) -> None:
         """Tell each of these connections why, then disconnect it."""

@@ -10,7 +10,7 @@ import socketio
 from tornado.web import HTTPError, RequestHandler
 from tornado.websocket import WebSocketClosedError
 
-from handlers.socket.gateway import Gateway
+from handlers.socket.dispatcher import Dispatcher
 from server.connection import DIRECT_MARKER, Connection
 from server.context import Context
 
@@ -25,7 +25,7 @@ _MARKER_PACKET: Final = "4" + DIRECT_MARKER
 _KNOWN_TYPES: Final = frozenset("12345")
 
 
-def make_socket_handler(context: Context, gateway: Gateway) -> type[RequestHandler]:
+def make_socket_handler(context: Context, dispatcher: Dispatcher) -> type[RequestHandler]:
     """The handler class for the route; it belongs to this context's Socket.IO server."""
     adapter: Any = socketio.get_tornado_handler(context.realtime.server)
     engine = context.realtime.engine
@@ -69,7 +69,7 @@ def make_socket_handler(context: Context, gateway: Gateway) -> type[RequestHandl
                 return None
             if message[0] == "4" and message[1:2] not in ("0", "1"):
                 connection = self._find_connection()
-                return None if connection is None else gateway.receive(connection, message[1:])
+                return None if connection is None else dispatcher.receive(connection, message[1:])
             return self.receive_queue.put(message)
 
         def write_message(self, message: Any, binary: bool = False) -> Any:

@@ -9,12 +9,13 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from server.batching import Batcher
-from server.errors import ChatError, NotFound, Unavailable
+from server.errors import NotFound, Unavailable
 from server.frames import Frame, event_frame
 from server.models import Member, now
 from server.protocol import MESSAGE_DELIVERED, MESSAGES_OFFLINE, Receipt, wire_time
 from server.room_state import RoomState
 from server.storage.offline_queues import OfflineQueues
+from server.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class OfflineQueue:
         self._sockets = sockets
         self._retention = round(retention * 1000)
         self._pushes: Batcher[tuple[str, bytes]] = Batcher(self._write, max_batch=MAX_PUSHES)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     def push(self, user_id: str, payload: bytes) -> None:
         """Queue one message for a user without a socket; many pushes share one round trip."""
@@ -104,8 +105,8 @@ class OfflineQueue:
             return
         handed = [item.entry for item in batch]
         connection.handed.update(handed)
-        ack_id = connection.request_ack(lambda: self._start(self._acknowledged(connection, batch)))
-        connection.when_proven(lambda: self._start(self._remove(user_id, handed)))
+        ack_id = connection.request_ack(lambda: self._tasks.run(self._acknowledged(connection, batch)))
+        connection.when_proven(lambda: self._tasks.run(self._remove(user_id, handed)))
         connection.send(event_frame(MESSAGES_OFFLINE, [msgspec.Raw(item.payload) for item in batch], ack_id))
 
     async def sweep(self) -> int:
@@ -124,7 +125,7 @@ class OfflineQueue:
         # Whoever connected while this was written has read their queue too early.
         for user_id in by_user:
             for connection in self._sockets.connections_of(user_id):
-                self._start(self.hand_over(connection))
+                self._tasks.run(self.hand_over(connection))
 
     async def _sort_out(
         self, user_id: str, entries: Sequence[tuple[bytes, bytes]]
@@ -166,11 +167,6 @@ class OfflineQueue:
     async def _remove(self, user_id: str, entries: Sequence[bytes]) -> None:
         await self._queues.remove(user_id, entries)
 
-    def _start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(_logged(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
 
 def _in_room_order(waiting: Sequence[_Waiting]) -> list[_Waiting]:
     """Keep the places that each room has in the batch, and fill them in the room's order."""
@@ -179,15 +175,6 @@ def _in_room_order(waiting: Sequence[_Waiting]) -> list[_Waiting]:
         by_room.setdefault(item.head.room_id, []).append(item)
     ordered = {room_id: iter(sorted(items, key=lambda item: item.head.seq)) for room_id, items in by_room.items()}
     return [next(ordered[item.head.room_id]) for item in waiting]
-
-
-async def _logged(work: Any) -> None:
-    try:
-        await work
-    except ChatError as error:
-        log.warning("offline queue: %s", error)
-    except Exception:
-        log.exception("offline queue")
 
 
 def _log_lost_push(done: "asyncio.Future[None]") -> None:
