@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import engineio
 import socketio
+from engineio.payload import Payload
 
 from server.connection import Connection
 from server.errors import ChatError, TokenExpired
@@ -43,6 +44,9 @@ class Realtime:
     def __init__(
         self, *, ping_interval: float, ping_timeout: float, max_payload: int, origins: Collection[str]
     ) -> None:
+        # A client that polls sends all it has in one request. The default of 16 packets would drop the request whole,
+        # without an error; its size in bytes is bounded anyhow.
+        Payload.max_decode_packets = max_payload
         self.server: Any = socketio.AsyncServer(
             async_mode="tornado",
             client_manager=SessionManager(),

@@ -44,7 +44,8 @@ def _serve(folder: Path, settings: Mapping[str, object]) -> Iterator[ServerProce
         process.stop()
     finally:
         process.kill()
-    assert "Traceback" not in process.log(), f"the server logged an exception; see {process.log_file}"
+    _before, found, after = process.log().partition("Traceback")
+    assert not found, f"the server logged exceptions ({process.log_file}), the first:\n{after[:3000]}"
 
 
 @pytest.fixture(scope="session")

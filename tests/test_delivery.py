@@ -82,7 +82,8 @@ async def test_reading_is_told_to_the_others_and_to_my_other_sockets(town: Town,
         assert receipt == {"roomId": room_id, "messageId": sent[1]["messageId"], "seq": 2, "userId": other.id}
     await reading.round_trip()
     assert reading.heard("message:read") == []
-    assert await marks_of(other, room_id) == (2, 2)
+    delivered, read = await marks_of(other, room_id)
+    assert (delivered >= 2, read) == (True, 2)
 
 
 async def test_reading_over_rest_does_the_same(town: Town) -> None:

@@ -30,13 +30,12 @@ def imports_of(name: str) -> Iterator[tuple[str, int]]:
     """The dotted names that a module imports anywhere in it (in functions and `if TYPE_CHECKING` too), with lines."""
     for node in ast.walk(ast.parse(MODULES[name].read_text())):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
+            yield from {(alias.name, node.lineno) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{MODULES[name]}:{node.lineno}: relative imports hide who depends on whom"
             assert node.module is not None
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                yield (inner if inner in MODULES else node.module), node.lineno
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from {(name if name in MODULES else node.module, node.lineno) for name in inner}
 
 
 def within(name: str, *packages: str) -> bool:

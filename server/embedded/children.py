@@ -91,9 +91,7 @@ class Child:
         return await spawn(self._command, lock=self._lock, log_file=self._log_file)
 
 
-async def spawn(
-    command: Sequence[str], *, lock: Path, log_file: Path, standard_input: int = asyncio.subprocess.DEVNULL
-) -> asyncio.subprocess.Process:
+async def spawn(command: Sequence[str], *, lock: Path, log_file: Path) -> asyncio.subprocess.Process:
     """Start a program as `child_entry.py` describes. Its output is added to the log file."""
     _rotate(log_file)
     with log_file.open("ab") as output:
@@ -105,7 +103,7 @@ async def spawn(
             str(lock),
             str(os.getpid()),
             *command,
-            stdin=standard_input,
+            stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,

@@ -28,9 +28,11 @@ async def start_mongodb(data: Path, children: list[Child]) -> str:
     """Start it inside `data`, add it to `children`, and return its address once it answers. Raises `StartFailed`."""
     lock, log_file, folder = data / "run" / NAME, data / "log" / f"{NAME}.log", data / NAME
     await end_orphan(NAME, lock)
-    password = read_or_make_secret(data / "mongodb_password")
+    password_file = data / "mongodb_password"
+    password = read_or_make_secret(password_file)
     if not _user_is_made(folder, password):
-        await _make_user(folder, password, lock, log_file)
+        await _make_user(folder, password_file, lock, log_file)
+        _user_mark(folder).write_text(_fingerprint(password))
     # Named explicitly, so that a file of its own elsewhere on the machine is not read.
     options = data / "run" / "secantusd.toml"
     options.touch(0o600)
@@ -80,20 +82,19 @@ def _user_is_made(folder: Path, password: str) -> bool:
     return mark.exists() and mark.read_text() == _fingerprint(password)
 
 
-async def _make_user(folder: Path, password: str, lock: Path, log_file: Path) -> None:
-    """Once per storage folder and password. The mark is written last, so that a cut is made good at the next start."""
+async def _make_user(folder: Path, password_file: Path, lock: Path, log_file: Path) -> None:
+    """Once per storage folder and password; its mark is written afterwards, so that a cut is made good."""
     script = Path(__file__).with_name("mongodb_user.py")
-    command = [sys.executable, "-P", str(script), str(folder), USER]
-    process = await spawn(command, lock=lock, log_file=log_file, standard_input=asyncio.subprocess.PIPE)
+    command = [sys.executable, "-P", str(script), str(folder), USER, str(password_file)]
+    process = await spawn(command, lock=lock, log_file=log_file)
     try:
-        await asyncio.wait_for(process.communicate(password.encode()), USER_SECONDS)
+        code = await asyncio.wait_for(process.wait(), USER_SECONDS)
     except TimeoutError:
         raise StartFailed(f"{NAME} could not be set up in {USER_SECONDS:g} s; see {log_file}") from None
     finally:
         await end_process(process)
-    if process.returncode != 0:
-        raise StartFailed(f"{NAME} could not be set up (exit code {process.returncode}); see {log_file}")
-    _user_mark(folder).write_text(_fingerprint(password))
+    if code != 0:
+        raise StartFailed(f"{NAME} could not be set up (exit code {code}); see {log_file}")
 
 
 def _fingerprint(password: str) -> str:

@@ -1,10 +1,11 @@
 """Makes the database user of the embedded store, offline, before the store first starts with authentication.
 
-Run as `python -P mongodb_user.py STORAGE_FOLDER USER`, with the password on standard input, where no other user of the
-machine sees it. Running it again replaces the password.
+Run as `python -P mongodb_user.py STORAGE_FOLDER USER PASSWORD_FILE`: a password on the command line would be seen by
+every user of the machine. Running it again replaces the password.
 """
 
 import sys
+from pathlib import Path
 
 from secantus.auth import derive_credentials
 from secantus.storage import Storage
@@ -25,4 +26,4 @@ def main(folder: str, user: str, password: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.stdin.read().strip())
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]).read_text("utf-8").strip())
