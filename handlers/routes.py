@@ -3,7 +3,7 @@
 from typing import Final
 
 from handlers.base import ApiHandler
-from handlers.rest import auth, messages, system, users
+from handlers.rest import auth, messages, system, users, web
 
 API: Final = "/api/v1"
 _ID: Final = "([^/]+)"
@@ -23,4 +23,6 @@ ROUTES: Final[list[tuple[str, type[ApiHandler]]]] = [
     (f"{API}/messages/chats/{_ID}/read", messages.ChatReadHandler),
     ("/healthz", system.HealthHandler),
     ("/readyz", system.ReadyHandler),
+    ("/", web.WebFileHandler),
+    ("/web/(.+)", web.WebFileHandler),
 ]

@@ -143,6 +143,10 @@ class Uploads(Section, frozen=True, kw_only=True):
     store: Annotated[Literal["disk", "gridfs"], meaning("where the bytes are kept")] = "disk"
 
 
+class Web(Section, frozen=True, kw_only=True):
+    enabled: Annotated[bool, meaning("serves the browser client at /")] = True
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """The whole configuration. Durations are seconds, sizes are bytes; after `load`, `data_dir` is absolute."""
 
@@ -163,6 +167,7 @@ class Settings(Section, frozen=True, kw_only=True):
     socket: Socket = msgspec.field(default_factory=Socket)
     cors: Cors = msgspec.field(default_factory=Cors)
     uploads: Uploads = msgspec.field(default_factory=Uploads)
+    web: Web = msgspec.field(default_factory=Web)
 
 
 def declared() -> list[Declaration]:
