@@ -81,6 +81,12 @@ class RawSocket:
 
     async def send(self, payload: str | bytes, opcode: int | None = None) -> None:
         """Send one frame: text for str, binary for bytes, or what `opcode` says."""
+        self.writer.write(self.encode(payload, opcode))
+        await self.writer.drain()
+
+    @staticmethod
+    def encode(payload: str | bytes, opcode: int | None = None) -> bytes:
+        """One frame, as `send` writes it."""
         data = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else payload
         kind = opcode if opcode is not None else TEXT if isinstance(payload, str) else BINARY
         length = len(data)
@@ -90,8 +96,7 @@ class RawSocket:
             head = struct.pack("!BBH", 0x80 | kind, 0x80 | 126, length)
         else:
             head = struct.pack("!BBQ", 0x80 | kind, 0x80 | 127, length)
-        self.writer.write(head + b"\0\0\0\0" + data)  # a mask of zeros is a mask
-        await self.writer.drain()
+        return head + b"\0\0\0\0" + data  # a mask of zeros is a mask
 
     async def send_raw(self, data: bytes) -> None:
         """Send bytes that need not be a frame."""

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +20,12 @@ LOG_TAIL = 60
 class ServerProcess:
     """Starts and ends one server. `url` is its address once `start` has returned; it changes with every start."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, object] | None = None, *, program: Sequence[str] = ()
+    ) -> None:
+        # Who runs the server in another manner (a planted bug, a false clock) gives the words before its options.
+        self.program = list(program) or [sys.executable, str(ROOT / "main.py")]
+        self.environment: dict[str, str] = {}
         self.data_dir = folder / "data"
         self.log_file = folder / "server.log"
         self.settings: dict[str, object] = {"server.port": 0, "data_dir": str(self.data_dir), **(settings or {})}
@@ -34,7 +39,8 @@ class ServerProcess:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         environment = {key: value for key, value in os.environ.items() if not key.upper().startswith("MADANG_")}
         environment["PYTHONUNBUFFERED"] = "1"
-        command = [sys.executable, str(ROOT / "main.py"), "--config", str(ROOT / "config.yaml")]
+        environment |= self.environment
+        command = [*self.program, "--config", str(ROOT / "config.yaml")]
         for key, value in self.settings.items():
             command += ["--set", f"{key}={json.dumps(value)}"]
         self._process = subprocess.Popen(
@@ -64,6 +70,10 @@ class ServerProcess:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
