@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from server.config import ConfigError, Settings, default_file, load
-from server.embedded import StartFailed
 
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 2
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # Their INFO entries print whole packets, tokens included.
 TALKATIVE_LOGGERS: Final = ("socketio", "socketio.server", "engineio", "engineio.server", "pymongo", "asyncio")
 
@@ -38,15 +38,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve(settings: Settings) -> int:
-    # Imported here, so that the other commands are quick.
+    # A signal that comes while libraries load would break off in the middle of one; it waits until they are there.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     import uvloop
 
     from handlers.app import serve
+    from server.embedded import StartFailed
 
     _start_logging(settings.log.level)
-    # Until the server has handlers of its own, both signals end the start in the same orderly way.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         uvloop.run(serve(settings, ready=lambda address: print(f"listening on {address}", flush=True)))
     except StartFailed as error:
         print(f"cannot start: {error}", file=sys.stderr)
