@@ -35,7 +35,8 @@ class ServerProcess:
 
     def start(self) -> None:
         """Return when the server says that it listens. Fails with the end of its log if it ends or takes too long."""
-        self._ready.clear()
+        # Of this start alone: the output of a killed server may end only now.
+        self._ready, self.url = threading.Event(), ""
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         environment = {key: value for key, value in os.environ.items() if not key.upper().startswith("MADANG_")}
         environment["PYTHONUNBUFFERED"] = "1"
@@ -46,16 +47,15 @@ class ServerProcess:
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        threading.Thread(target=self._copy_output, args=(self._process,), daemon=True).start()
+        threading.Thread(target=self._copy_output, args=(self._process, self._ready), daemon=True).start()
         self._ready.wait(START_DEADLINE)
         if not self.url or self._process.poll() is not None:
             status = self._process.poll()
             self.kill()
             raise AssertionError(f"the server did not start (exit code {status}):\n{self.log_tail()}")
 
-    def _copy_output(self, process: "subprocess.Popen[bytes]") -> None:
+    def _copy_output(self, process: "subprocess.Popen[bytes]", ready: threading.Event) -> None:
         assert process.stdout is not None
-        self.url = ""
         with process.stdout as output, self.log_file.open("ab") as log:
             for line in output:
                 log.write(line)
@@ -63,8 +63,8 @@ class ServerProcess:
                 found = READY_LINE.search(line.decode(errors="replace"))
                 if found:
                     self.url = found.group(1)
-                    self._ready.set()
-        self._ready.set()  # the output ended: whoever waits for the start need not wait longer
+                    ready.set()
+        ready.set()  # the output ended: whoever waits for the start need not wait longer
 
     @property
     def pid(self) -> int:

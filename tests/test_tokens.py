@@ -1,0 +1,165 @@
+"""Sessions: what makes an access token good, refresh tokens that rotate, and the end of a family."""
+
+import asyncio
+import time
+from typing import Any
+
+import jwt
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.people import PASSWORD, Person, Town, unique
+from tests.support.rest import API, Answer
+from tests.support.shapes import check_problem
+from tests.support.tokens import SECRET, ending_in, expired, forged, resigned, unsigned
+
+ME = f"{API}/users/me"
+REFRESH = f"{API}/auth/refresh"
+DEADLINE = 30.0
+
+
+async def refresh(town: Town, token: str) -> Answer:
+    return await town.rest.call("POST", REFRESH, {"refreshToken": token})
+
+
+async def status_of(town: Town, token: str) -> int:
+    return (await town.rest.call("GET", ME, token=token)).status
+
+
+def other_algorithm(token: str) -> str:
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return jwt.encode(claims, SECRET.ljust(64, "."), algorithm="HS512")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (expired, "TOKEN_EXPIRED"),
+        (forged, "UNAUTHORIZED"),
+        (unsigned, "UNAUTHORIZED"),
+        (other_algorithm, "UNAUTHORIZED"),
+        (lambda token: resigned(token, exp=None), "UNAUTHORIZED"),
+        (lambda token: resigned(token, exp="never"), "UNAUTHORIZED"),
+        (lambda token: resigned(token, sub=None), "UNAUTHORIZED"),
+        (lambda token: resigned(token, sub=unique()), "UNAUTHORIZED"),
+        (lambda token: resigned(token, sid=None), "UNAUTHORIZED"),
+        (lambda token: resigned(token, sid=unique()), "UNAUTHORIZED"),
+        (lambda token: resigned(token, sid=["x"]), "UNAUTHORIZED"),
+        (lambda token: resigned(token, iss="somebody else"), "UNAUTHORIZED"),
+        (lambda token: resigned(token, nbf=int(time.time()) + 3600), "UNAUTHORIZED"),
+        (lambda token: token[:-4], "UNAUTHORIZED"),
+        (lambda token: token.rpartition(".")[0] + ".", "UNAUTHORIZED"),
+        (lambda _token: "x", "UNAUTHORIZED"),
+    ],
+)
+async def test_a_changed_token_is_refused(town: Town, change: Any, code: str) -> None:
+    person = await town.person()
+    token = change(person.access_token)
+    check_problem(await town.rest.call("GET", ME, token=token), code)
+    device = town.device()
+    refused = await device.refused(token)
+    assert refused["data"]["code"] in ("UNAUTHORIZED", "TOKEN_EXPIRED")
+    assert await status_of(town, person.access_token) == 200
+
+
+async def test_anothers_session_is_no_session(town: Town) -> None:
+    one, other = await town.people(2)
+    session_id = jwt.decode(other.access_token, options={"verify_signature": False})["sid"]
+    assert await status_of(town, resigned(one.access_token, sid=session_id)) == 401
+
+
+async def test_a_token_is_good_until_its_time(town: Town) -> None:
+    person = await town.person()
+    token = ending_in(person.access_token, 1.0)
+    assert await status_of(town, token) == 200
+    ends = time.time() + DEADLINE
+    while (answer := await town.rest.call("GET", ME, token=token)).status == 200:
+        assert time.time() < ends
+    check_problem(answer, "TOKEN_EXPIRED")
+
+
+async def test_the_lifetimes_are_configured(start_server: StartServer, town_at: Any) -> None:
+    town: Town = town_at(start_server({"auth.access_ttl": "120s", "auth.refresh_ttl": "1s"}))
+    person = await town.person()
+    made_at = time.time()
+    claims = jwt.decode(person.access_token, SECRET, algorithms=["HS256"], issuer="madang")
+    assert claims["sub"] == person.id
+    assert claims["exp"] - made_at <= 120
+    assert claims["exp"] - claims["iat"] == pytest.approx(120, abs=1.5)
+    answer = await town.rest.call("POST", f"{API}/auth/login", {"email": person.user["email"], "password": PASSWORD})
+    assert answer.body["expiresIn"] == 120
+    while time.time() <= made_at + 1:
+        assert (await town.rest.call("GET", "/healthz")).status == 200
+    check_problem(await refresh(town, person.refresh_token), "UNAUTHORIZED")
+
+
+async def test_a_refresh_gives_a_new_pair_of_the_same_session(town: Town) -> None:
+    person = await town.person()
+    answer = await refresh(town, person.refresh_token)
+    assert answer.status == 200, answer
+    assert answer.body["user"] == person.user
+    assert answer.body["refreshToken"] != person.refresh_token
+    assert await status_of(town, answer.body["accessToken"]) == 200
+    assert (await refresh(town, answer.body["refreshToken"])).status == 200
+
+
+async def test_an_old_refresh_token_ends_its_family_and_no_other(town: Town) -> None:
+    person = await town.person()
+    other_login = await town.rest.call(
+        "POST", f"{API}/auth/login", {"email": person.user["email"], "password": PASSWORD}
+    )
+    device = await person.connect()
+    renewed = (await refresh(town, person.refresh_token)).body
+    check_problem(await refresh(town, person.refresh_token), "UNAUTHORIZED")
+    check_problem(await refresh(town, renewed["refreshToken"]), "UNAUTHORIZED")
+    assert await status_of(town, renewed["accessToken"]) == 401
+    assert await status_of(town, person.access_token) == 401
+    await device.disconnected()
+    assert await status_of(town, other_login.body["accessToken"]) == 200
+    assert (await refresh(town, other_login.body["refreshToken"])).status == 200
+
+
+async def test_of_many_refreshes_at_once_one_is_answered(town: Town) -> None:
+    person = await town.person()
+    answers = await asyncio.gather(*(refresh(town, person.refresh_token) for _ in range(10)))
+    assert sorted(answer.status for answer in answers) == [200] + [401] * 9
+    winner = next(answer for answer in answers if answer.status == 200)
+    assert (await refresh(town, winner.body["refreshToken"])).status == 401
+
+
+@pytest.mark.parametrize("made_up", ["", "x", ".", "x.y", "{}.", ".{}", "{}.{}", "{}.x.y"])
+async def test_a_made_up_refresh_token(town: Town, made_up: str) -> None:
+    check_problem(await refresh(town, made_up.replace("{}", unique())), "UNAUTHORIZED")
+
+
+async def test_a_guess_at_a_known_session_ends_it(town: Town) -> None:
+    person = await town.person()
+    session_id = person.refresh_token.partition(".")[0]
+    check_problem(await refresh(town, f"{session_id}.{unique()}"), "UNAUTHORIZED")
+    check_problem(await refresh(town, person.refresh_token), "UNAUTHORIZED")
+
+
+async def test_a_logout_ends_one_session_only(town: Town) -> None:
+    person = await town.person()
+    answer = await town.rest.call("POST", f"{API}/auth/login", {"email": person.user["email"], "password": PASSWORD})
+    second = Person(town, person.user, answer.body["accessToken"], answer.body["refreshToken"])
+    staying, leaving = await second.connect(), await person.connect()
+    assert (await person.call("POST", f"{API}/auth/logout")).status == 204
+    await leaving.disconnected()
+    assert await status_of(town, person.access_token) == 401
+    check_problem(await refresh(town, person.refresh_token), "UNAUTHORIZED")
+    assert await status_of(town, second.access_token) == 200
+    await staying.round_trip()
+
+
+async def test_sessions_outlive_the_server(start_server: StartServer, town_at: Any) -> None:
+    process = start_server({})
+    town: Town = town_at(process)
+    staying, leaving = await town.people(2)
+    await leaving.call("POST", f"{API}/auth/logout")
+    process.kill()
+    process.restart()
+    town = town_at(process)
+    assert await status_of(town, staying.access_token) == 200
+    assert await status_of(town, leaving.access_token) == 401
+    assert (await refresh(town, staying.refresh_token)).status == 200
