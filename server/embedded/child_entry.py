@@ -17,14 +17,16 @@ from typing import NoReturn
 PR_SET_PDEATHSIG = 1
 LOCK_SECONDS = 10.0
 EXIT_LOCKED = 75
+EXIT_ORPHANED = 76
 
 
 def main(lock_file: str, parent: int, command: list[str]) -> NoReturn:
     os.umask(0o077)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    # The server may have died before this could be asked for.
     if os.getppid() != parent:
-        sys.exit(0)
+        sys.exit(EXIT_ORPHANED)
     descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
