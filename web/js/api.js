@@ -1,0 +1,59 @@
+/** The REST calls that this client makes, each under a living token. */
+
+import { callApi, sendFile } from "./http.js";
+
+const TOKEN_CODES = new Set(["UNAUTHORIZED", "TOKEN_EXPIRED"]);
+
+export class Api {
+  #session;
+
+  constructor(session) {
+    this.#session = session;
+  }
+
+  searchPeople(words) {
+    return this.#call("GET", `/users/search?${new URLSearchParams({ q: words, limit: 20 })}`);
+  }
+
+  getUser(userId) {
+    return this.#call("GET", `/users/${encodeURIComponent(userId)}`);
+  }
+
+  /** The room with someone; made where there was none. */
+  openRoom(otherUserId, bookingId) {
+    return this.#call("POST", "/messages/chat-rooms", bookingId ? { otherUserId, bookingId } : { otherUserId });
+  }
+
+  getRoom(roomId) {
+    return this.#call("GET", `/messages/chat-rooms/${encodeURIComponent(roomId)}`);
+  }
+
+  listChats(cursor) {
+    return this.#call("GET", `/messages/chats?${new URLSearchParams({ limit: 100, ...(cursor && { cursor }) })}`);
+  }
+
+  /** Up to `limit` messages below `before`, or the newest ones; oldest first. */
+  async readHistory(roomId, { before, limit = 50 } = {}) {
+    const query = new URLSearchParams({ limit, ...(before !== undefined && { before }) });
+    const page = await this.#call("GET", `/messages/chats/${encodeURIComponent(roomId)}/messages?${query}`);
+    return page.messages.sort((one, other) => one.seq - other.seq);
+  }
+
+  upload(file, onProgress, signal) {
+    return this.#authorised((token) => sendFile(file, { token, onProgress, signal }));
+  }
+
+  #call(method, path, body) {
+    return this.#authorised((token) => callApi(method, path, { body, token }));
+  }
+
+  async #authorised(call) {
+    try {
+      return await call(await this.#session.token());
+    } catch (error) {
+      if (!TOKEN_CODES.has(error.code) || !this.#session.user) throw error;
+      await this.#session.renew();
+      return call(await this.#session.token());
+    }
+  }
+}

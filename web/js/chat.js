@@ -1,0 +1,203 @@
+/** The conversation itself: what the server says goes into the store, what the user does goes to the server. */
+
+import { Outbox } from "./outbox.js";
+import { Receipts } from "./receipts.js";
+import { Store } from "./store.js";
+import { TypingSignal } from "./typing.js";
+
+const RETRY_DELAY = 2_000;
+const SOON = 100;
+
+/** Events: `heard` with a message of somebody else as `detail`, `lost` with the id of a room that cannot be opened. */
+export class Chat extends EventTarget {
+  #api;
+  #connection;
+  #receipts;
+  #timer = 0;
+  #isCatchingUp = false;
+  #isClosed = false;
+
+  constructor(me, api, connection) {
+    super();
+    this.#api = api;
+    this.#connection = connection;
+    this.store = new Store(me);
+    this.typing = new TypingSignal(connection);
+    this.outbox = new Outbox(me.id, async (payload) => (await connection.call("message:send", payload)).message);
+    this.#receipts = new Receipts(connection, this.store);
+    this.#listen();
+  }
+
+  close() {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    this.typing.forget();
+    this.outbox.close();
+    this.#receipts.close();
+  }
+
+  /** Show a room: its newest messages, everybody's marks, and whether the other is there. */
+  async openRoom(roomId) {
+    const { store } = this;
+    store.openRoomId = roomId;
+    store.changed();
+    try {
+      if (!store.chat(roomId)) await this.#adopt(await this.#api.getRoom(roomId));
+      const room = store.room(roomId);
+      if (!room.isLoaded) room.fill(await this.#api.readHistory(roomId));
+      store.changed();
+      if (room.lastSeq < (store.chat(roomId).lastSeq ?? 0)) this.#catchUpSoon();
+      await this.#join(roomId);
+    } catch (error) {
+      if (error.code === "NOT_FOUND") this.dispatchEvent(new CustomEvent("lost", { detail: roomId }));
+      else this.#retryLater(error);
+    }
+  }
+
+  closeRoom() {
+    this.typing.stop();
+    this.store.openRoomId = null;
+    this.store.changed();
+  }
+
+  /** Resolves to the id of the room with this person. */
+  async startChat(person, bookingId) {
+    const room = await this.#api.openRoom(person.id, bookingId);
+    await this.#adopt(room, person);
+    return room.id;
+  }
+
+  async loadOlder(roomId) {
+    const room = this.store.room(roomId);
+    if (!room.isLoaded || !room.hasOlder || room.isLoadingOlder) return;
+    room.isLoadingOlder = true;
+    this.store.changed();
+    try {
+      room.fill(await this.#api.readHistory(roomId, { before: room.messages[0].seq }));
+    } catch {
+      // Scrolling asks again.
+    } finally {
+      room.isLoadingOlder = false;
+      this.store.changed();
+    }
+  }
+
+  async loadMoreChats() {
+    const page = await this.#api.listChats(this.store.nextCursor);
+    this.store.nextCursor = page.nextCursor;
+    this.store.putChats(page.chats);
+    this.#catchUpSoon();
+  }
+
+  send(roomId, content, attachment) {
+    this.typing.forget();
+    this.outbox.add({ roomId, content, attachmentUrl: attachment?.fileUrl, messageType: attachment?.type });
+  }
+
+  /** The open room is on the screen down to its end. */
+  markRead(roomId) {
+    return this.#receipts.markRead(roomId);
+  }
+
+  #listen() {
+    const on = (name, take) =>
+      this.#connection.addEventListener(name, (event) => this.#isClosed || take(event.detail));
+    on("state", () => {
+      if (this.#connection.state === "online") this.#catchUp();
+      else this.store.forgetTyping();
+    });
+    on("message:new", (message) => this.#take(message, true));
+    on("messages:offline", (messages) => messages.forEach((message) => this.#take(message, false)));
+    on("message:read", (receipt) => this.store.takeReceipt(receipt, "read"));
+    on("message:delivered", (receipt) => this.store.takeReceipt(receipt, "delivered"));
+    on("typing:start", (typing) => this.store.setTyping(typing, true));
+    on("typing:stop", (typing) => this.store.setTyping(typing, false));
+    on("user:online", ({ userId }) => this.store.setPresence(userId, true));
+    on("user:offline", ({ userId, lastSeenAt }) => this.store.setPresence(userId, false, lastSeenAt));
+    on("room:new", (room) => this.#adopt(room).catch(() => this.#catchUpSoon()));
+    this.outbox.addEventListener("change", () => this.store.changed());
+    this.outbox.addEventListener("stored", ({ detail }) => this.#take(detail, false));
+  }
+
+  #take(message, isLive) {
+    const isMine = message.senderId === this.store.me.id;
+    if (isMine && message.clientMessageId) this.outbox.settle(message.clientMessageId);
+    const taken = this.store.take(message);
+    if (taken === "unknown" || taken === "gap") this.#catchUpSoon();
+    if (isMine || taken === "known") return;
+    this.#receipts.noteArrival(message);
+    if (isLive) this.dispatchEvent(new CustomEvent("heard", { detail: message }));
+  }
+
+  /** After each connect, and where something is missing: the list, what was missed, the open room, what waits. */
+  async #catchUp() {
+    if (this.#isCatchingUp) return this.#catchUpSoon();
+    this.#isCatchingUp = true;
+    try {
+      await this.#refreshList();
+      const loaded = this.store.loadedRooms();
+      const rooms = Object.fromEntries(loaded.map((room) => [room.id, room.lastSeq]));
+      const answer = await this.#connection.call("sync", { rooms });
+      for (const synced of answer.rooms) {
+        // After a long absence it is quicker to begin again at the newest than to fetch everything in between.
+        if (this.store.applySync(synced) && synced.roomId in rooms) this.store.room(synced.roomId).clear();
+        const newest = synced.messages.at(-1);
+        if (newest && newest.senderId !== this.store.me.id) this.#receipts.noteArrival(newest);
+      }
+      if (this.store.openRoomId) await this.openRoom(this.store.openRoomId);
+    } catch (error) {
+      this.#retryLater(error);
+    } finally {
+      this.#isCatchingUp = false;
+    }
+    this.outbox.flush();
+  }
+
+  #catchUpSoon(delay = SOON) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#isClosed || this.#catchUp(), delay);
+  }
+
+  /** While not connected there is nothing to do: the next connection catches up. */
+  #retryLater(error) {
+    if (error.isPassing && this.#connection.state === "online") this.#catchUpSoon(RETRY_DELAY);
+  }
+
+  async #refreshList() {
+    const page = await this.#api.listChats();
+    if (!this.store.hasListed) this.store.nextCursor = page.nextCursor;
+    this.store.putChats(page.chats);
+  }
+
+  async #join(roomId) {
+    const { room } = await this.#connection.call("room:join", { roomId });
+    this.store.room(roomId).setMembers(room.members);
+    const { peerId } = this.store.chat(roomId);
+    const { presence } = await this.#connection.call("presence:get", { userIds: [peerId] });
+    for (const { userId, isOnline, lastSeenAt } of presence) this.store.setPresence(userId, isOnline, lastSeenAt);
+  }
+
+  /** Put a room on the list that the list did not hold. */
+  async #adopt(room, person) {
+    const peerId = room.user1Id === this.store.me.id ? room.user2Id : room.user1Id;
+    const peer = person ?? (await this.#api.getUser(peerId));
+    const last = room.lastMessage;
+    const known = this.store.chat(room.id);
+    this.store.putChat({
+      id: room.id,
+      peerId,
+      name: peer.fullName,
+      image: peer.profileImage,
+      bookingId: room.bookingId,
+      isOnline: peer.isOnline,
+      lastSeenAt: peer.lastSeenAt,
+      text: last?.content ?? null,
+      type: last?.type ?? null,
+      time: last?.timestamp ?? null,
+      unread: known?.unread ?? 0,
+      lastSeq: known?.lastSeq ?? room.lastSeq,
+    });
+    this.store.room(room.id).setMembers(room.members);
+    this.store.changed();
+  }
+}

@@ -1,0 +1,73 @@
+/** The list of chats: who, what was said last and when, how many are unread, who is online or typing. */
+
+import { element, reconcile } from "../dom.js";
+import { preview, shortMoment } from "../format.js";
+import { avatar } from "./avatar.js";
+
+export class ChatListView {
+  #onOpen;
+  #list = document.getElementById("chat-list");
+  #none = document.getElementById("no-chats");
+  #more = document.getElementById("more-chats");
+
+  constructor({ onOpen, onMore }) {
+    this.#onOpen = onOpen;
+    this.#more.addEventListener("click", () => onMore().catch(() => {}));
+  }
+
+  render(store) {
+    const chats = store.sortedChats();
+    reconcile(
+      this.#list,
+      chats.map((chat) => {
+        const isTyping = store.room(chat.id).isTyping;
+        const isOpen = chat.id === store.openRoomId;
+        const { name, image, bookingId, isOnline, text, type, time, unread } = chat;
+        return {
+          key: chat.id,
+          signature: JSON.stringify([name, image, isOnline, text, type, time && shortMoment(time), unread, isTyping, isOpen]),
+          create: () => this.#line({ ...chat, bookingId, isTyping, isOpen }),
+        };
+      }),
+    );
+    this.#none.hidden = chats.length > 0 || !store.hasListed;
+    this.#more.hidden = store.nextCursor === null;
+  }
+
+  #line({ id, peerId, name, image, bookingId, isOnline, text, type, time, unread, isTyping, isOpen }) {
+    const said = isTyping ? "typing…" : preview(text, type);
+    return element(
+      "li",
+      {},
+      element(
+        "button",
+        { type: "button", class: "line", "aria-current": isOpen && "true", onclick: () => this.#onOpen(id) },
+        avatar({ id: peerId, name, image, isOnline }),
+        element(
+          "span",
+          { class: "words" },
+          element(
+            "span",
+            { class: "first" },
+            element("strong", { dir: "auto" }, name),
+            element("span", { class: "unseen" }, isOnline ? ", online" : ""),
+            time && element("time", { datetime: time }, shortMoment(time)),
+          ),
+          element(
+            "span",
+            { class: "second" },
+            bookingId && element("span", { class: "tag" }, bookingId),
+            element("span", { class: isTyping ? "said active" : "said", dir: "auto" }, said),
+            unread > 0 &&
+              element(
+                "span",
+                { class: "badge" },
+                unread > 99 ? "99+" : String(unread),
+                element("span", { class: "unseen" }, " unread"),
+              ),
+          ),
+        ),
+      ),
+    );
+  }
+}

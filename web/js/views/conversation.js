@@ -1,0 +1,147 @@
+/** The open room: its head, its messages with scroll-back, and whether the end is in sight. */
+
+import { element, icon, reconcile } from "../dom.js";
+import { lastSeen } from "../format.js";
+import { avatar } from "./avatar.js";
+import { ComposerView } from "./composer.js";
+import { conversationLines } from "./message.js";
+
+const NEAR_END = 80;
+const NEAR_START = 300;
+
+export class ConversationView {
+  #chat = null;
+  #composer;
+  #onBack;
+  #shownRoomId = null;
+  #isAtEnd = true;
+  #newestKey = null;
+  #room = document.getElementById("room");
+  #noRoom = document.getElementById("no-room");
+  #header = document.getElementById("room-header");
+  #messages = document.getElementById("messages");
+  #typing = document.getElementById("typing");
+  #toEnd = document.getElementById("to-end");
+
+  constructor(api, { onBack }) {
+    this.#composer = new ComposerView(api);
+    this.#onBack = onBack;
+    this.#messages.addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    this.#toEnd.addEventListener("click", () => this.#scrollToEnd());
+    document.addEventListener("visibilitychange", () => this.#noteSeen());
+    // The end stays in sight when the keyboard of a phone opens, and when a picture gets its size.
+    const stay = new ResizeObserver(() => this.#isAtEnd && this.#scrollToEnd());
+    stay.observe(this.#messages);
+    this.#messages.addEventListener("load", () => this.#isAtEnd && this.#scrollToEnd(), { capture: true });
+  }
+
+  begin(chat) {
+    this.#chat = chat;
+    this.#shownRoomId = null;
+    this.#messages.replaceChildren();
+    this.#composer.begin(chat);
+  }
+
+  /** Put the cursor where one writes; not on a touch screen, where the keyboard would cover half of it. */
+  focus() {
+    if (matchMedia("(hover: hover)").matches) this.#composer.focus();
+  }
+
+  render() {
+    const { store } = this.#chat;
+    const chat = store.chat(store.openRoomId);
+    this.#noRoom.hidden = store.openRoomId !== null;
+    this.#room.hidden = !chat;
+    if (!chat) {
+      this.#shownRoomId = null;
+      return;
+    }
+    const isOther = this.#shownRoomId !== chat.id;
+    if (isOther) {
+      this.#shownRoomId = chat.id;
+      this.#messages.replaceChildren();
+      this.#isAtEnd = true;
+      this.#composer.show(chat.id);
+      this.focus();
+    }
+    const room = store.room(chat.id);
+    this.#renderHeader(chat, room);
+    this.#renderMessages(room);
+    const words = room.isTyping ? `${chat.name} is typing…` : "";
+    if (this.#typing.textContent !== words) this.#typing.textContent = words;
+  }
+
+  #renderHeader(chat, room) {
+    const presence = room.isTyping ? "typing…" : chat.isOnline ? "online" : lastSeen(chat.lastSeenAt);
+    reconcile(this.#header, [
+      {
+        key: "header",
+        signature: JSON.stringify([chat.id, chat.name, chat.image, chat.bookingId, chat.isOnline, presence]),
+        create: () =>
+          element(
+            "div",
+            { class: "person" },
+            element(
+              "button",
+              { type: "button", class: "round back", "aria-label": "Back to the chats", onclick: () => this.#onBack() },
+              icon("back"),
+            ),
+            avatar({ id: chat.peerId, name: chat.name, image: chat.image, isOnline: chat.isOnline }),
+            element(
+              "div",
+              { class: "words" },
+              element("h2", { dir: "auto" }, chat.name),
+              element("p", { class: "said" }, presence),
+            ),
+            chat.bookingId && element("span", { class: "tag" }, `Booking ${chat.bookingId}`),
+          ),
+      },
+    ]);
+  }
+
+  #renderMessages(room) {
+    const list = this.#messages;
+    const pending = this.#chat.outbox.entriesOf(room.id);
+    const lines = conversationLines(room, pending, this.#chat.store.me, (id, again = true) => {
+      if (again) this.#chat.outbox.retry(id);
+      else this.#chat.outbox.settle(id);
+    });
+    list.setAttribute("aria-busy", String(!room.isLoaded || room.isLoadingOlder));
+    const newestKey = lines.at(-1)?.key ?? null;
+    const isMineNew = newestKey !== this.#newestKey && pending.length > 0;
+    const hasNew = newestKey !== this.#newestKey;
+    this.#newestKey = newestKey;
+    const fromEnd = list.scrollHeight - list.scrollTop;
+    const firstKey = list.firstElementChild?.nextElementSibling?.dataset.key;
+    reconcile(list, lines);
+    if (this.#isAtEnd || isMineNew) this.#scrollToEnd();
+    else if (hasNew) this.#toEnd.hidden = false;
+    else if (firstKey && list.firstElementChild?.nextElementSibling?.dataset.key !== firstKey) {
+      // Older ones came in above: what was in sight stays where it was.
+      list.scrollTop = list.scrollHeight - fromEnd;
+    }
+    this.#noteSeen();
+    // A first page that does not fill the screen cannot be scrolled.
+    if (room.isLoaded && list.scrollHeight <= list.clientHeight) this.#chat.loadOlder(room.id);
+  }
+
+  #onScroll() {
+    const list = this.#messages;
+    this.#isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < NEAR_END;
+    if (this.#isAtEnd) {
+      this.#toEnd.hidden = true;
+      this.#noteSeen();
+    }
+    if (list.scrollTop < NEAR_START && this.#shownRoomId) this.#chat.loadOlder(this.#shownRoomId);
+  }
+
+  #scrollToEnd() {
+    this.#messages.scrollTop = this.#messages.scrollHeight;
+    this.#isAtEnd = true;
+    this.#toEnd.hidden = true;
+  }
+
+  #noteSeen() {
+    if (this.#shownRoomId && this.#isAtEnd && !document.hidden) this.#chat.markRead(this.#shownRoomId);
+  }
+}
