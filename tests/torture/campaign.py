@@ -1,0 +1,118 @@
+"""A campaign: rounds with a fresh town each, on one server and data folder, until the plan is done."""
+
+import asyncio
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.support.server_process import ServerProcess
+from tests.torture.checker import judge
+from tests.torture.faults import Fault
+from tests.torture.round import PEOPLE, Round
+from tests.torture.server_control import ServerControl
+
+FAULTS_PER_ROUND = 25
+LOAD_SECONDS = (0.3, 1.0)
+# Bounds what a person may do in a round; a quick ping lets silent devices prove themselves soon.
+SETTINGS: dict[str, object] = {
+    "limits.enabled": False,
+    "auth.access_ttl": "30d",
+    "socket.ping_interval": "1s",
+    "presence.grace": "500ms",
+}
+
+
+class Campaign:
+    """Counts what struck and what broke. `violations` holds one line each, with the round's history file."""
+
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        *,
+        people: int = PEOPLE,
+        settings: dict[str, object] | None = None,
+        program: Sequence[str] = (),
+        quiet: bool = False,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.seed = seed
+        self.violations: list[str] = []
+        self.rules: Counter[str] = Counter()
+        self.struck: Counter[str] = Counter()
+        self.records: Counter[str] = Counter()
+        self._people = people
+        self._quiet = quiet
+        self._random = random.Random(seed)
+        self._server = ServerControl(ServerProcess(folder, {**SETTINGS, **(settings or {})}, program=program))
+
+    async def run(self, faults: Sequence[Fault], plan: Counter[str] | None, deadline: float | None = None) -> None:
+        """Strike until `plan` (hits for each name) is done, or until `deadline` where there is none."""
+        left = Counter(plan) if plan is not None else None
+        number = 0
+        try:
+            await self._server.start()
+            while True:
+                chosen = self._choose(faults, left)
+                if not chosen or (deadline is not None and time.monotonic() > deadline):
+                    return
+                number += 1
+                await self._round(self.seed * 1000 + number, chosen)
+        finally:
+            self._server.process.kill()
+
+    def _choose(self, faults: Sequence[Fault], left: Counter[str] | None) -> list[Fault]:
+        if left is None:
+            return self._random.choices(faults, k=FAULTS_PER_ROUND)
+        waiting = [fault for fault in faults for _ in range(left[fault.name])]
+        self._random.shuffle(waiting)
+        chosen = waiting[:FAULTS_PER_ROUND]
+        left.subtract(fault.name for fault in chosen)
+        return chosen
+
+    async def _round(self, seed: int, faults: Sequence[Fault]) -> None:
+        began = time.monotonic()
+        town = Round(self._server, self.folder, seed, people=self._people)
+        trouble = ""
+        try:
+            await town.open()
+            for fault in faults:
+                await asyncio.sleep(town.random.uniform(*LOAD_SECONDS))
+                await town.strike(fault)
+                self.struck[fault.name] += 1
+            await asyncio.sleep(town.random.uniform(*LOAD_SECONDS))
+            await town.close()
+        except (AssertionError, TimeoutError) as error:
+            trouble = f"the round did not end well: {error!r}\n{self._server.process.log_tail()}"
+            self.rules["round-ends"] += 1
+        finally:
+            town.abandon()
+            await town.proxy.close()
+        judgement = judge(town.history.path)
+        self.records.update(judgement.counts)
+        self.rules.update(judgement.rules)
+        self.violations += [f"{town.history.path.name} {violation}" for violation in judgement.violations]
+        self.violations += [trouble] if trouble else []
+        counts = judgement.counts
+        self._say(
+            f"round {seed}: {len(faults)} faults in {time.monotonic() - began:.0f} s, {counts['send']} sends, "
+            f"{counts['ack']} acks, {counts['new']} heard live, {len(judgement.violations)} violations"
+        )
+        if judgement.violations or trouble:
+            self._say(f"{judgement}\n{trouble}")
+
+    def table(self) -> str:
+        """What struck, what was judged and what broke, for people."""
+        lines = [f"{name:18} {count:6}" for name, count in sorted(self.struck.items())]
+        heard = ("send", "ack", "unknown", "refused", "new", "queued", "synced", "stored")
+        lines.append(", ".join(f"{self.records[kind]} {kind}" for kind in heard))
+        lines.append(f"violations: {len(self.violations)} {dict(self.rules) if self.rules else ''}")
+        return "\n".join(lines)
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            print(text, file=sys.stdout, flush=True)

@@ -1,0 +1,166 @@
+"""A device of a person: it connects again and again, completes its rooms by `sync`, and notes all that it hears."""
+
+import asyncio
+import itertools
+import random
+from typing import Any, Protocol
+
+from tests.torture.chat_socket import ChatSocket, Lost
+from tests.torture.history import History
+
+RECONNECT_PAUSE = 0.15
+SYNC_PAUSE = 0.2
+ANSWER_DEADLINE = 10.0
+# A session reads nothing before its offline batch had the time to come: what is read is not handed over any more.
+READING_DELAY = 2.0
+READ_SHARE = 0.15
+SESSION_SECONDS = 2.0
+ABSENCE_SECONDS = 0.8
+# Of the goodbyes, those without a word.
+VANISHING_SHARE = 0.3
+SOCKET_NUMBERS = itertools.count(1)
+
+
+class World(Protocol):
+    """What a device knows of the round that it lives in."""
+
+    history: History
+    random: random.Random
+    url: str
+    server_is_dead: bool
+    is_settling: bool
+    is_over: bool
+
+
+class Device:
+    """One device of one person. `acks` says whether it acknowledges offline batches, as the guide's clients do not."""
+
+    def __init__(self, world: World, user_id: str, token: str, room_ids: list[str], *, acks: bool) -> None:
+        self._world = world
+        self._user_id = user_id
+        self._token = token
+        self._acks = acks
+        self.number = 0
+        self._opened_at = 0.0
+        self._has_batch = False
+        self._readers: set[asyncio.Task[None]] = set()
+        self.socket: ChatSocket | None = None
+        self.heard: dict[str, set[int]] = {room_id: set() for room_id in room_ids}
+        self.have: dict[str, int] = dict.fromkeys(room_ids, 0)
+        self.is_synced = False
+
+    async def live(self) -> None:
+        """Connected for a while, away for a while, until the round is over; from settling on, connected only."""
+        world = self._world
+        while not world.is_over:
+            self.number = next(SOCKET_NUMBERS)
+            world.history.note("dial", s=self.number, u=self._user_id)
+            try:
+                socket = await ChatSocket.open(world.url, self._token, self._hear, acks=self._acks)
+            except Lost:
+                world.history.note("lost", s=self.number, u=self._user_id, dead=world.server_is_dead)
+                await asyncio.sleep(RECONNECT_PAUSE * (0.5 + world.random.random()))
+                continue
+            left = await self._session(socket)
+            self.socket = None
+            self.is_synced = False
+            world.history.note("lost", s=self.number, u=self._user_id, dead=left or world.server_is_dead)
+            if not world.is_settling:
+                await asyncio.sleep(world.random.expovariate(1 / ABSENCE_SECONDS) if left else RECONNECT_PAUSE)
+
+    async def _session(self, socket: ChatSocket) -> bool:
+        """Live on one connection; True where this side ended it and the server has counted it out."""
+        world = self._world
+        world.history.note("open", s=self.number, u=self._user_id)
+        self._opened_at, self._has_batch = asyncio.get_running_loop().time(), False
+        self.socket = socket
+        syncing = asyncio.create_task(self._sync_until_done(socket))
+        try:
+            deadline = asyncio.get_running_loop().time() + world.random.expovariate(1 / SESSION_SECONDS) + 0.2
+            while not socket.ended.is_set() and not world.is_over:
+                if not world.is_settling and asyncio.get_running_loop().time() > deadline:
+                    break
+                await _wait(socket.ended, 0.25)
+            if socket.ended.is_set():
+                return False
+            if world.random.random() < VANISHING_SHARE:
+                socket.cut()
+                await socket.ended.wait()
+                return False
+            await socket.leave()
+            return True
+        finally:
+            syncing.cancel()
+
+    async def _sync_until_done(self, socket: ChatSocket) -> None:
+        while True:
+            try:
+                answer = await socket.call("sync", {"rooms": dict(self.have)}, ANSWER_DEADLINE)
+            except Lost:
+                return
+            if answer["ok"]:
+                rooms = [room for room in answer["rooms"] if room["roomId"] in self.have]
+                self._world.history.note(
+                    "base", s=self.number, ends={room["roomId"]: room["lastSeq"] for room in rooms}
+                )
+                items = [_item(message) for room in rooms for message in room["messages"]]
+                self._world.history.note("synced", s=self.number, items=items)
+                for item in items:
+                    self._take(item)
+                if not any(room["hasMore"] for room in rooms):
+                    self.is_synced = True
+                    return
+            else:
+                await asyncio.sleep(SYNC_PAUSE)
+
+    def _hear(self, event: str, data: Any) -> None:
+        if event == "message:new":
+            item = _item(data)
+            self._world.history.note("new", s=self.number, r=item[0], q=item[1], m=item[2])
+            self._take(item)
+            self._maybe_read(data)
+        elif event == "messages:offline":
+            items = [_item(message) for message in data]
+            self._world.history.note("queued", s=self.number, items=items)
+            self._has_batch = True
+            for item in items:
+                self._take(item)
+
+    def _take(self, item: tuple[str, int, str]) -> None:
+        room_id, seq, _ = item
+        heard = self.heard.get(room_id)
+        if heard is None:
+            return
+        heard.add(seq)
+        while self.have[room_id] + 1 in heard:
+            self.have[room_id] += 1
+
+    def _maybe_read(self, message: dict[str, Any]) -> None:
+        may_read = self._has_batch or asyncio.get_running_loop().time() - self._opened_at > READING_DELAY
+        if may_read and message["senderId"] != self._user_id and self._world.random.random() < READ_SHARE:
+            task = asyncio.create_task(self._read(message))
+            self._readers.add(task)
+            task.add_done_callback(self._readers.discard)
+
+    async def _read(self, message: dict[str, Any]) -> None:
+        room_id, socket = message["roomId"], self.socket
+        if socket is None:
+            return
+        self._world.history.note("read", u=self._user_id, r=room_id, q=message["seq"])
+        try:
+            answer = await socket.call("message:read", {"messageId": message["messageId"]}, ANSWER_DEADLINE)
+        except Lost:
+            return
+        if answer["ok"]:
+            self._world.history.note("marked", u=self._user_id, r=room_id, q=answer["seq"])
+
+
+def _item(message: dict[str, Any]) -> tuple[str, int, str]:
+    return message["roomId"], message["seq"], message["messageId"]
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return

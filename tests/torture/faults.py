@@ -1,0 +1,167 @@
+"""The faults: each strikes once, and says by which processes it may hurt what the checker may expect."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from tests.torture.proxy import Proxy
+from tests.torture.server_control import ServerControl
+
+FROZEN_SECONDS = 8.0
+CHILD_DEADLINE = 10.0
+LOOK_PAUSE = 0.02
+CRASH_DEADLINE = 20.0
+CRASH_VARIABLE = "CRASH_AT_MADANG"
+
+
+class Scene(Protocol):
+    """What a fault may lay hands on."""
+
+    server: ServerControl
+    proxy: Proxy
+    random: Any
+
+    def open_redis(self) -> Any: ...
+
+
+class Fault(NamedTuple):
+    """`hurts` names the processes whose promises are off meanwhile: `redis` for the offline queue."""
+
+    name: str
+    hurts: Sequence[str]
+    strike: Callable[[Any], Awaitable[None]]
+
+
+async def kill_server(scene: Scene) -> None:
+    scene.server.kill()
+    await scene.server.start()
+
+
+async def kill_child(scene: Scene, name: str) -> None:
+    """Kill it and wait until the server has started another."""
+    old = await _child(scene, name)
+    scene.server.signal_child(name, signal.SIGKILL)
+    async with asyncio.timeout(CHILD_DEADLINE):
+        while await _child(scene, name) == old:
+            await asyncio.sleep(LOOK_PAUSE)
+
+
+async def kill_mongodb(scene: Scene) -> None:
+    await kill_child(scene, "mongodb")
+
+
+async def kill_redis(scene: Scene) -> None:
+    await kill_child(scene, "redis")
+
+
+async def kill_two(scene: Scene) -> None:
+    """Any two of server, MongoDB and Redis."""
+    first, second = scene.random.sample(["server", "mongodb", "redis"], 2)
+    await _kill_together(scene, {first, second})
+
+
+async def kill_all(scene: Scene) -> None:
+    await _kill_together(scene, {"server", "mongodb", "redis"})
+
+
+async def freeze_mongodb(scene: Scene) -> None:
+    await _freeze(scene, "mongodb")
+
+
+async def freeze_redis(scene: Scene) -> None:
+    await _freeze(scene, "redis")
+
+
+async def flush_redis(scene: Scene) -> None:
+    async with scene.open_redis() as redis:
+        await redis.flushall()
+
+
+async def delay_people(scene: Scene) -> None:
+    scene.proxy.delay = scene.random.uniform(0.05, 0.3)
+    await asyncio.sleep(scene.random.uniform(0.5, 1.5))
+    scene.proxy.heal()
+
+
+async def stall_people(scene: Scene) -> None:
+    scene.proxy.stall()
+    await asyncio.sleep(scene.random.uniform(0.5, 4))
+    scene.proxy.heal()
+
+
+async def cut_people(scene: Scene) -> None:
+    scene.proxy.cut()
+
+
+def crash_at(point: str) -> Callable[[Scene], Awaitable[None]]:
+    """Start the server so that it kills itself at a named point of its message path, and wait until it has."""
+
+    async def strike(scene: Scene) -> None:
+        scene.server.kill()
+        environment = scene.server.process.environment
+        environment[CRASH_VARIABLE] = f"{point}:{scene.random.randint(1, 30)}"
+        try:
+            await scene.server.start()
+        finally:
+            del environment[CRASH_VARIABLE]
+        if not await scene.server.wait_dead(CRASH_DEADLINE):
+            raise AssertionError(f"the crash point {point} was not reached in {CRASH_DEADLINE} s")
+        scene.server.kill()
+        await scene.server.start()
+
+    return strike
+
+
+async def _kill_together(scene: Scene, names: set[str]) -> None:
+    children = sorted(names - {"server"})
+    old = {name: await _child(scene, name) for name in children}
+    scene.random.shuffle(children)
+    for name in children:
+        scene.server.signal_child(name, signal.SIGKILL)
+    if "server" in names:
+        await kill_server(scene)
+    async with asyncio.timeout(CHILD_DEADLINE):
+        for name in children:
+            while await _child(scene, name) == old[name]:
+                await asyncio.sleep(LOOK_PAUSE)
+
+
+async def _freeze(scene: Scene, name: str) -> None:
+    scene.server.signal_child(name, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(FROZEN_SECONDS)
+    finally:
+        scene.server.signal_child(name, signal.SIGCONT)
+
+
+async def _child(scene: Scene, name: str) -> int:
+    """The child's process id, once there is one."""
+    async with asyncio.timeout(CHILD_DEADLINE):
+        while True:
+            try:
+                return scene.server.child(name)
+            except ProcessLookupError:
+                await asyncio.sleep(LOOK_PAUSE)
+
+
+CRASH_POINTS = ("after-insert", "after-ack", "after-push", "before-trim")
+KILLS = (
+    Fault("kill-server", (), kill_server),
+    Fault("kill-mongodb", (), kill_mongodb),
+    Fault("kill-redis", ("redis",), kill_redis),
+    Fault("kill-two", ("redis",), kill_two),
+    Fault("kill-all", ("redis",), kill_all),
+)
+CRASHES = tuple(Fault(f"crash-{point}", (), crash_at(point)) for point in CRASH_POINTS)
+NETWORK = (
+    Fault("delay-people", (), delay_people),
+    Fault("stall-people", (), stall_people),
+    Fault("cut-people", (), cut_people),
+)
+STORES = (
+    Fault("freeze-mongodb", (), freeze_mongodb),
+    Fault("freeze-redis", ("redis",), freeze_redis),
+    Fault("flush-redis", ("redis",), flush_redis),
+)
+EMBEDDED = (*KILLS, *CRASHES, *NETWORK, *STORES)

@@ -1,0 +1,39 @@
+"""The history of a round: what was tried, answered and heard, one JSON line each, in the order in which it happened."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+class History:
+    """Records in the order of `note`, which is the one order of everything, as all clients live in one process.
+
+    Every record holds `k`, its kind, and `t`, seconds since the round began. The kinds:
+    `room` r users · `send` n i u r c b s · `ack` n m q · `refused` n code · `unknown` n ·
+    `dial`/`open`/`lost` s u (dead) · `base` s ends (room to seq) · `new` s r q m · `queued`/`synced` s items·
+    `read`/`marked` u r q · `fault` name hurts · `healed` name · `killed` · `quiet` · `end` r q m ·
+    `stored` r q m u c b · `marks` r u delivered read unread · `left` u count
+    (items r q m each, n attempt, i intent, u user, r room, c client's own id, b body, s socket, m message id, q seq).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("w", encoding="utf-8")
+        self._began = time.monotonic()
+
+    def note(self, kind: str, **fields: Any) -> None:
+        record = {"k": kind, "t": round(time.monotonic() - self._began, 4), **fields}
+        self._file.write(json.dumps(record, ensure_ascii=True, separators=(",", ":")) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_history(path: Path) -> Iterator[Record]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)

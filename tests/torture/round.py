@@ -1,0 +1,212 @@
+"""A round: people chat through a proxy while faults strike; then quiet, a clean restart, and the record."""
+
+import asyncio
+import contextlib
+import random
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+from tornado.httpclient import AsyncHTTPClient
+
+from tests.support.people import Person, Town
+from tests.torture.chat_socket import Lost
+from tests.torture.devices import Device
+from tests.torture.faults import Fault
+from tests.torture.history import History
+from tests.torture.proxy import Proxy, dial_tcp
+from tests.torture.senders import Sender
+from tests.torture.server_control import ServerControl, embedded_redis
+
+PEOPLE = 50
+# Twenty-five pairs, so that everybody has a room, and some who have two or three.
+EXTRA_ROOMS = 5
+SECOND_DEVICES = 10
+# Devices that never acknowledge a batch; a ping round trip proves for them.
+SILENT_SHARE = 0.2
+SEND_PAUSE = 0.5
+SETTLE_DEADLINE = 60.0
+PAUSE = 0.05
+
+
+class Round:
+    """The world of one round's people. `server` must run; it is stopped and started once at the end."""
+
+    def __init__(
+        self, server: ServerControl, folder: Path, seed: int, *, people: int = PEOPLE, send_pause: float = SEND_PAUSE
+    ) -> None:
+        self.server = server
+        self.history = History(folder / f"round-{seed}.jsonl")
+        self.random = random.Random(seed)
+        self.proxy = Proxy(self._dial)
+        server.tell_death = lambda: self.history.note("killed")
+        self.is_settling = False
+        self.is_over = False
+        self.url = ""
+        self.people: list[Person] = []
+        self.devices: list[Device] = []
+        self._count = people
+        self._send_pause = send_pause
+        self._senders: list[Sender] = []
+        self._rooms: dict[str, tuple[Person, Person]] = {}
+        self._http = AsyncHTTPClient(force_instance=True, max_clients=500)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._writers: list[asyncio.Task[None]] = []
+
+    @property
+    def server_is_dead(self) -> bool:
+        return self.server.is_dead
+
+    async def open(self) -> None:
+        """Register everybody, make the rooms, and let the people begin."""
+        await self.proxy.start()
+        self.url = f"http://127.0.0.1:{self.proxy.port}"
+        town = Town(self.server.process.url)
+        try:
+            for batch in range(0, self._count, 10):
+                self.people += await town.people(min(10, self._count - batch))
+            await self._make_rooms()
+        finally:
+            await town.close()
+        for room_id, members in self._rooms.items():
+            self.history.note("room", r=room_id, users=[member.id for member in members])
+        for index, person in enumerate(self.people):
+            room_ids = [room_id for room_id, members in self._rooms.items() if person in members]
+            count = 2 if index < SECOND_DEVICES else 1
+            devices = [
+                Device(self, person.id, person.access_token, room_ids, acks=self.random.random() >= SILENT_SHARE)
+                for _ in range(count)
+            ]
+            self.devices += devices
+            self._senders.append(
+                Sender(
+                    self,
+                    devices[0],
+                    self._http,
+                    user_id=person.id,
+                    token=person.access_token,
+                    room_ids=room_ids,
+                    pause=self._send_pause,
+                )
+            )
+        self._tasks = [asyncio.create_task(device.live()) for device in self.devices]
+        self._writers = [asyncio.create_task(sender.write()) for sender in self._senders]
+
+    async def strike(self, fault: Fault) -> None:
+        """One fault from its beginning until all is well again."""
+        self.history.note("fault", name=fault.name, hurts=list(fault.hurts))
+        await fault.strike(self)
+        await self.server.wait_well()
+        self.history.note("healed", name=fault.name)
+
+    async def close(self) -> None:
+        """Settle, take the record of everything, and let the people go."""
+        self.is_settling = True
+        async with asyncio.timeout(SETTLE_DEADLINE):
+            await asyncio.gather(*self._writers)
+            await self._settle()
+        self.history.note("quiet")
+        await self.server.stop()
+        await self.server.start()
+        await self.server.wait_well()
+        async with asyncio.timeout(SETTLE_DEADLINE):
+            await self._settle()
+            await self._record()
+
+    def open_redis(self) -> Redis:
+        """A client of the embedded Redis."""
+        return embedded_redis(self.server.process.data_dir)
+
+    def abandon(self) -> None:
+        """End everybody's work at once."""
+        self.is_over = True
+        for task in [*self._tasks, *self._writers]:
+            task.cancel()
+        self.history.close()
+
+    async def _settle(self) -> None:
+        """A last word in each room, then wait until every device has heard everything that it will hear."""
+        speakers = {room_id: self._sender_of(members[0]) for room_id, members in self._rooms.items()}
+        await self._all_connected()
+        await asyncio.gather(*(sender.send(room_id, with_id=True) for room_id, sender in speakers.items()))
+        for sender in self._senders:
+            await sender.finish()
+        await self._all_connected()
+        for device in self.devices:
+            if device.socket is not None:
+                with contextlib.suppress(Lost):
+                    await device.socket.call("presence:get", {"userIds": []}, SETTLE_DEADLINE)
+
+    async def _all_connected(self) -> None:
+        while not all(device.socket is not None and device.is_synced for device in self.devices):
+            await asyncio.sleep(PAUSE)
+
+    async def _record(self) -> None:
+        """The store's side, as the server shows it: logs, marks, unread counts, and what the queues still hold."""
+        town = Town(self.server.process.url)
+        people = {person.id: town.resident(person) for person in self.people}
+        try:
+            for room_id, members in self._rooms.items():
+                await self._record_room(room_id, [people[member.id] for member in members])
+            async with self.open_redis() as redis:
+                for person in self.people:
+                    left = await self._queue_left(redis, person.id)
+                    self.history.note("left", u=person.id, count=left)
+        finally:
+            await town.close()
+
+    async def _record_room(self, room_id: str, members: list[Person]) -> None:
+        after = 0
+        while True:
+            page = await members[0].history(room_id, after=after, limit=200)
+            for message in page["messages"]:
+                after = message["seq"]
+                self.history.note(
+                    "stored",
+                    r=message["roomId"],
+                    q=after,
+                    m=message["messageId"],
+                    u=message["senderId"],
+                    c=message["clientMessageId"],
+                    b=message["content"],
+                )
+            if not page["pagination"]["hasNext"]:
+                break
+        room = await members[0].room(room_id)
+        marks = {mark["userId"]: mark for mark in room["members"]}
+        self.history.note("end", r=room_id, q=room["lastSeq"], m=(room["lastMessage"] or {}).get("messageId"))
+        for member in members:
+            mark, chat = marks[member.id], await member.chat(room_id)
+            self.history.note(
+                "marks",
+                r=room_id,
+                u=member.id,
+                delivered=mark["lastDeliveredSeq"],
+                read=mark["lastReadSeq"],
+                unread=chat["unreadCount"],
+            )
+
+    async def _queue_left(self, redis: Any, user_id: str) -> int:
+        """What is left once everybody acknowledged or was proven by a ping; looked at for some seconds."""
+        left = 0
+        for _ in range(100):
+            left = await redis.llen(f"queue:{user_id}")
+            if not left:
+                break
+            await asyncio.sleep(PAUSE)
+        return left
+
+    async def _make_rooms(self) -> None:
+        pairs = list(zip(self.people[::2], self.people[1::2], strict=False))
+        while len(pairs) < len(self.people) // 2 + EXTRA_ROOMS and len(self.people) > 2:
+            one, other = self.random.sample(self.people, 2)
+            if (one, other) not in pairs and (other, one) not in pairs:
+                pairs.append((one, other))
+        for one, other in pairs:
+            self._rooms[await one.open_room(other)] = (one, other)
+
+    def _sender_of(self, person: Person) -> Sender:
+        return self._senders[self.people.index(person)]
+
+    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await dial_tcp("127.0.0.1", self.server.port)()

@@ -1,0 +1,115 @@
+"""The rule on the offline queue: what came while somebody had no socket is handed over at a later connect."""
+
+import bisect
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tests.torture.history import Record
+from tests.torture.verdict import Log, Violation
+
+# After Redis was hurt, the server needs a moment until it uses it again.
+AFTERMATH = 2.0
+
+
+class _Absence(NamedTuple):
+    """A time in which a user certainly had no socket."""
+
+    begin: float
+    end: float
+
+
+class OfflineHandedOver:
+    """`offline-handed-over`: a stored message of others, sent and settled while its receiver was away, comes in
+    `messages:offline`. Settled means acknowledged, or unknown because the server was killed in that time.
+
+    Nothing is promised where Redis was hurt between the sending and the receiver's return.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, set[int]] = defaultdict(set)
+        self._certain: dict[str, float] = {}
+        self._absences: dict[str, list[_Absence]] = defaultdict(list)
+        self._queued: dict[str, set[str]] = defaultdict(set)
+        self._users: dict[int, str] = {}
+        self._attempts: dict[int, list[Record]] = defaultdict(list)
+        self._intents: dict[int, int] = {}
+        self._acked_at: dict[int, float] = {}
+        self._kills: list[float] = []
+        self._hurt: list[tuple[float, float]] = []
+        self._hurting: float | None = None
+
+    def take(self, record: Record) -> None:
+        handle = getattr(self, f"_on_{record['k']}", None)
+        if handle is not None:
+            handle(record)
+
+    def conclude(self, log: Log) -> Iterator[Violation]:
+        by_key = {(tries[0]["r"], tries[0]["u"], tries[0]["b"]): intent for intent, tries in self._attempts.items()}
+        for room_id, messages in log.messages.items():
+            for message in messages:
+                intent = by_key.get((room_id, message["u"], message["b"]))
+                if intent is None:
+                    continue
+                for user_id in log.members[room_id]:
+                    if user_id != message["u"] and message["m"] not in self._queued[user_id]:
+                        absence = self._missed(intent, user_id)
+                        if absence is not None:
+                            yield Violation(
+                                "offline-handed-over",
+                                f"room {room_id} seq {message['q']} id {message['m']} intent {intent}: user {user_id}"
+                                f" was away from {absence.begin} to {absence.end} and never got it",
+                            )
+
+    def _missed(self, intent: int, user_id: str) -> _Absence | None:
+        """The absence in which this message was sent and settled, if there is one that counts."""
+        first, last = self._attempts[intent][0]["t"], self._attempts[intent][-1]["t"]
+        absences = self._absences[user_id]
+        index = bisect.bisect_right(absences, first, key=lambda absence: absence.begin) - 1
+        if index < 0 or not absences[index].begin <= first <= last <= absences[index].end:
+            return None
+        absence = absences[index]
+        acked = self._acked_at.get(intent)
+        kill = bisect.bisect_right(self._kills, last)
+        is_settled = (acked is not None and acked <= absence.end) or (
+            kill < len(self._kills) and self._kills[kill] <= absence.end
+        )
+        back = absence.end + AFTERMATH
+        is_hurt = any(begin <= back and first <= end + AFTERMATH for begin, end in self._hurt)
+        return absence if is_settled and not is_hurt else None
+
+    def _on_dial(self, record: Record) -> None:
+        user_id = record["u"]
+        self._users[record["s"]] = user_id
+        begin = self._certain.pop(user_id, None)
+        if begin is not None:
+            self._absences[user_id].append(_Absence(begin, record["t"]))
+        self._open[user_id].add(record["s"])
+
+    def _on_lost(self, record: Record) -> None:
+        user_id = record["u"]
+        self._open[user_id].discard(record["s"])
+        if not self._open[user_id] and record["dead"]:
+            self._certain[user_id] = record["t"]
+
+    def _on_queued(self, record: Record) -> None:
+        self._queued[self._users[record["s"]]].update(item[2] for item in record["items"])
+
+    def _on_send(self, record: Record) -> None:
+        self._attempts[record["i"]].append(record)
+        self._intents[record["n"]] = record["i"]
+
+    def _on_ack(self, record: Record) -> None:
+        self._acked_at.setdefault(self._intents[record["n"]], record["t"])
+
+    def _on_killed(self, record: Record) -> None:
+        self._kills.append(record["t"])
+
+    def _on_fault(self, record: Record) -> None:
+        if "redis" in record["hurts"]:
+            self._hurting = record["t"]
+
+    def _on_healed(self, record: Record) -> None:
+        if self._hurting is not None:
+            self._hurt.append((self._hurting, record["t"]))
+            self._hurting = None
