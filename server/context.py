@@ -20,20 +20,27 @@ from server.secrets import read_or_make_secret
 from server.services.accounts import Accounts
 from server.services.chats import Chats
 from server.services.delivery import Delivery
+from server.services.files import Files
 from server.services.history import History
 from server.services.limits import Limits
 from server.services.messages import Messages
 from server.services.offline import OfflineQueue
 from server.services.people import People
+from server.services.pictures import Pictures
 from server.services.presence import Presence
 from server.services.receipts import Receipts
 from server.services.room_log import RoomLog
 from server.services.rooms import Rooms
 from server.services.search import Search
 from server.services.typing import Typing
+from server.services.uploads import Uploads
 from server.services.user_index import UserIndex
+from server.storage.blobs import Blobs
 from server.storage.counters import Counters
 from server.storage.database import Database
+from server.storage.disk import DiskThreads
+from server.storage.disk_blobs import DiskBlobs
+from server.storage.gridfs_blobs import GridFSBlobs
 from server.storage.messages import MessageStore
 from server.storage.offline_queues import OfflineQueues
 from server.storage.presence_leases import PresenceLeases
@@ -41,6 +48,8 @@ from server.storage.redis_store import RedisStore
 from server.storage.rooms import MemberStore, RoomStore
 from server.storage.search_terms import SearchTerms
 from server.storage.sessions import Sessions
+from server.storage.spool import Spool
+from server.storage.upload_records import UploadRecords
 from server.storage.users import Users
 from server.tokens import Passwords, Tokens
 
@@ -81,7 +90,8 @@ class Context:
         )
         online = OnlineUsers()
         self.limits = Limits(settings.limits, Counters(self.redis))
-        self.people = People(self._users, self._index, online)
+        self._build_uploads()
+        self.people = People(self._users, self._index, online, self.files)
         self.search = Search(self._search_terms, self.people, self.limits)
         self.accounts = Accounts(
             users=self._users,
@@ -114,7 +124,7 @@ class Context:
             max_batch=settings.messages.max_batch,
         )
         self.messages = Messages(
-            self.rooms, self._log, self.people, self.limits, NoUploads(), max_length=settings.messages.max_length
+            self.rooms, self._log, self.people, self.limits, self.files, max_length=settings.messages.max_length
         )
         self.receipts = Receipts(self.rooms, self._log, self._messages, self._marks, self.realtime)
         self.history = History(self.rooms, self.people, self._messages)
@@ -128,10 +138,21 @@ class Context:
             lease=settings.presence.lease,
         )
 
+    def _build_uploads(self) -> None:
+        settings = self.settings
+        self._disk = DiskThreads()
+        self._spool = Spool(Path(settings.data_dir) / "uploads" / "arriving", self._disk)
+        self._upload_records = UploadRecords(self.database, settings.uploads.orphan_ttl)
+        self._blobs = make_blobs(settings, self.database, self._disk)
+        self._pictures = Pictures()
+        self.uploads = Uploads(settings.uploads, self._spool, self._blobs, self._upload_records, self._pictures)
+        self.files = Files(self._upload_records, self._blobs, self._users)
+
     async def open(self) -> None:
         """Prepare the collections, then start the writer and the periodic work."""
         stores = self._users, self._sessions, self._search_terms, self._rooms, self._members, self._messages
-        await asyncio.gather(*(store.prepare() for store in stores))
+        await asyncio.gather(*(store.prepare() for store in (*stores, self._upload_records, self._blobs)))
+        await self._spool.open()
         await self._index.settle_all()
         self._log.start()
         self.realtime.start()
@@ -142,9 +163,11 @@ class Context:
         await _quietly(self.sweep)
 
     async def sweep(self) -> None:
-        """Expire offline queues and presence leases."""
+        """Expire offline queues, presence leases and uploads that nothing uses."""
         await self.offline.sweep()
         await self.presence.sweep()
+        await self._spool.sweep()
+        await self.files.sweep()
 
     async def find_missing(self) -> list[str]:
         """The stores that do not answer now."""
@@ -158,6 +181,7 @@ class Context:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._finish_work(), self.settings.server.shutdown_timeout)
         await self.realtime.close(Unavailable("The server is stopping"))
+        self.presence.close()
         await _quietly(self.rooms.save_changed)
 
     async def close(self) -> None:
@@ -165,6 +189,10 @@ class Context:
         for callback in self._periodic:
             callback.stop()
         self._passwords.close()
+        await self.uploads.wait_empty()
+        await self._pictures.close()
+        await self._spool.close()
+        self._disk.close()
         await self.redis.close()
         self.database.close()
 
@@ -180,14 +208,11 @@ class Context:
         self._periodic.append(callback)
 
 
-class NoUploads:
-    """Until uploads exist, no path of this server can be attached."""
-
-    def is_upload(self, _url: str) -> bool:
-        return False
-
-    async def link(self, _user_id: str, _url: str) -> None:
-        """Never called: nothing is an upload."""
+def make_blobs(settings: Settings, database: Database, threads: DiskThreads) -> Blobs:
+    """Where uploads are kept, by `uploads.store`."""
+    if settings.uploads.store == "gridfs":
+        return GridFSBlobs(database, threads)
+    return DiskBlobs(Path(settings.data_dir) / "uploads" / "files", threads)
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from server.errors import ChatError, ValidationFailed
+from server.errors import ValidationFailed
 
 T = TypeVar("T")
 
@@ -18,43 +18,60 @@ MAX_DEPTH: Final = 16
 _decoder: Final[Callable[[Any], msgspec.json.Decoder[Any]]] = functools.cache(msgspec.json.Decoder)
 
 
+# What the decoder raises for JSON that it cannot read at all.
+JSON_ERRORS: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
+
+
 def parse_json(data: bytes | str | msgspec.Raw, kind: type[T]) -> T:
     """Decode JSON text into `kind`. Raises `ValidationFailed` naming the field."""
     try:
-        value: T = _decoder(kind).decode(data)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise _explain(data, error) from None
+        # Fields that nobody knows are skipped without a look at their bytes.
+        text = data.decode() if isinstance(data, bytes) else data
+        value: T = _decoder(kind).decode(text)
+    except msgspec.ValidationError as error:
+        raise _from_validation(error) from None
+    except JSON_ERRORS:
+        raise explain_bad_json(data if isinstance(data, str) else bytes(data)) from None
     if _has_nul(data):
         _check_strings(msgspec.to_builtins(value), "")
     return value
 
 
-def parse_arguments(arguments: Mapping[str, str], kind: type[T]) -> T:
+def parse_arguments(arguments: Mapping[str, bytes], kind: type[T]) -> T:
     """Convert query arguments into `kind`; numbers may be written as text."""
+    texts = {name: _decode_argument(name, value) for name, value in arguments.items()}
     try:
-        value = msgspec.convert(arguments, kind, strict=False)
+        value = msgspec.convert(texts, kind, strict=False)
     except msgspec.ValidationError as error:
         raise _from_validation(error) from None
-    _check_strings(dict(arguments), "")
+    _check_strings(texts, "")
     return value
+
+
+def _decode_argument(name: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ValidationFailed.at(name, "must be valid Unicode") from None
 
 
 def _has_nul(data: bytes | str | msgspec.Raw) -> bool:
     # Valid JSON can hold U+0000 only as an escape; a false alarm ("\\\\u0000") costs one walk.
-    return ("\\u0000" in data) if isinstance(data, str) else (b"\\u0000" in bytes(data))
+    return "\\u0000" in data if isinstance(data, str) else b"\\u0000" in bytes(data)
 
 
-def _explain(data: bytes | str | msgspec.Raw, error: Exception) -> ChatError:
-    """The clearest error for JSON that did not decode: a bad field by its path, else malformed JSON."""
-    if isinstance(error, msgspec.ValidationError):
-        return _from_validation(error)
-    text = data if isinstance(data, str) else bytes(data)
+def explain_bad_json(data: bytes | str, item: int | None = None) -> ValidationFailed:
+    """The clearest error for JSON that did not decode: the path of a bad string, else that it is malformed.
+
+    Of a list, only the part under `item` is looked at, and paths begin there.
+    """
     try:
         # The stricter decoder names no path for a lone surrogate; the standard one lets it through to be found.
-        _check_strings(json.loads(text), "")
-    except ChatError as found:
+        value = json.loads(data)
+        _check_strings(value if item is None else value[item], "")
+    except ValidationFailed as found:
         return found
-    except (ValueError, RecursionError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         pass
     return ValidationFailed.at("", "malformed JSON")
 

@@ -49,6 +49,7 @@ class Realtime:
         Payload.max_decode_packets = max_payload
         self.server: Any = socketio.AsyncServer(
             async_mode="tornado",
+            namespaces=[NAMESPACE],
             client_manager=SessionManager(),
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,

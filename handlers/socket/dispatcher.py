@@ -9,11 +9,11 @@ from handlers.socket.events import EVENTS, Event
 from handlers.socket.packets import BinaryPacket, EventPacket, read_packet
 from server.connection import Connection
 from server.context import Context
+from server.drafts import Sent
 from server.errors import ChatError, Internal, NotFound, Unavailable, ValidationFailed
 from server.frames import ack_frame, event_frame
 from server.inbound import parse_json
 from server.protocol import EXCEPTION, SendMessage
-from server.services.room_log import Sent
 from server.tasks import Tasks
 
 log = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from server.connection import Connection
 from server.context import Context
+from server.drafts import Sent
 from server.errors import Forbidden
 from server.protocol import (
     MESSAGE_DELIVERED,
@@ -23,7 +24,6 @@ from server.protocol import (
     to_wire,
     wire_time,
 )
-from server.services.room_log import Sent
 
 Answer = dict[str, Any]
 

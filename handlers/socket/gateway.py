@@ -94,7 +94,8 @@ class Gateway:
         self._loop.call_soon(self._open, connection)
 
     def _open(self, connection: Connection) -> None:
-        if self._realtime.engine.sockets.get(connection.engine_sid) is None:
+        engine_socket = self._realtime.engine.sockets.get(connection.engine_sid)
+        if engine_socket is None or engine_socket.closed:
             return
         is_first = self._realtime.add(connection)
         self._realtime.renew(connection, connection.identity)

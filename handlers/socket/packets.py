@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from server.errors import ValidationFailed
+from server.inbound import JSON_ERRORS, explain_bad_json
 from server.protocol import NAMESPACE
 
 # type, number of attachments and "-", namespace and ",", ack id
@@ -27,8 +28,10 @@ class EventPacket(NamedTuple):
         try:
             arguments = _ARGUMENTS.decode(self.arguments)
             name = _NAME.decode(arguments[0])
-        except (msgspec.DecodeError, UnicodeError, RecursionError, IndexError):
-            raise ValidationFailed.at("", "malformed event") from None
+        except IndexError:
+            raise ValidationFailed.at("", "an event needs a name") from None
+        except JSON_ERRORS:
+            raise explain_bad_json(self.arguments, item=1) from None
         return name, arguments[1] if len(arguments) > 1 else msgspec.Raw(b"null")
 
 

@@ -22,6 +22,7 @@ TRANSPORTS: Final = ("polling", "websocket")
 MAX_CONTROL_PACKETS: Final = 16
 _MARKER_PACKET: Final = "4" + DIRECT_MARKER
 # Engine.IO packet types that a client may send: close, pong, message, upgrade, and the probe ping.
+_SEPARATOR: Final = "\x1e"
 _KNOWN_TYPES: Final = frozenset("12345")
 
 
@@ -39,6 +40,10 @@ def make_socket_handler(context: Context, dispatcher: Dispatcher) -> type[Reques
             self._engine_sid = self.get_query_argument("sid", "")
             self._driver: asyncio.Task[None] | None = None
 
+        def set_default_headers(self) -> None:
+            self.set_header("Server", "madang")
+            self.set_header("X-Content-Type-Options", "nosniff")
+
         def prepare(self) -> None:
             if self.get_query_argument("transport", "polling") not in TRANSPORTS:
                 raise HTTPError(400)
@@ -47,6 +52,8 @@ def make_socket_handler(context: Context, dispatcher: Dispatcher) -> type[Reques
                 if session is None or session.upgraded:
                     raise HTTPError(400)
             elif self.get_query_argument("EIO", "") != ENGINE_VERSION:
+                raise HTTPError(400)
+            if self.request.method == "POST" and not _is_payload(self.request.body):
                 raise HTTPError(400)
 
         def check_origin(self, origin: str) -> bool:
@@ -113,6 +120,15 @@ def make_socket_handler(context: Context, dispatcher: Dispatcher) -> type[Reques
             self._engine_sid = engine_sid
 
     return SocketHandler
+
+
+def _is_payload(body: bytes) -> bool:
+    """Whether a polled body is a row of packets, each of a type that a client may send ("b" is a binary message)."""
+    try:
+        packets = body.decode().split(_SEPARATOR)
+    except UnicodeDecodeError:
+        return False
+    return all(packet[:1] in _KNOWN_TYPES or packet[:1] == "b" for packet in packets)
 
 
 def _retrieve(written: "asyncio.Future[None]") -> None:

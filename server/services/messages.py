@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
+from server.drafts import Draft, Sent
 from server.errors import ValidationFailed
 from server.models import Message, MessageType, User
 from server.protocol import MessageView, SendMessage
 from server.room_state import RoomState
-from server.services.room_log import Draft, Sent
 from server.views import name_of, view_message
 
 # What people call pictures; a type that the sender states wins over the name.

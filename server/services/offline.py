@@ -106,7 +106,7 @@ class OfflineQueue:
         handed = [item.entry for item in batch]
         connection.handed.update(handed)
         ack_id = connection.request_ack(lambda: self._tasks.run(self._acknowledged(connection, batch)))
-        connection.when_proven(lambda: self._tasks.run(self._remove(user_id, handed)))
+        connection.when_proven(lambda: self._tasks.run(self._acknowledged(connection, batch)))
         connection.send(event_frame(MESSAGES_OFFLINE, [msgspec.Raw(item.payload) for item in batch], ack_id))
 
     async def sweep(self) -> int:

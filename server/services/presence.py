@@ -83,6 +83,12 @@ class Presence:
         people = await self._people.get_many(request.user_ids)
         return [self._view(user_id, people.get(user_id)) for user_id in request.user_ids]
 
+    def close(self) -> None:
+        """Forget who is leaving: their leases end while nobody renews them, and the next start tells it."""
+        for leaving in self._leaving.values():
+            leaving.cancel()
+        self._leaving.clear()
+
     async def renew_leases(self) -> None:
         """Renew the leases of everybody who is online; to be called well within the lease time."""
         await self._renew(self._online)

@@ -2,17 +2,15 @@
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import logging
-import uuid
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
+from server.drafts import Draft, Sent, derive_message_id
 from server.errors import ChatError, Unavailable
-from server.models import Message, MessageType, now
+from server.models import Message, now
 from server.room_state import RoomState
 from server.storage.messages import MessageStore
 
@@ -25,24 +23,6 @@ MAX_REMEMBERED: Final = 20_000
 MAX_WAITING: Final = 20_000
 # Between two looks at what an unknown outcome has become.
 SETTLE_PAUSE: Final = 0.1
-
-
-class Sent(NamedTuple):
-    """A stored message; `is_new` is False where an earlier send under the same id had stored it."""
-
-    message: Message
-    is_new: bool
-
-
-class Draft(NamedTuple):
-    """A message that has been checked and only needs its place."""
-
-    room: RoomState
-    sender_id: str
-    content: str
-    type: MessageType
-    attachment_url: str | None
-    client_message_id: str | None
 
 
 class Store(Protocol):
@@ -269,14 +249,6 @@ class RoomLog:
         self._remembered[message.id] = message
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)
-
-
-def derive_message_id(draft: Draft) -> str:
-    """Random, or made from room, sender and the client's own id, so that the primary key rules out a repeat."""
-    if draft.client_message_id is None:
-        return uuid.uuid4().hex
-    key = json.dumps([draft.room.id, draft.sender_id, draft.client_message_id], ensure_ascii=False).encode()
-    return hashlib.blake2b(key, digest_size=16).hexdigest()
 
 
 def _follow(first: "asyncio.Future[Sent]", second: "asyncio.Future[Sent]") -> None:
