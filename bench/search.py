@@ -73,10 +73,10 @@ async def fill(database: Database, users: Users, terms: SearchTerms, count: int,
                 sample.append(user)
         await database.run(database.collection("users").insert_many(documents, ordered=False), timeout=60)
         for part in chunked(keys):
-            await terms.apply(IndexChange("fill", {key: keys[key] for key in part}, [], {}, {}))
+            await terms.apply([IndexChange("fill", {key: keys[key] for key in part}, [], {}, {})])
         print(f"\r{chunk[-1] + 1:,} of {count:,} people, {time.monotonic() - begun:.0f} s", end="", file=sys.stderr)
     for part in chunked(counts):
-        await terms.apply(IndexChange("fill", {}, [], {prefix: counts[prefix] for prefix in part}, {}))
+        await terms.apply([IndexChange("fill", {}, [], {prefix: counts[prefix] for prefix in part}, {})])
     growth = sum(counts.values()) / count
     seconds = time.monotonic() - begun
     print(f"; {len(counts):,} counts, {growth:.0f} of them grow per person, {seconds:.0f} s in all", file=sys.stderr)
@@ -111,7 +111,7 @@ def questions(sample: list[User]) -> dict[str, list[str]]:
 async def ask(users: Users, terms: SearchTerms, asker: User, query: str) -> tuple[float, int]:
     """Milliseconds of one search with empty caches, and how many people it found."""
     nobody = Nobody()
-    search = Search(terms, People(users, UserIndex(users, terms), nobody), nobody)
+    search = Search(terms, People(users, UserIndex(users, terms), nobody, nobody), nobody)
     begun = time.perf_counter()
     result = await search.search(asker.id, SearchQuery(query))
     return (time.perf_counter() - begun) * 1000, result.total

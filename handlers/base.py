@@ -1,7 +1,7 @@
 """What every REST handler stands on: closed by default, one body limit, one parse, one answer, one error shape."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import msgspec
@@ -54,23 +54,22 @@ class ApiHandler(RequestHandler):
 
     async def prepare(self) -> None:
         connection: Any = self.request.connection
-        connection.set_max_body_size(DRAIN_LIMIT)
+        connection.set_max_body_size(max(DRAIN_LIMIT, self.max_body))
         if self.request.method == "OPTIONS":
             return
         if self.request.method not in self.allowed_methods():
             raise errors.MethodNotAllowed
         if not self.public:
             self.identity = await self.context.accounts.authenticate(self._bearer_token())
-        connection: Any = self.request.connection
-        connection.set_max_body_size(max(DRAIN_LIMIT, self.max_body))
         declared = self.request.headers.get("Content-Length", "0")
         self._check_size(int(declared) if declared.isdecimal() else 0)
 
-    def data_received(self, chunk: bytes) -> None:
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         # Raising here would cut the connection without an answer; `parse` refuses what was not kept.
         self._received += len(chunk)
         if self._received <= self.max_body:
             self._chunks.append(chunk)
+        return None
 
     def set_default_headers(self) -> None:
         self.set_header("Server", "madang")

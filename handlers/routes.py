@@ -3,7 +3,7 @@
 from typing import Final
 
 from handlers.base import ApiHandler
-from handlers.rest import auth, messages, system, users, web
+from handlers.rest import auth, files, messages, system, uploads, users, web
 
 API: Final = "/api/v1"
 _ID: Final = "([^/]+)"
@@ -21,6 +21,8 @@ ROUTES: Final[list[tuple[str, type[ApiHandler]]]] = [
     (f"{API}/messages/chats", messages.ChatsHandler),
     (f"{API}/messages/chats/{_ID}/messages", messages.ChatMessagesHandler),
     (f"{API}/messages/chats/{_ID}/read", messages.ChatReadHandler),
+    (f"{API}/upload", uploads.UploadHandler),
+    ("/uploads/([^/]+)", files.FileHandler),
     ("/healthz", system.HealthHandler),
     ("/readyz", system.ReadyHandler),
     ("/", web.WebFileHandler),

@@ -88,6 +88,14 @@ def check_profile_image(value: str | None) -> str | None:
     return url
 
 
+def check_first_profile_image(value: str | None) -> str | None:
+    """The same for somebody new, who cannot have uploaded anything yet."""
+    url = check_profile_image(value)
+    if url is not None and is_upload_path(url):
+        raise ValidationFailed.at("profileImage", "must be an http(s) URL; an upload can be named once you are here")
+    return url
+
+
 def is_upload_path(url: str) -> bool:
     return UPLOAD_PATH.fullmatch(url) is not None and ".." not in url
 

@@ -244,6 +244,21 @@ class SyncedRoom(Outbound, frozen=True):
     has_more: bool
 
 
+class UploadView(Outbound, frozen=True):
+    """What `POST /api/v1/upload` answers. The size in pixels and the small picture are there for pictures only."""
+
+    file_id: str
+    file_url: str
+    file_name: str
+    mime_type: str
+    size: int
+    type: MessageType
+    purpose: str | None
+    width: int | msgspec.UnsetType = msgspec.UNSET
+    height: int | msgspec.UnsetType = msgspec.UNSET
+    thumbnail_url: str | msgspec.UnsetType = msgspec.UNSET
+
+
 def wire_time(moment: datetime) -> str:
     """ISO 8601 in UTC with milliseconds and `Z`."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

@@ -192,7 +192,7 @@ def _new_user(registration: Registration) -> User:
         last_name=profile_rules.check_name("lastName", registration.last_name),
         phone=profile_rules.check_phone(registration.phone),
         user_type=profile_rules.check_user_type(registration.user_type),
-        profile_image=profile_rules.check_profile_image(registration.profile_image),
+        profile_image=profile_rules.check_first_profile_image(registration.profile_image),
         created_at=now(),
     )
 

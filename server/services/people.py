@@ -27,17 +27,28 @@ class Presence(Protocol):
 
 class Index(Protocol):
     async def plan(self, user: User, indexed: dict[str, str]) -> IndexChange: ...
-    async def settle(self, user_id: str, change: IndexChange) -> None: ...
-    async def settle_soon(self, user_id: str, change: IndexChange) -> None: ...
+    async def settle(self, change: IndexChange) -> None: ...
+    async def settle_soon(self, change: IndexChange) -> None: ...
+
+
+class Portraits(Protocol):
+    """What a profile picture may be beside an absolute http(s) URL."""
+
+    async def link_profile(self, user_id: str, url: str) -> None:
+        """Use one's own upload. Raises `ValidationFailed` where it is not there or not one's own."""
+
+    async def release_profile(self, user_id: str, url: str) -> None:
+        """It is shown no longer."""
 
 
 class People:
     """Reads are served from a cache of bounded size; a user known here costs no database call."""
 
-    def __init__(self, users: Users, index: Index, presence: Presence) -> None:
+    def __init__(self, users: Users, index: Index, presence: Presence, portraits: Portraits) -> None:
         self._users = users
         self._index = index
         self._presence = presence
+        self._portraits = portraits
         self._cache: AgedCache[str, User] = AgedCache(CACHED_USERS, CACHE_AGE)
 
     async def get(self, user_id: str) -> User:
@@ -96,9 +107,14 @@ class People:
     async def update(self, user_id: str, patch: ProfilePatch) -> UserView:
         """Change the fields that the patch holds. Raises `ValidationFailed`, `NotFound`."""
         fields = _checked(patch)
-        await self.get(user_id)
+        before = (await self.get(user_id)).profile_image
+        portrait = fields.get("profile_image")
+        if portrait is not None and portrait != before and profile_rules.is_upload_path(portrait):
+            await self._portraits.link_profile(user_id, portrait)
         if fields:
             await self.change(user_id, fields)
+        if before is not None and "profile_image" in fields and portrait != before:
+            await self._portraits.release_profile(user_id, before)
         return await self.profile(user_id)
 
     async def change(self, user_id: str, fields: dict[str, Any]) -> User:
@@ -108,13 +124,13 @@ class People:
             if record is None:
                 raise NotFound("No such user")
             if record.pending is not None:
-                await self._index.settle(user_id, record.pending)
+                await self._index.settle(record.pending)
             user = msgspec.structs.replace(record.user, **fields)
             change = await self._index.plan(user, record.indexed)
             # False when somebody else changed the user in between: begin again from what stands now.
             if await self._users.change(record, fields, change):
                 self._cache.put(user_id, user)
-                await self._index.settle_soon(user_id, change)
+                await self._index.settle_soon(change)
                 return user
 
     async def create(self, user: User, password_hash: str | None) -> None:
@@ -122,7 +138,7 @@ class People:
         change = await self._index.plan(user, {})
         await self._users.insert(user, password_hash, change)
         self._cache.put(user.id, user)
-        await self._index.settle_soon(user.id, change)
+        await self._index.settle_soon(change)
 
     async def touch_last_seen(self, user_id: str, at: datetime) -> None:
         """Note when the user's last socket went."""

@@ -1,0 +1,150 @@
+"""`POST /api/v1/upload`: a file streams from the socket to the disk, and is refused as soon as that is certain."""
+
+import asyncio
+import sys
+import time
+from typing import Any, Final
+
+from handlers.base import DRAIN_LIMIT, ApiHandler, to_chat_error
+from handlers.multipart import FormReader, PartBegin, PartData, PartEnd, Piece
+from server.errors import ValidationFailed
+from server.services.uploads import Upload
+
+# What the form takes beside the file: boundaries, headers, the other fields.
+FORM_BYTES: Final = 64 * 1024
+FIELD_BYTES: Final = 1024
+FIELDS: Final = ("type", "purpose")
+# The longest upload, in seconds; and the longest silence in it.
+LONGEST_UPLOAD: Final = 6 * 3600.0
+LONGEST_SILENCE: Final = 60.0
+# A refused body is read and dropped this long, so that its sender comes to read the answer.
+LONGEST_DRAIN: Final = 20.0
+
+
+class UploadHandler(ApiHandler):
+    _upload: Upload | None = None
+    _form: FormReader | None = None
+    _answered_at: float | None = None
+    _silence: asyncio.TimerHandle | None = None
+
+    @property
+    def max_body(self) -> int:
+        uploads = self.context.settings.uploads
+        return max(uploads.max_image, uploads.max_file) + FORM_BYTES
+
+    async def prepare(self) -> None:
+        self._fields: dict[str, bytes] = {}
+        self._part: PartBegin | None = None
+        self._file_name: bytes | None = None
+        self._heard_at = time.monotonic()
+        try:
+            await super().prepare()
+            if self.request.method == "OPTIONS":
+                return
+            self._form = FormReader(self.request.headers.get("Content-Type", ""))
+            self._upload = await self.context.uploads.begin(self.identity.user_id)
+        except Exception as error:
+            if self.request.method != "POST" or self.request.headers.get("Expect"):
+                # There is no body, or it waits for our word: nothing that must be read before our answer is seen.
+                raise
+            await self._refuse(error)
+            return
+        connection: Any = self.request.connection
+        connection.set_body_timeout(LONGEST_UPLOAD)
+        self._watch_silence()
+
+    async def data_received(self, chunk: bytes) -> None:
+        self._heard_at = time.monotonic()
+        self._received += len(chunk)
+        if self._answered_at is not None:
+            if self._received > DRAIN_LIMIT or self._heard_at - self._answered_at > LONGEST_DRAIN:
+                await self.finish()
+            return
+        # Raising here would cut the connection without an answer.
+        try:
+            self._check_size(self._received)
+            if self._form is not None:
+                for piece in self._form.feed(chunk):
+                    await self._take(piece)
+        except Exception as error:
+            self.log_exception(*sys.exc_info())
+            await self._refuse(error)
+
+    async def post(self) -> None:
+        self._end_watch()
+        if self._answered_at is not None or self._form is None or self._upload is None:
+            return
+        try:
+            self._form.finish()
+            if self._file_name is None:
+                raise ValidationFailed.at("file", "is required, as a file with a name")
+            view = await self._upload.finish(self._file_name, self._field("type"), self._field("purpose"))
+        finally:
+            self.context.uploads.abandon(self._upload)
+        self.answer(view, 201)
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self._end_watch()
+        if self._upload is not None:
+            self.context.uploads.abandon(self._upload)
+
+    async def _take(self, piece: Piece) -> None:
+        """One piece of the form. Of several parts of one name the first counts; unknown ones are dropped."""
+        if isinstance(piece, PartBegin):
+            self._part = piece
+            if piece.name == "file" and piece.file_name is not None and self._file_name is None:
+                self._file_name = piece.file_name
+            elif piece.name in FIELDS and piece.name not in self._fields:
+                self._fields[piece.name] = b""
+            else:
+                self._part = None
+        elif isinstance(piece, PartEnd):
+            self._part = None
+        elif self._part is not None:
+            await self._take_data(self._part, piece)
+
+    async def _take_data(self, part: PartBegin, piece: PartData) -> None:
+        if part.name == "file" and self._upload is not None:
+            await self._upload.write(piece.data)
+            return
+        self._fields[part.name] += piece.data
+        if len(self._fields[part.name]) > FIELD_BYTES:
+            raise ValidationFailed.at(part.name, f"must hold at most {FIELD_BYTES} bytes")
+
+    def _field(self, name: str) -> str | None:
+        value = self._fields.get(name)
+        if value is None:
+            return None
+        try:
+            text = value.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ValidationFailed.at(name, "must be UTF-8") from None
+        if not text.isprintable():
+            raise ValidationFailed.at(name, "must not contain control characters")
+        return text.strip() or None
+
+    async def _refuse(self, error: Exception) -> None:
+        """Answer now, in the midst of the body; `post` or `data_received` ends the request later."""
+        self._answered_at = time.monotonic()
+        self._received = 0
+        if self._upload is not None:
+            self.context.uploads.abandon(self._upload)
+        connection: Any = self.request.connection
+        connection.set_max_body_size(sys.maxsize)
+        self.write_error(to_chat_error(error).status, exc_info=(type(error), error, error.__traceback__))
+        self.set_header("Connection", "close")
+        self.set_header("Content-Length", sum(map(len, self._write_buffer)))
+        await self.flush()
+
+    def _watch_silence(self) -> None:
+        left = self._heard_at + LONGEST_SILENCE - time.monotonic()
+        if left <= 0:
+            connection: Any = self.request.connection
+            connection.close()
+            return
+        self._silence = asyncio.get_running_loop().call_later(left, self._watch_silence)
+
+    def _end_watch(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
