@@ -7,7 +7,6 @@ import pytest
 
 from tests.conftest import Residents
 from tests.support.people import Person, Town
-from tests.support.raw_socket import RawSocket
 from tests.support.rest import API, MESSAGES, NOTHING
 from tests.support.shapes import check_error, check_problem, check_refused
 from tests.support.tokens import ending_in, expired, forged, resigned, unsigned
@@ -138,7 +137,7 @@ async def test_an_event_needs_an_accepted_connection(town: Town, residents: Resi
     seq = (await town.resident(residents.alice).room(residents.room_id))["lastSeq"]
     payload = filled(EVENTS[event], residents, token=good)
     for label, make in {**BAD_TOKENS, "expired": expired}.items():
-        raw = await RawSocket.open_session(town.url)
+        raw = await town.raw_session()
         token = make(good)
         await raw.send("40/chat," + ("" if token is None else json.dumps({"token": token})))
         refusal = json.loads(await raw.packet("44/chat,"))

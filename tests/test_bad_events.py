@@ -6,7 +6,6 @@ import pytest
 
 from tests.conftest import Residents
 from tests.support.people import Town
-from tests.support.raw_socket import RawSocket
 from tests.support.shapes import check_error, check_refused
 from tests.support.wrong_values import Field, number_map, text, text_list, wrong_values
 
@@ -74,12 +73,11 @@ async def test_a_payload_that_is_no_object(town: Town, residents: Residents, eve
 
 @pytest.mark.parametrize("event", EVENTS)
 async def test_no_payload_at_all_and_too_many(town: Town, residents: Residents, event: str) -> None:
-    raw = await RawSocket.open_chat(town.url, residents.alice.access_token)
+    raw = await town.raw_chat(residents.alice.access_token)
     await raw.send(f'42/chat,1["{event}"]')
     assert '"VALIDATION_FAILED"' in await raw.packet("43/chat,1")
     await raw.send(f'42/chat,2["{event}",{{}},{{}},7,null]')
     assert '"VALIDATION_FAILED"' in await raw.packet("43/chat,2")
-    await raw.close()
 
 
 @pytest.mark.parametrize("event", EVENTS)

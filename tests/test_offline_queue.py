@@ -75,7 +75,7 @@ async def test_a_ping_round_trip_proves_what_a_silent_client_got(quick_town: Tow
     one, other, room_id = await quick_town.pair()
     sender = await one.connect()
     await one.send(room_id, "waiting")
-    raw = await RawSocket.open_chat(quick_town.url, other.access_token)
+    raw = await quick_town.raw_chat(other.access_token)
     assert [message["content"] for message in await raw.event("messages:offline")] == ["waiting"]
     receipt = await _answering_pings(raw, sender)
     assert (receipt["roomId"], receipt["seq"], receipt["userId"]) == (room_id, 1, other.id)

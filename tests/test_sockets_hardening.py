@@ -20,7 +20,7 @@ async def watched(town: Town) -> tuple[Person, RawSocket, Device, str]:
     """Someone on a raw socket, and a device of a friend who sees them come and go; with their room."""
     friend, person, room_id = await town.pair()
     witness = await friend.connect()
-    raw = await RawSocket.open_chat(town.url, person.access_token)
+    raw = await town.raw_chat(person.access_token)
     await witness.next("user:online")
     return person, raw, witness, room_id
 
@@ -41,7 +41,6 @@ async def test_events_that_no_client_may_send(quick_town: Town, event: str) -> N
     await witness.round_trip()
     assert witness.heard("user:offline") == []
     assert len(witness.heard("user:online")) == 1
-    await raw.close()
 
 
 @pytest.mark.parametrize("name", ["7", "null", '{"a":1}', "[]", "true"])
@@ -58,14 +57,13 @@ async def test_an_event_whose_name_is_no_text(quick_town: Town, name: str) -> No
 
 
 async def test_a_binary_event_is_bad_input(town: Town, residents: Residents) -> None:
-    raw = await RawSocket.open_chat(town.url, residents.alice.access_token)
+    raw = await town.raw_chat(residents.alice.access_token)
     await raw.send('451-/chat,1["message:send",{"_placeholder":true,"num":0}]')
     check_refused(json.loads(await raw.packet("43/chat,1"))[0], "VALIDATION_FAILED")
     await raw.close()
-    raw = await RawSocket.open_chat(town.url, residents.alice.access_token)
+    raw = await town.raw_chat(residents.alice.access_token)
     await raw.send('451-/chat,["message:send",{"_placeholder":true,"num":0}]')
     check_error(await raw.event("exception"), "VALIDATION_FAILED")
-    await raw.close()
 
 
 @pytest.mark.parametrize(
@@ -114,22 +112,20 @@ async def test_garbage_costs_its_sender_the_connection_at_most(quick_town: Town,
     ids=["old protocol", "no protocol", "foreign page", "made-up session", "unknown transport"],
 )
 async def test_a_rejected_connection_is_closed(town: Town, path: str, headers: dict[str, str]) -> None:
-    raw = await RawSocket.open(town.url, path, headers)
+    raw = await town.raw(path=path, headers=headers)
     if raw.status == 101:
         await raw.ended(15)
     else:
         assert raw.status in (400, 403, 404), raw.status
-    await raw.close()
 
 
 async def test_a_foreign_page_is_refused_before_the_upgrade(town: Town) -> None:
-    raw = await RawSocket.open(town.url, headers={"Origin": "https://evil.example.com"})
+    raw = await town.raw(headers={"Origin": "https://evil.example.com"})
     assert raw.status == 403
-    await raw.close()
 
 
 async def test_a_session_that_never_authenticates_is_ended(quick_town: Town) -> None:
-    raw = await RawSocket.open_session(quick_town.url)
+    raw = await quick_town.raw_session()
     await raw.ended(15)  # the ping timeout alone would take 20 s
     await raw.close()
     opening = await quick_town.rest.call("GET", POLLING_PATH)
@@ -143,10 +139,9 @@ async def test_a_session_that_never_authenticates_is_ended(quick_town: Town) -> 
 
 async def test_no_other_namespace_can_be_entered(town: Town, residents: Residents) -> None:
     for namespace in ("", "/admin,", "/chat/x,"):
-        raw = await RawSocket.open_session(town.url)
+        raw = await town.raw_session()
         await raw.send(f"40{namespace}" + json.dumps({"token": residents.alice.access_token}))
         assert (await raw.text()).startswith("44")
-        await raw.close()
 
 
 async def test_entering_twice_does_not_double_anything(quick_town: Town) -> None:
@@ -191,7 +186,7 @@ async def test_a_flood_is_limited_and_says_when_to_come_back(start_server: Start
 
 async def test_thousands_of_events_at_once_are_all_answered_and_hold_nobody_up(town: Town) -> None:
     person = await town.person()
-    raw = await RawSocket.open_chat(town.url, person.access_token)
+    raw = await town.raw_chat(person.access_token)
     count = 3000
 
     async def pour() -> None:
@@ -205,14 +200,13 @@ async def test_thousands_of_events_at_once_are_all_answered_and_hold_nobody_up(t
     await still_serves(town)
     await pouring
     assert sorted(map(int, await drinking)) == list(range(count))
-    await raw.close()
 
 
 async def test_a_client_that_stops_reading_is_cut_off(quick_town: Town) -> None:
     person, raw, witness, room_id = await watched(quick_town)
     await raw.close()
     await witness.next("user:offline")
-    raw = await RawSocket.open_chat(quick_town.url, person.access_token, receive_buffer=8192)
+    raw = await quick_town.raw_chat(person.access_token, receive_buffer=8192)
     large = "한" * 10_000
     until = time.monotonic() + 15  # the ping timeout alone would take 20 s
 
@@ -228,7 +222,7 @@ async def test_a_client_that_stops_reading_is_cut_off(quick_town: Town) -> None:
 
 
 async def test_compression_is_off(town: Town, residents: Residents) -> None:
-    raw = await RawSocket.open(town.url, headers={"Sec-WebSocket-Extensions": "permessage-deflate"})
+    raw = await town.raw(headers={"Sec-WebSocket-Extensions": "permessage-deflate"})
     assert raw.status == 101
     assert "permessage-deflate" not in raw.response_head.lower()
     await raw.close()

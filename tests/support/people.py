@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.support.device import WEBSOCKET, Device
+from tests.support.raw_socket import RawSocket
 from tests.support.rest import API, MESSAGES, NOTHING, Answer, Rest
 
 PASSWORD = "correct horse battery"
@@ -86,12 +87,31 @@ class Town:
         self.url = url
         self.rest = Rest(url)
         self._devices: list[Device] = []
+        self._raws: list[RawSocket] = []
 
     def device(self, *, acks: bool = True) -> Device:
         """A device that is not connected yet."""
         device = Device(self.url, acks=acks)
         self._devices.append(device)
         return device
+
+    async def raw(self, **options: Any) -> RawSocket:
+        """A raw WebSocket that has had its answer to the upgrade; options as of `RawSocket.open`."""
+        raw = await RawSocket.open(self.url, **options)
+        self._raws.append(raw)
+        return raw
+
+    async def raw_session(self, **options: Any) -> RawSocket:
+        """A raw Engine.IO session without a namespace."""
+        raw = await self.raw(**options)
+        await raw.begin_session()
+        return raw
+
+    async def raw_chat(self, token: str, **options: Any) -> RawSocket:
+        """A raw connection that `/chat` has accepted."""
+        raw = await self.raw_session(**options)
+        await raw.enter_chat(token)
+        return raw
 
     async def person(self, first_name: str = "John", last_name: str = "Doe", **fields: Any) -> Person:
         """Register someone new."""
@@ -114,5 +134,5 @@ class Town:
         return Person(self, person.user, person.access_token, person.refresh_token)
 
     async def close(self) -> None:
-        await asyncio.gather(*(device.close() for device in self._devices), return_exceptions=True)
+        await asyncio.gather(*(one.close() for one in (*self._devices, *self._raws)), return_exceptions=True)
         self.rest.close()

@@ -60,24 +60,17 @@ class RawSocket:
         raw.status = int(head.split(b" ", 2)[1])
         return raw
 
-    @classmethod
-    async def open_session(cls, url: str, receive_buffer: int | None = None) -> "RawSocket":
-        """Connect and take the Engine.IO handshake; no namespace yet."""
-        raw = await cls.open(url, receive_buffer=receive_buffer)
-        assert raw.status == 101, raw.status
-        opening = await raw.text()
+    async def begin_session(self) -> None:
+        """Take the Engine.IO handshake; there is no namespace yet."""
+        assert self.status == 101, self.status
+        opening = await self.text()
         assert opening.startswith("0"), opening
-        raw.handshake = json.loads(opening[1:])
-        return raw
+        self.handshake = json.loads(opening[1:])
 
-    @classmethod
-    async def open_chat(cls, url: str, token: str, receive_buffer: int | None = None) -> "RawSocket":
-        """Connect, authenticate and wait until `/chat` has accepted."""
-        raw = await cls.open_session(url, receive_buffer)
-        await raw.send(f"40/chat,{json.dumps({'token': token})}")
-        accepted = await raw.packet("40/chat,")
-        assert "sid" in json.loads(accepted)
-        return raw
+    async def enter_chat(self, token: str) -> None:
+        """Authenticate and wait until `/chat` has accepted."""
+        await self.send(f"40/chat,{json.dumps({'token': token})}")
+        assert "sid" in json.loads(await self.packet("40/chat,"))
 
     async def send(self, payload: str | bytes, opcode: int | None = None) -> None:
         """Send one frame: text for str, binary for bytes, or what `opcode` says."""
@@ -127,6 +120,7 @@ class RawSocket:
                 elif frame.opcode == TEXT:
                     return frame.payload.decode()
                 elif frame.opcode == CLOSE:
+                    await self.send(frame.payload, CLOSE)
                     raise ConnectionResetError("the server closed the connection")
 
     async def packet(self, start: str) -> str:
@@ -153,8 +147,9 @@ class RawSocket:
         """Read on until the server has closed this connection; nothing else is answered meanwhile."""
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             async with asyncio.timeout(deadline):
-                while (await self.frame()).opcode != CLOSE:
+                while (frame := await self.frame()).opcode != CLOSE:
                     pass
+                await self.send(frame.payload, CLOSE)
 
     async def close(self) -> None:
         self.writer.close()
