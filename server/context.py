@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from server.batching import Batcher
 from server.config import Settings
 from server.embedded import EmbeddedStores
 from server.errors import ChatError, Unauthorized, Unavailable
+from server.faults import AFTER_ACK, CrashPoints
 from server.models import Member
 from server.online import OnlineUsers
 from server.realtime import Realtime
@@ -29,6 +31,7 @@ from server.services.people import People
 from server.services.pictures import Pictures
 from server.services.presence import Presence
 from server.services.receipts import Receipts
+from server.services.recovery import Recovery, RoomsInFlight
 from server.services.room_log import RoomLog
 from server.services.rooms import Rooms
 from server.services.search import Search
@@ -49,6 +52,7 @@ from server.storage.rooms import MemberStore, RoomStore
 from server.storage.search_terms import SearchTerms
 from server.storage.sessions import Sessions
 from server.storage.spool import Spool
+from server.storage.unsettled_rooms import UnsettledRooms
 from server.storage.upload_records import UploadRecords
 from server.storage.users import Users
 from server.tokens import Passwords, Tokens
@@ -107,20 +111,35 @@ class Context:
         self.rooms = Rooms(self._rooms, self._members, self._messages, self.people)
         self.chats = Chats(self.rooms, self.people, online, self.realtime)
         self._marks: Batcher[Member] = Batcher(self._members.save_marks, max_batch=MAX_MARKS)
+        crash = CrashPoints(os.environ)
         self.offline = OfflineQueue(
             OfflineQueues(self.redis, max_entries=settings.offline_queue.max_messages),
             self.rooms,
             self._marks,
             self.realtime,
+            crash,
             retention=settings.offline_queue.retention,
         )
         self.typing = Typing(self.rooms, self.realtime, timeout=settings.typing.timeout)
         self._delivery = Delivery(self.people, self.realtime, self.offline, self.typing.end)
+        unsettled = UnsettledRooms(self.redis)
+        self._in_flight = RoomsInFlight(unsettled)
+        self._recovery = Recovery(
+            unsettled,
+            self._rooms,
+            self._members,
+            self._messages,
+            rooms=self.rooms,
+            people=self.people,
+            offline=self.offline,
+        )
         self._log = RoomLog(
             self._messages,
             self.database,
             self.rooms.read_tail,
-            self._delivery.deliver,
+            crash.end_before(AFTER_ACK, self._delivery.deliver),
+            self._in_flight,
+            crash,
             max_batch=settings.messages.max_batch,
         )
         self.messages = Messages(
@@ -154,12 +173,13 @@ class Context:
         await asyncio.gather(*(store.prepare() for store in (*stores, self._upload_records, self._blobs)))
         await self._spool.open()
         await self._index.settle_all()
+        await _quietly(self._recovery.mend)
         self._log.start()
         self.realtime.start()
         settings = self.settings
         self._every(settings.sweep.interval, self.sweep)
         self._every(settings.presence.lease / RENEWALS_PER_LEASE, self.presence.renew_leases)
-        self._every(SAVE_INTERVAL, self.rooms.save_changed)
+        self._every(SAVE_INTERVAL, self.save_ends)
         await _quietly(self.sweep)
 
     async def sweep(self) -> None:
@@ -168,6 +188,11 @@ class Context:
         await self.presence.sweep()
         await self._spool.sweep()
         await self.files.sweep()
+
+    async def save_ends(self) -> None:
+        """Store the rooms' ends and marks, and forget those that rest."""
+        await self.rooms.save_changed()
+        await self._in_flight.leave_settled()
 
     async def find_missing(self) -> list[str]:
         """The stores that do not answer now."""
@@ -182,7 +207,7 @@ class Context:
             await asyncio.wait_for(self._finish_work(), self.settings.server.shutdown_timeout)
         await self.realtime.close(Unavailable("The server is stopping"))
         self.presence.close()
-        await _quietly(self.rooms.save_changed)
+        await _quietly(self.save_ends)
 
     async def close(self) -> None:
         """Let go of the stores."""

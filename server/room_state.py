@@ -23,7 +23,8 @@ class RoomState:
     """What the server knows of one room of two. `last_seq` is the end of its log as far as this process has seen.
 
     `is_checked` says that the log was read to its end since the room was loaded or its end was in doubt.
-    `holds` counts who works with this object, which must then stay the only one of its room.
+    `holds` counts who works with this object, which must then stay the only one of its room: every message counts
+    from its sending until it is delivered. `settled_end` is the last message up to which all are.
     """
 
     __slots__ = (
@@ -36,6 +37,7 @@ class RoomState:
         "last_message",
         "last_seq",
         "members",
+        "settled_end",
         "user_ids",
     )
 
@@ -46,12 +48,14 @@ class RoomState:
         self.created_at: datetime = room.created_at
         self.last_seq = 0
         self.last_message: Message | None = None
+        self.settled_end: Message | None = None
         self.members = {member.user_id: MemberState(member) for member in members}
         self.is_checked = False
         self.is_changed = False
         self.holds = 0
         if room.last_message is not None:
             self._take_end(room.last_message)
+            self.settled_end = room.last_message
 
     def append(self, message: Message) -> None:
         """Take in the next message of the log. Raises `ValueError` where it is not the next."""
@@ -64,6 +68,12 @@ class RoomState:
             # Who has read everything and then writes has still read everything.
             self.raise_read(message.sender_id, message.seq, sender.sent)
         self.is_changed = True
+
+    def settle(self, message: Message) -> None:
+        """Everything up to `message` is delivered or queued, so that its place may be stored as the room's end."""
+        if self.settled_end is None or message.seq > self.settled_end.seq:
+            self.settled_end = message
+            self.is_changed = True
 
     def sent_by(self, user_id: str) -> int:
         return self.members[user_id].sent

@@ -31,7 +31,18 @@ class Sockets(Protocol):
 
 
 class Offline(Protocol):
-    def push(self, user_id: str, payload: bytes) -> None: ...
+    def push(self, user_id: str, payload: bytes) -> "asyncio.Future[None]": ...
+
+
+class _OnItsWay:
+    """A message until all its pushes on offline queues are written or have failed."""
+
+    __slots__ = ("message", "pushes", "room")
+
+    def __init__(self, room: RoomState, message: Message) -> None:
+        self.room = room
+        self.message = message
+        self.pushes = 0
 
 
 class Delivery:
@@ -49,10 +60,14 @@ class Delivery:
         self._offline = offline
         self._end_typing = end_typing
         self._waiting: deque[Stored] = deque()
+        self._on_their_way: deque[_OnItsWay] = deque()
         self._task: asyncio.Task[None] | None = None
 
     def deliver(self, stored: Sequence[Stored]) -> None:
-        """Deliver at once, or right after the sender's name is known."""
+        """Deliver at once, or right after the sender's name is known.
+
+        Each comes with one hold on its room, which is let go of once the message is delivered and queued.
+        """
         self._waiting.extend(stored)
         if self._task is not None:
             return
@@ -91,12 +106,28 @@ class Delivery:
             self._task = None
 
     def _deliver_one(self, room: RoomState, message: Message, sender_name: str) -> None:
+        progress = _OnItsWay(room, message)
+        self._on_their_way.append(progress)
         try:
             self._end_typing(message.sender_id, room.id)
             view = view_message(message, sender_name, is_read=False)
             frame = event_frame(MESSAGE_NEW, view)
             for user_id in room.user_ids:
                 if not self._sockets.send(user_id, frame) and user_id != message.sender_id:
-                    self._offline.push(user_id, msgspec.json.encode(view))
+                    progress.pushes += 1
+                    pushed = self._offline.push(user_id, msgspec.json.encode(view))
+                    pushed.add_done_callback(lambda _done: self._end_push(progress))
         except Exception:
             log.exception("message %s of room %s was not delivered live", message.seq, room.id)
+        self._settle()
+
+    def _end_push(self, progress: _OnItsWay) -> None:
+        progress.pushes -= 1
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let go of what is delivered, in the log's order, so that a room's settled end leaves nothing behind it."""
+        while self._on_their_way and not self._on_their_way[0].pushes:
+            done = self._on_their_way.popleft()
+            done.room.settle(done.message)
+            done.room.holds -= 1

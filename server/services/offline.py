@@ -10,6 +10,7 @@ import msgspec
 
 from server.batching import Batcher
 from server.errors import NotFound, Unavailable
+from server.faults import AFTER_PUSH, BEFORE_TRIM, CrashPoints
 from server.frames import Frame, event_frame
 from server.models import Member, now
 from server.protocol import MESSAGE_DELIVERED, MESSAGES_OFFLINE, Receipt, wire_time
@@ -75,19 +76,29 @@ class OfflineQueue:
     """
 
     def __init__(
-        self, queues: OfflineQueues, rooms: Rooms, marks: Marks, sockets: Sockets, *, retention: float
+        self,
+        queues: OfflineQueues,
+        rooms: Rooms,
+        marks: Marks,
+        sockets: Sockets,
+        crash: CrashPoints,
+        *,
+        retention: float,
     ) -> None:
         self._queues = queues
         self._rooms = rooms
         self._marks = marks
         self._sockets = sockets
+        self._crash = crash
         self._retention = round(retention * 1000)
         self._pushes: Batcher[tuple[str, bytes]] = Batcher(self._write, max_batch=MAX_PUSHES)
         self._tasks = Tasks()
 
-    def push(self, user_id: str, payload: bytes) -> None:
+    def push(self, user_id: str, payload: bytes) -> "asyncio.Future[None]":
         """Queue one message for a user without a socket; many pushes share one round trip."""
-        self._pushes.add((user_id, payload)).add_done_callback(_log_lost_push)
+        pushed = self._pushes.add((user_id, payload))
+        pushed.add_done_callback(_log_lost_push)
+        return pushed
 
     async def hand_over(self, connection: Connection) -> None:
         """Give a connection what waits for its user and what it was not given before."""
@@ -122,6 +133,7 @@ class OfflineQueue:
         for user_id, payload in pushes:
             by_user.setdefault(user_id, []).append(payload)
         await self._queues.push(by_user, _milliseconds())
+        self._crash.reach(AFTER_PUSH)
         # Whoever connected while this was written has read their queue too early.
         for user_id in by_user:
             for connection in self._sockets.connections_of(user_id):
@@ -149,6 +161,7 @@ class OfflineQueue:
         return _in_room_order(waiting), done
 
     async def _acknowledged(self, connection: Connection, batch: Sequence[_Waiting]) -> None:
+        self._crash.reach(BEFORE_TRIM)
         await self._remove(connection.user_id, [item.entry for item in batch])
         last: dict[str, Queued] = {item.head.room_id: item.head for item in batch}
         for head in last.values():

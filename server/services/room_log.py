@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
 from server.drafts import Draft, Sent, derive_message_id
 from server.errors import ChatError, Unavailable
+from server.faults import AFTER_INSERT, CrashPoints
 from server.models import Message, now
 from server.room_state import RoomState
 from server.storage.messages import MessageStore
@@ -32,6 +33,12 @@ class Store(Protocol):
     def is_available(self) -> bool: ...
 
     async def wait_available(self, timeout: float) -> bool: ...
+
+
+class InFlight(Protocol):
+    """Notes rooms that a crash may leave with undelivered messages."""
+
+    async def enter(self, rooms: Iterable[RoomState]) -> None: ...
 
 
 class _Entry:
@@ -61,6 +68,8 @@ class RoomLog:
         store: Store,
         read_tail: Callable[[RoomState], Awaitable[None]],
         on_stored: Callable[[Sequence[tuple[RoomState, Message]]], None],
+        in_flight: InFlight,
+        crash: CrashPoints,
         *,
         max_batch: int,
     ) -> None:
@@ -68,6 +77,8 @@ class RoomLog:
         self._store = store
         self._read_tail = read_tail
         self._on_stored = on_stored
+        self._in_flight = in_flight
+        self._crash = crash
         self._max_batch = max_batch
         self._waiting: deque[_Entry] = deque()
         self._by_id: dict[str, _Entry] = {}
@@ -137,8 +148,10 @@ class RoomLog:
                 batch = await self._settle(batch)
                 if not batch:
                     return
+                await self._in_flight.enter(entry.draft.room for entry in batch)
                 messages = self._number(batch)
                 stored = await self._messages.insert(messages)
+                self._crash.reach(AFTER_INSERT)
             except Unavailable:
                 self._doubt(batch)
                 batch = await self._wait_for_store(batch)
@@ -208,6 +221,8 @@ class RoomLog:
             if message.seq == room.last_seq + 1:
                 room.append(message)
             self._remember(message)
+            # Let go of by whoever delivers it.
+            room.holds += 1
             self._resolve(entry, Sent(message, is_new=True))
         if stored:
             # The answers go out in the loop's next turn, in front of this.

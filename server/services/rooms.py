@@ -113,11 +113,14 @@ class Rooms:
         state.is_checked = True
 
     async def save_changed(self) -> int:
-        """Store the derived ends and marks of all rooms that changed; says how many. Raises `Unavailable`."""
+        """Store the derived ends and marks of all rooms that changed; says how many. Raises `Unavailable`.
+
+        A room's end is stored only once everything up to it is delivered: what lies beyond is mended after a crash.
+        """
         changed = [state for state in self._cache.values() if state.is_changed]
         if not changed:
             return 0
-        ends = [state.last_message for state in changed if state.last_message is not None]
+        ends = [state.settled_end for state in changed if state.settled_end is not None]
         marks = [member for state in changed for member in state.marks()]
         for state in changed:
             state.is_changed = False
@@ -167,6 +170,9 @@ class Rooms:
         state = self._cache.get(room_id)
         if state is not None and not state.is_checked:
             await self.read_tail(state)
+            if state.holds == 0 and state.last_message is not None:
+                # Nothing of ours is on its way: what was found has been delivered by whoever stored it.
+                state.settle(state.last_message)
         return state
 
     async def _load_many(self, room_ids: Collection[str]) -> None:
