@@ -139,7 +139,9 @@ class Uploads(Section, frozen=True, kw_only=True):
     max_image: Annotated[int, size("largest image", 1, 100 * GB)] = 20 * MB
     max_file: Annotated[int, size("largest file of another kind", 1, 100 * GB)] = 100 * MB
     quota: Annotated[int, size("most bytes one user may keep", 1, 1_000_000 * GB)] = 5 * GB
-    orphan_ttl: Annotated[float, duration("an upload that no message and no profile uses is removed after", 1, 365 * DAY)] = DAY
+    orphan_ttl: Annotated[
+        float, duration("an upload that no message and no profile uses is removed after", 1, 365 * DAY)
+    ] = DAY
     store: Annotated[Literal["disk", "gridfs"], meaning("where the bytes are kept")] = "disk"
 
 

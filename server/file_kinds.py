@@ -62,8 +62,8 @@ BRANDS: Final = {
 BRAND_EXTENSIONS: Final = {"audio/mp4": "m4a", "video/quicktime": "mov", "video/mp4": "mp4"}
 # A name may not make a picture of what is none, nor anything that a browser would run.
 REFUSED_EXTENSIONS: Final = frozenset(
-    "jpg|jpeg|png|gif|webp|bmp|heic|heif|avif|tif|tiff|ico|svg|svgz|htm|html|xhtml|xht|shtml|xml|js|mjs|css".split("|")
-)
+    ["jpg", "jpeg", "png", "gif", "webp", "bmp", "heic", "heif", "avif", "tif", "tiff", "ico", "svg", "svgz"]
+) | frozenset(["htm", "html", "xhtml", "xht", "shtml", "xml", "js", "mjs", "css"])
 # Controls, and the marks that turn the direction of writing: `photo<RLO>gnp.exe` reads as `photoexe.png`.
 TURNING_MARKS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 PLAIN_CONTROLS: Final = frozenset(b"\t\n\f\r\x1b")

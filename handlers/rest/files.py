@@ -71,14 +71,21 @@ class FileHandler(ApiHandler):
         try:
             while first < end:
                 data = await blob.read(first, min(CHUNK_BYTES, end - first))
+                if not data:
+                    # Removed while it is sent: an answer that is cut must not look whole.
+                    self._cut()
+                    return
                 first += len(data)
                 self.write(data)
                 await asyncio.wait_for(self.flush(), LONGEST_SILENCE)
         except StreamClosedError:
             return
         except TimeoutError:
-            connection: Any = self.request.connection
-            connection.close()
+            self._cut()
+
+    def _cut(self) -> None:
+        connection: Any = self.request.connection
+        connection.close()
 
     def _asked_range(self, file: ServedFile, size: int) -> tuple[int, int] | None:
         """First byte and the end of the one range asked for; None means the whole. Empty where it lies outside."""

@@ -1,11 +1,16 @@
 """Uploads as files on the local disk, spread over 256 folders."""
 
+import errno
 import os
 import stat
 from pathlib import Path
+from typing import Final
 
 from server.storage.blobs import Blob
 from server.storage.disk import DiskThreads, make_folder, open_beneath, sync_file, sync_folder
+
+# Not there, or there is a link, a socket or the like, which the server never made.
+NO_FILE: Final = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
 
 
 class DiskBlob:
@@ -55,8 +60,10 @@ class DiskBlobs:
     def _open(self, name: str) -> tuple[int, int] | None:
         try:
             descriptor = open_beneath(self._folder, name[:2], name)
-        except FileNotFoundError:
-            return None
+        except OSError as error:
+            if error.errno in NO_FILE:
+                return None
+            raise
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)

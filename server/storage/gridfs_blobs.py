@@ -34,15 +34,11 @@ class GridFSBlob:
         return self._size
 
     async def read(self, offset: int, length: int) -> bytes:
-        end = min(offset + length, self._size)
-        if end <= offset:
-            return b""
-        first, last = offset // self._chunk_bytes, (end - 1) // self._chunk_bytes
-        cursor = self._chunks.find({"files_id": self._name, "n": {"$gte": first, "$lte": last}})
-        documents: list[dict[str, Any]] = await self._database.run(cursor.to_list(None))
-        data = b"".join(document["data"] for document in sorted(documents, key=lambda document: int(document["n"])))
-        start = offset - first * self._chunk_bytes
-        return data[start : start + end - offset]
+        number, start = divmod(offset, self._chunk_bytes)
+        chunk: dict[str, Any] | None = await self._database.run(
+            self._chunks.find_one({"files_id": self._name, "n": number})
+        )
+        return b"" if chunk is None else bytes(chunk["data"][start : start + length])
 
     async def close(self) -> None:
         """Nothing is held open."""
