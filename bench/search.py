@@ -36,7 +36,7 @@ LIMIT_MS = 50.0
 
 
 class Nobody:
-    """No presence and no limits."""
+    """No presence, no portraits and no limits."""
 
     async def online(self, _user_ids: Collection[str]) -> set[str]:
         return set()

@@ -111,8 +111,9 @@ class Search:
 
     async def _descend(self, prefix: str, stopped: list[str], batch: int) -> AsyncIterator[list[str]]:
         """As `_keys` for a popular prefix: `stopped` are the keys under it that stopped above it."""
+        stops = [prefix] if len(prefix) >= SHORTEST_STOP else []
         children, here = await asyncio.gather(
-            self._search_terms.children(prefix), self._search_terms.stopped([prefix], prefix)
+            self._search_terms.children(prefix), self._search_terms.stopped(stops, prefix)
         )
         uncounted = sorted(stopped + here)
         if len(children) == 1 and children[0][1] > READ_AT_ONCE:

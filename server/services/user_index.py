@@ -1,12 +1,14 @@
 """Keeps the search index true to the profiles, also across crashes."""
 
+import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from server import search_text
+from server.batching import Batcher
 from server.errors import ChatError
 from server.models import User
 from server.storage.search_terms import SEPARATOR, IndexChange, SearchTerms
@@ -21,6 +23,8 @@ POPULAR: Final = 16
 # Popular prefixes that are remembered, to spare the question.
 REMEMBERED: Final = 100_000
 SETTLED_AT_ONCE: Final = 100
+# Changes that are carried out together: people who come at the same time share most of the prefixes that grow.
+MAX_BATCH: Final = 16
 
 
 class UserIndex:
@@ -33,6 +37,7 @@ class UserIndex:
         self._users = users
         self._search_terms = search_terms
         self._popular: set[str] = set()
+        self._batcher: Batcher[IndexChange] = Batcher(self._carry_out, max_batch=MAX_BATCH)
 
     async def plan(self, user: User, indexed: Mapping[str, str]) -> IndexChange:
         """What makes the index hold what `user` can be found by, where it holds `indexed` now. Nothing is written."""
@@ -48,17 +53,15 @@ class UserIndex:
             indexed=wanted,
         )
 
-    async def settle(self, user_id: str, change: IndexChange) -> None:
+    async def settle(self, change: IndexChange) -> None:
         """Carry out a change that is stored with its user. Raises `Unavailable`."""
-        if change.to_document() is None:
-            return
-        await self._search_terms.apply(change)
-        await self._users.finish(user_id, change.id)
+        if change.to_document() is not None:
+            await self._batcher.add(change)
 
-    async def settle_soon(self, user_id: str, change: IndexChange) -> None:
+    async def settle_soon(self, change: IndexChange) -> None:
         """As `settle`, but a failure is left to `settle_all`: the change of the user itself stands already."""
         try:
-            await self.settle(user_id, change)
+            await self.settle(change)
         except ChatError as error:
             log.warning("The search index of one user will be mended later: %s", error.detail)
 
@@ -66,11 +69,14 @@ class UserIndex:
         """Carry out everything that was left behind; at the start and now and then. Returns how many users."""
         mended = 0
         while records := await self._users.find_pending(SETTLED_AT_ONCE):
-            for record in records:
-                if record.pending is not None:
-                    await self.settle(record.user.id, record.pending)
+            await asyncio.gather(*(self.settle(record.pending) for record in records if record.pending is not None))
             mended += len(records)
         return mended
+
+    async def _carry_out(self, changes: Sequence[IndexChange]) -> None:
+        once = {change.id: change for change in changes}
+        await self._search_terms.apply(list(once.values()))
+        await self._users.finish(list(once))
 
     async def _stops(self, keys: list[str]) -> dict[str, str]:
         """Each key with its longest prefix that is to be counted."""

@@ -5,8 +5,8 @@ prefix of up to three characters, and longer ones below those that many people s
 its prefixes that is counted. Whoever asks for a prefix adds its count to the few keys that stopped above it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 from pymongo import UpdateOne
@@ -14,11 +14,16 @@ from pymongo.errors import BulkWriteError
 
 from server.storage.database import Database
 
+T = TypeVar("T")
+
 SEPARATOR: Final = "\0"
 END: Final = "\U0010ffff"
 DUPLICATE_KEY: Final = 11000
-# Each counter remembers its last changes, so that a change which is applied twice counts once.
-REMEMBERED_CHANGES: Final = 32
+# Each counter remembers its last changes, so that a change which is applied twice counts once. Many more than are
+# applied together, because one that was cut off is applied again after others.
+REMEMBERED_CHANGES: Final = 64
+# Writes in one call: few enough that it stays far below the time that a call may take.
+CHUNK: Final = 100
 
 
 class IndexChange(msgspec.Struct, frozen=True):
@@ -70,14 +75,18 @@ class SearchTerms:
         await self._database.run(self._keys.create_index("stop", name="stop"))
         await self._database.run(self._counts.create_index("parent", name="parent"))
 
-    async def apply(self, change: IndexChange) -> None:
-        """Bring keys and counts to what the change says, whatever part of it was done before."""
-        if change.add:
-            await self._add(change.add)
-        if change.drop:
-            await self._database.run(self._keys.delete_many({"key": {"$in": change.drop}}))
-        if change.counts:
-            await self._count(change.id, change.counts)
+    async def apply(self, changes: Sequence[IndexChange]) -> None:
+        """Bring keys and counts to what the changes of different users say, whatever part of it was done before."""
+        for keys in _chunks(list({key: stop for change in changes for key, stop in change.add.items()}.items())):
+            await self._add(keys)
+        for dropped in _chunks([key for change in changes for key in change.drop]):
+            await self._database.run(self._keys.delete_many({"key": {"$in": dropped}}))
+        growths: dict[str, dict[str, int]] = {}
+        for change in changes:
+            for prefix, number in change.counts.items():
+                growths.setdefault(prefix, {})[change.id] = number
+        for some in _chunks(list(growths.items())):
+            await self._count(dict(some))
 
     async def count(self, prefix: str) -> int:
         """How many people are counted under this prefix; those whose keys stopped above it are not."""
@@ -112,36 +121,50 @@ class SearchTerms:
         documents: list[dict[str, Any]] = await self._database.run(cursor.to_list(None))
         return sorted(document["key"] for document in documents)
 
-    async def _add(self, keys: Mapping[str, str]) -> None:
-        documents = [{"key": key, "stop": stop} for key, stop in keys.items()]
+    async def _add(self, keys: Sequence[tuple[str, str]]) -> None:
+        documents = [{"key": key, "stop": stop} for key, stop in keys]
         try:
             await self._database.run(self._keys.insert_many(documents, ordered=False))
         except BulkWriteError as error:
-            _check_only_duplicates(error)
-            known = [documents[failure["index"]] for failure in error.details["writeErrors"]]
+            known = [documents[index] for index in _duplicates(error)]
             updates = [UpdateOne({"key": item["key"]}, {"$set": {"stop": item["stop"]}}) for item in known]
             await self._database.run(self._keys.bulk_write(updates, ordered=False))
 
-    async def _count(self, change_id: str, counts: Mapping[str, int]) -> None:
-        updates = [
-            UpdateOne(
-                {"_id": prefix, "changes": {"$ne": change_id}},
-                {
-                    "$inc": {"n": number},
-                    "$push": {"changes": {"$each": [change_id], "$slice": -REMEMBERED_CHANGES}},
-                    "$setOnInsert": {"parent": prefix[:-1]},
-                },
-                upsert=True,
-            )
-            for prefix, number in counts.items()
-        ]
+    async def _count(self, growths: Mapping[str, Mapping[str, int]]) -> None:
+        """Let each prefix grow by several changes at once; where some of them are known already, one by one."""
+        prefixes = list(growths)
         try:
+            updates = [_growth(prefix, growths[prefix]) for prefix in prefixes]
             await self._database.run(self._counts.bulk_write(updates, ordered=False))
         except BulkWriteError as error:
-            # The prefix is there and knows the change already: it does not match, and inserting it again fails.
-            _check_only_duplicates(error)
+            for prefix in (prefixes[index] for index in _duplicates(error)):
+                if len(growths[prefix]) > 1:
+                    for change_id, number in growths[prefix].items():
+                        await self._count({prefix: {change_id: number}})
 
 
-def _check_only_duplicates(error: BulkWriteError) -> None:
-    if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
+def _growth(prefix: str, growth: Mapping[str, int]) -> UpdateOne:
+    """Count by each change. It fails as a duplicate where the prefix is there and knows one of the changes."""
+    ids = list(growth)
+    return UpdateOne(
+        {"_id": prefix, "changes": {"$nin": ids}},
+        {
+            "$inc": {"n": sum(growth.values())},
+            "$push": {"changes": {"$each": ids, "$slice": -REMEMBERED_CHANGES}},
+            "$setOnInsert": {"parent": prefix[:-1]},
+        },
+        upsert=True,
+    )
+
+
+def _duplicates(error: BulkWriteError) -> list[int]:
+    """The positions of the writes that failed as duplicates; raises the error where one failed otherwise."""
+    failures = error.details["writeErrors"]
+    if any(failure["code"] != DUPLICATE_KEY for failure in failures):
         raise error
+    return [failure["index"] for failure in failures]
+
+
+def _chunks(items: Sequence[T]) -> Iterator[list[T]]:
+    for start in range(0, len(items), CHUNK):
+        yield list(items[start : start + CHUNK])

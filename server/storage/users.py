@@ -109,10 +109,10 @@ class Users:
             raise Conflict("This email address is taken") from None
         return bool(result.matched_count)
 
-    async def finish(self, user_id: str, change_id: str) -> None:
-        """Note that this change of the index is done."""
+    async def finish(self, change_ids: Collection[str]) -> None:
+        """Note that these changes of the index are done."""
         await self._database.run(
-            self._users.update_one({"_id": user_id, "pending.id": change_id}, {"$unset": {"pending": ""}})
+            self._users.update_many({"pending.id": {"$in": list(change_ids)}}, {"$unset": {"pending": ""}})
         )
 
     async def set_last_seen(self, user_id: str, at: datetime) -> None:
