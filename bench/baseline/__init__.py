@@ -1,0 +1,1 @@
+"""The same stack used the ordinary way, to compare with."""

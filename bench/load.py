@@ -1,0 +1,194 @@
+"""The load generator: pairs of people who write to each other's room. A process of its own, told what to do by JSON.
+
+`python -m bench.load` reads one `Job` from standard input and writes one `Outcome` to standard output.
+"""
+
+import asyncio
+import gc
+import itertools
+import os
+import resource
+import sys
+import time
+from collections import deque
+from typing import Final
+
+import msgspec
+import uvloop
+
+from bench.figures import Latency, latency_of, read_cpu
+from bench.seed import Pair
+from bench.sockets import ACK, EVENT, MESSAGE_NEW, Link, open_links
+
+PADDING: Final = "the quick brown fox jumps over the lazy dog and looks back once, then twice, then runs home"
+TICK: Final = 0.001
+DRAIN_SECONDS: Final = 20.0
+
+
+class Job(msgspec.Struct):
+    """The first of each pair sends, the second receives.
+
+    With `rate` 0 each sender keeps `window` messages unanswered, which is the most that the server can take.
+    Otherwise `rate` messages per second in all are sent when they are due, and latency counts from then.
+    `cpu_of` names processes whose CPU time is measured.
+    """
+
+    host: str
+    port: int
+    pairs: list[Pair]
+    seconds: float
+    warm_up: float
+    window: int = 1
+    rate: float = 0.0
+    cpu_of: dict[str, int] = {}
+
+
+class Outcome(msgspec.Struct):
+    """Of the time that was measured: rates per second, latencies in ms, CPU as shares of one core."""
+
+    acks: float
+    deliveries: float
+    ack: Latency
+    delivery: Latency
+    failures: list[str]
+    cpu: dict[str, float]
+
+
+class Sender:
+    """One pair. What it sends is numbered; the receiver must get the numbers in order and without gaps."""
+
+    def __init__(self, load: "Load", pair: Pair) -> None:
+        self._load = load
+        self._head = b'["message:send",{"roomId":"%s","content":"' % pair.room_id.encode()
+        self._numbers = itertools.count()
+        self._unanswered: deque[float] = deque()
+        self._undelivered: deque[float] = deque()
+        self._received = 0
+        self.link: Link
+
+    @property
+    def is_done(self) -> bool:
+        return not self._unanswered and not self._undelivered
+
+    def send(self, due: float) -> None:
+        number = next(self._numbers)
+        self._unanswered.append(due)
+        self._undelivered.append(due)
+        self.link.send(EVENT + b'%d%s%d %s"}]' % (number, self._head, number, PADDING.encode()))
+
+    def take_own(self, buffer: bytes, start: int, _stop: int) -> None:
+        """A frame at the sender: acks count, one's own message does not."""
+        if not buffer.startswith(ACK, start):
+            return
+        if buffer.find(b'"ok":true', start, start + 40) < 0:
+            self._load.fail(buffer[start : start + 300].decode(errors="replace"))
+        self._load.acked(self._unanswered.popleft(), self)
+
+    def take_other(self, buffer: bytes, start: int, stop: int) -> None:
+        """A frame at the receiver."""
+        if not buffer.startswith(MESSAGE_NEW, start):
+            return
+        if buffer.find(b'"content":"%d ' % self._received, start, stop) < 0:
+            self._load.fail(f"message {self._received} expected: {buffer[start : start + 300].decode(errors='replace')}")
+        self._received += 1
+        self._load.delivered(self._undelivered.popleft())
+
+
+class Load:
+    """All pairs of one job."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._senders: list[Sender] = []
+        self._is_sending = True
+        self._acks: list[float] = []
+        self._deliveries: list[float] = []
+        self._is_counting = False
+        self._failures: list[str] = []
+
+    async def run(self) -> Outcome:
+        job = self._job
+        self._senders = [Sender(self, pair) for pair in job.pairs]
+        tokens = [token for pair in job.pairs for token in pair.tokens]
+        links = await open_links(job.host, job.port, tokens)
+        for sender, link, other in zip(self._senders, links[::2], links[1::2], strict=True):
+            sender.link = link
+            link.on_frame, other.on_frame = sender.take_own, sender.take_other
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        pace = asyncio.create_task(self._keep_pace()) if job.rate else self._fill_windows()
+        await asyncio.sleep(job.warm_up)
+        cpu_before, begun = self._cpu(), time.perf_counter()
+        self._is_counting = True
+        await asyncio.sleep(job.seconds)
+        self._is_counting = self._is_sending = False
+        seconds, cpu_after = time.perf_counter() - begun, self._cpu()
+        if pace is not None:
+            await pace
+        await self._drain()
+        for link in links:
+            link.transport.close()
+        return Outcome(
+            acks=len(self._acks) / seconds,
+            deliveries=len(self._deliveries) / seconds,
+            ack=latency_of(self._acks),
+            delivery=latency_of(self._deliveries),
+            failures=self._failures[:5],
+            cpu={name: round((cpu_after[name] - cpu_before[name]) / seconds, 3) for name in cpu_before},
+        )
+
+    def acked(self, sent: float, sender: Sender) -> None:
+        now = time.perf_counter()
+        if self._is_counting:
+            self._acks.append(now - sent)
+        if self._is_sending and not self._job.rate:
+            sender.send(now)
+
+    def delivered(self, sent: float) -> None:
+        if self._is_counting:
+            self._deliveries.append(time.perf_counter() - sent)
+
+    def fail(self, what: str) -> None:
+        self._failures.append(what)
+
+    def _fill_windows(self) -> None:
+        for sender in self._senders:
+            for _ in range(self._job.window):
+                sender.send(time.perf_counter())
+
+    async def _keep_pace(self) -> None:
+        interval = 1 / self._job.rate
+        due = time.perf_counter()
+        senders = itertools.cycle(self._senders)
+        while self._is_sending:
+            now = time.perf_counter()
+            while due <= now:
+                next(senders).send(due)
+                due += interval
+            await asyncio.sleep(min(TICK, max(0.0, due - time.perf_counter())))
+
+    async def _drain(self) -> None:
+        """What was sent must also arrive."""
+        deadline = time.perf_counter() + DRAIN_SECONDS
+        while not all(sender.is_done for sender in self._senders):
+            if time.perf_counter() > deadline:
+                self.fail("some messages were never acknowledged or delivered")
+                return
+            await asyncio.sleep(0.05)
+
+    def _cpu(self) -> dict[str, float]:
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        times = {name: read_cpu(pid) for name, pid in self._job.cpu_of.items()}
+        return times | {"generator": own.ru_utime + own.ru_stime}
+
+
+def main() -> int:
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    outcome = uvloop.run(Load(job).run())
+    os.write(1, msgspec.json.encode(outcome))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""People with sessions and rooms of two, written through the storage classes: what registrations would have left."""
+
+import asyncio
+import time
+import uuid
+from datetime import timedelta
+from typing import Final
+
+import jwt
+import msgspec
+
+from server.models import Room, User, now
+from server.services.rooms import derive_room_id, members_of
+from server.storage.database import Database
+from server.storage.rooms import MemberStore, RoomStore
+from server.storage.search_terms import IndexChange
+from server.storage.sessions import Session, Sessions
+from server.storage.users import Users, user_document
+from server.tokens import ALGORITHM, ISSUER
+
+SECRET: Final = "a secret of the benches, of no use elsewhere"
+DAY: Final = 86_400
+AT_ONCE: Final = 200
+
+
+class Pair(msgspec.Struct):
+    """Two people who share a room, with a token for each."""
+
+    room_id: str
+    user_ids: tuple[str, str]
+    tokens: tuple[str, str]
+
+
+async def seed_pairs(database: Database, count: int) -> list[Pair]:
+    """Store `count` pairs of people who share nothing with others."""
+    users, sessions = Users(database), Sessions(database)
+    rooms, members = RoomStore(database), MemberStore(database)
+    for store in (users, sessions, rooms, members):
+        await store.prepare()
+    pairs: list[Pair] = []
+    while len(pairs) < count:
+        pairs += await _seed_some(database, sessions, rooms, members, min(AT_ONCE, count - len(pairs)))
+    return pairs
+
+
+async def _seed_some(
+    database: Database, sessions: Sessions, rooms: RoomStore, members: MemberStore, count: int
+) -> list[Pair]:
+    people = [_person() for _ in range(2 * count)]
+    nothing = IndexChange("seed", {}, [], {}, {})
+    documents = [user_document(person, None, nothing) | {"pending": None} for person in people]
+    await database.run(database.collection("users").insert_many(documents), timeout=60)
+    couples = list(zip(people[::2], people[1::2], strict=True))
+    made = [_room(one.id, other.id) for one, other in couples]
+    await asyncio.gather(*(rooms.create(room) for room in made))
+    await members.create([member for room in made for member in members_of(room)])
+    kept = [Session(uuid.uuid4().hex, person.id, "", now() + timedelta(days=1)) for person in people]
+    await asyncio.gather(*(sessions.insert(session) for session in kept))
+    tokens = [make_token(session.user_id, session.id, made[number // 2].id) for number, session in enumerate(kept)]
+    return [
+        Pair(room.id, (one.id, other.id), (mine, yours))
+        for room, (one, other), mine, yours in zip(made, couples, tokens[::2], tokens[1::2], strict=True)
+    ]
+
+
+def make_token(user_id: str, session_id: str, room_id: str) -> str:
+    """An access token for one day. It also names a room, for servers that have no store to look in."""
+    moment = int(time.time())
+    claims = {"iss": ISSUER, "sub": user_id, "sid": session_id, "iat": moment, "exp": moment + DAY, "room": room_id}
+    return jwt.encode(claims, SECRET, algorithm=ALGORITHM)
+
+
+def _person() -> User:
+    user_id = uuid.uuid4().hex
+    return User(id=user_id, email=f"{user_id}@example.com", first_name="Ada", last_name="Example", created_at=now())
+
+
+def _room(one: str, other: str) -> Room:
+    return Room(id=derive_room_id(one, other, None), user_ids=(one, other), booking_id=None, created_at=now())
