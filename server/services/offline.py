@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -91,12 +92,15 @@ class OfflineQueue:
         self._sockets = sockets
         self._crash = crash
         self._retention = round(retention * 1000)
-        self._pushes: Batcher[tuple[str, bytes]] = Batcher(self._write, max_batch=MAX_PUSHES)
+        self._pushes: Batcher[tuple[str, bytes, datetime | None]] = Batcher(self._write, max_batch=MAX_PUSHES)
         self._tasks = Tasks()
 
-    def push(self, user_id: str, payload: bytes) -> "asyncio.Future[None]":
-        """Queue one message for a user without a socket; many pushes share one round trip."""
-        pushed = self._pushes.add((user_id, payload))
+    def push(self, user_id: str, payload: bytes, at: datetime | None = None) -> "asyncio.Future[None]":
+        """Queue one message for a user without a socket; many pushes share one round trip.
+
+        It ages from `at`, or from when it is written.
+        """
+        pushed = self._pushes.add((user_id, payload, at))
         pushed.add_done_callback(_log_lost_push)
         return pushed
 
@@ -128,11 +132,13 @@ class OfflineQueue:
         """Return once every push is written or has failed."""
         await self._pushes.wait_empty()
 
-    async def _write(self, pushes: Sequence[tuple[str, bytes]]) -> None:
-        by_user: dict[str, list[bytes]] = {}
-        for user_id, payload in pushes:
-            by_user.setdefault(user_id, []).append(payload)
-        await self._queues.push(by_user, _milliseconds())
+    async def _write(self, pushes: Sequence[tuple[str, bytes, datetime | None]]) -> None:
+        by_user: dict[str, list[tuple[int, bytes]]] = {}
+        written_at = _milliseconds()
+        for user_id, payload, at in pushes:
+            pushed_at = written_at if at is None else round(at.timestamp() * 1000)
+            by_user.setdefault(user_id, []).append((pushed_at, payload))
+        await self._queues.push(by_user)
         self._crash.reach(AFTER_PUSH)
         # Whoever connected while this was written has read their queue too early.
         for user_id in by_user:

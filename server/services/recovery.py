@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -77,7 +78,7 @@ class Rooms(Protocol):
 
 
 class Offline(Protocol):
-    def push(self, user_id: str, payload: bytes) -> "asyncio.Future[None]": ...
+    def push(self, user_id: str, payload: bytes, at: datetime | None = None) -> "asyncio.Future[None]": ...
 
 
 class _Mended(NamedTuple):
@@ -141,15 +142,15 @@ class Recovery:
         delivered = {mark.user_id: max(mark.last_delivered_seq, mark.last_read_seq) for mark in marks}
         senders = await self._people.get_many({message.sender_id for message in tail})
         pushes = [
-            (user_id, _payload(message, senders))
+            (user_id, _payload(message, senders), message.sent_at)
             for message in tail
             for user_id in room.user_ids
             if user_id != message.sender_id and delivered.get(user_id, 0) < message.seq
         ]
-        await asyncio.gather(*(self._offline.push(user_id, payload) for user_id, payload in pushes))
+        await asyncio.gather(*(self._offline.push(*push) for push in pushes))
         # Reads the log to its end, after which the end is stored with those of all others.
         await self._rooms.access_room(room.user_ids[0], room.id)
-        return _Mended(len(tail), {user_id for user_id, _ in pushes})
+        return _Mended(len(tail), {user_id for user_id, _, _ in pushes})
 
 
 def _payload(message: Message, senders: dict[str, User]) -> bytes:

@@ -38,14 +38,17 @@ class OfflineQueues:
         self._max_entries = max_entries
         self._expire: Any = store.client.register_script(_EXPIRE)
 
-    async def push(self, payloads: Mapping[str, Sequence[bytes]], at: int) -> None:
-        """Append to several users' queues in one round trip; beyond the cap the oldest entries go."""
+    async def push(self, payloads: Mapping[str, Sequence[tuple[int, bytes]]]) -> None:
+        """Append to several users' queues in one round trip, each payload with the time from which it ages.
+
+        Beyond the cap the oldest entries go.
+        """
         pipeline = self._store.client.pipeline(transaction=False)
         for user_id, entries in payloads.items():
             key = _key(user_id)
-            pipeline.rpush(key, *(_stamp(at) + payload for payload in entries))
+            pipeline.rpush(key, *(_stamp(at) + payload for at, payload in entries))
             pipeline.ltrim(key, -self._max_entries, -1)
-            pipeline.zadd(HEADS, {user_id: at}, nx=True)
+            pipeline.zadd(HEADS, {user_id: entries[0][0]}, nx=True)
         await self._store.run(pipeline.execute())
 
     async def read(self, user_id: str, *, since: int) -> list[tuple[bytes, bytes]]:
