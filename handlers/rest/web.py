@@ -9,8 +9,8 @@ from server.errors import NotFound
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "web"
 START_PAGE: Final = "index.html"
-# A part begins with a letter or digit, so that none is `..` and no hidden file is reached.
-FILE_NAME: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]*/)*[A-Za-z0-9][A-Za-z0-9_.-]*")
+# A part begins with a letter or digit, so that none is `..`, and is short enough for any file system.
+FILE_NAME: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,63}/){0,4}[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 CONTENT_TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",

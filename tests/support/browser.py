@@ -43,18 +43,13 @@ class Browsers:
 
     def __init__(self, chromium: str, driver: str) -> None:
         self._chromium = chromium
-        self._process = subprocess.Popen(
-            [driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._opened: list[Browser] = []
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            found = READY_LINE.search(line)
-            if found:
-                self.url = f"http://127.0.0.1:{found.group(1)}"
-                return
-        raise AssertionError("chromedriver did not start")
+        log = Path(self._folder.name) / "chromedriver.log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen([driver, "--port=0"], stdout=output, stderr=subprocess.STDOUT)
+        port = wait_for(lambda: READY_LINE.search(log.read_text()), "chromedriver started").group(1)
+        self.url = f"http://127.0.0.1:{port}"
 
     def open(self, *, width: int = 1100, height: int = 760) -> "Browser":
         """A browser of its own: nothing is shared with the others."""
