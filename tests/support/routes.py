@@ -1,0 +1,44 @@
+"""Every REST route, once: how it is called and who may. Tests compare it with the server's own table."""
+
+from typing import Any, NamedTuple
+
+from tests.support.rest import API, MESSAGES, NOTHING
+
+UNKNOWN = "0" * 32
+
+
+class Route(NamedTuple):
+    """A call. `{room}` and `{message}` stand for Alice's; with `is_shared` a stranger must not see that they exist."""
+
+    method: str
+    path: str
+    body: Any = NOTHING
+    is_public: bool = False
+    is_shared: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+ROUTES = (
+    Route("POST", f"{API}/auth/register", {}, is_public=True),
+    Route("POST", f"{API}/auth/login", {}, is_public=True),
+    Route("POST", f"{API}/auth/refresh", {}, is_public=True),
+    Route("POST", f"{API}/auth/logout"),
+    Route("GET", f"{API}/users/me"),
+    Route("PATCH", f"{API}/users/me", {}),
+    Route("GET", f"{API}/users/search?q=x"),
+    Route("GET", f"{API}/users/{{user}}"),
+    Route("POST", f"{MESSAGES}/chat-rooms", {"otherUserId": UNKNOWN}),
+    Route("GET", f"{MESSAGES}/chat-rooms/{{room}}", is_shared=True),
+    Route("GET", f"{MESSAGES}/chats"),
+    Route("GET", f"{MESSAGES}/chats/{{room}}/messages", is_shared=True),
+    Route("POST", f"{MESSAGES}/chats/{{room}}/messages", {"content": "x"}, is_shared=True),
+    Route("POST", f"{MESSAGES}/chats/{{room}}/read", {"messageId": "{message}"}, is_shared=True),
+    Route("POST", f"{API}/upload"),
+    Route("GET", "/uploads/{file}", is_public=True),
+    Route("GET", "/", is_public=True),
+    Route("GET", "/web/{file}", is_public=True),
+    Route("GET", "/healthz", is_public=True),
+    Route("GET", "/readyz", is_public=True),
+)
