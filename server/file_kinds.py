@@ -101,8 +101,8 @@ def clean_name(raw: bytes, extension: str) -> str:
         for character in name
         if character not in TURNING_MARKS and unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
     )
-    name = name.strip().rstrip(".").strip()
-    if not name.strip("."):
+    name = name.strip().rstrip(". ")
+    if not name:
         return f"file.{extension}"
     return _shorten(name)
 

@@ -25,6 +25,8 @@ QUICK = {
     "sweep.interval": "500ms",
     "offline_queue.max_messages": 20,
 }
+# Small enough to be reached by tests; one of them for each place where the bytes may be kept.
+UPLOADS = {**NO_LIMITS, "uploads.max_image": "300KB", "uploads.max_file": "600KB", "uploads.quota": "2MB"}
 StartServer = Callable[..., ServerProcess]
 
 
@@ -58,6 +60,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def quick_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server whose grace times, pings and sweeps are short and whose offline queue is small (see `QUICK`)."""
     yield from _serve(tmp_path_factory.mktemp("quick_server"), QUICK)
+
+
+@pytest.fixture(scope="session", params=["disk", "gridfs"])
+def upload_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server with small limits for uploads (see `UPLOADS`), once for each store of them."""
+    yield from _serve(tmp_path_factory.mktemp("upload_server"), {**UPLOADS, "uploads.store": request.param})
 
 
 @pytest.fixture
@@ -104,6 +112,12 @@ def town(town_at: Callable[[ServerProcess], Town], server: ServerProcess) -> Tow
 def quick_town(town_at: Callable[[ServerProcess], Town], quick_server: ServerProcess) -> Town:
     """People and devices on the quick server."""
     return town_at(quick_server)
+
+
+@pytest.fixture
+def upload_town(town_at: Callable[[ServerProcess], Town], upload_server: ServerProcess) -> Town:
+    """People and devices on the server with small limits for uploads."""
+    return town_at(upload_server)
 
 
 class Residents(NamedTuple):
