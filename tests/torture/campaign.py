@@ -86,24 +86,28 @@ class Campaign:
                 self.struck[fault.name] += 1
             await asyncio.sleep(town.random.uniform(*LOAD_SECONDS))
             await town.close()
-        except (AssertionError, TimeoutError) as error:
+        except Exception as error:
             trouble = f"the round did not end well: {error!r}\n{self._server.process.log_tail()}"
             self.rules["round-ends"] += 1
         finally:
             town.abandon()
             await town.proxy.close()
+        if trouble:
+            # Without the store's side there is nothing to judge by.
+            self.violations.append(trouble)
+            self._say(trouble)
+            return
         judgement = judge(town.history.path)
         self.records.update(judgement.counts)
         self.rules.update(judgement.rules)
         self.violations += [f"{town.history.path.name} {violation}" for violation in judgement.violations]
-        self.violations += [trouble] if trouble else []
         counts = judgement.counts
         self._say(
             f"round {seed}: {len(faults)} faults in {time.monotonic() - began:.0f} s, {counts['send']} sends, "
             f"{counts['ack']} acks, {counts['new']} heard live, {len(judgement.violations)} violations"
         )
-        if judgement.violations or trouble:
-            self._say(f"{judgement}\n{trouble}")
+        if judgement.violations:
+            self._say(str(judgement))
 
     def table(self) -> str:
         """What struck, what was judged and what broke, for people."""

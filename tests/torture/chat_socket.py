@@ -37,7 +37,9 @@ class ChatSocket:
         """Connect and authenticate. Raises `Lost` where that does not succeed in a few seconds."""
         try:
             async with asyncio.timeout(CONNECT_DEADLINE):
-                raw = await RawSocket.open_chat(url, token)
+                raw = await RawSocket.open(url)
+                await raw.begin_session()
+                await raw.enter_chat(token)
         except (OSError, EOFError, TimeoutError, AssertionError, ValueError) as error:
             raise Lost(f"no connection: {error!r}") from error
         return cls(raw, hear, acks=acks)

@@ -97,6 +97,7 @@ class Round:
         self.history.note("fault", name=fault.name, hurts=list(fault.hurts))
         await fault.strike(self)
         await self.server.wait_well()
+        self._check_alive()
         self.history.note("healed", name=fault.name)
 
     async def close(self) -> None:
@@ -139,6 +140,7 @@ class Round:
 
     async def _all_connected(self) -> None:
         while not all(device.socket is not None and device.is_synced for device in self.devices):
+            self._check_alive()
             await asyncio.sleep(PAUSE)
 
     async def _record(self) -> None:
@@ -204,6 +206,12 @@ class Round:
                 pairs.append((one, other))
         for one, other in pairs:
             self._rooms[await one.open_room(other)] = (one, other)
+
+    def _check_alive(self) -> None:
+        """A person whose work has failed would make the round look better than it was."""
+        for task in (*self._tasks, *self._writers):
+            if task.done():
+                task.result()
 
     def _sender_of(self, person: Person) -> Sender:
         return self._senders[self.people.index(person)]
