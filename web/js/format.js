@@ -6,6 +6,7 @@ const DATE = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "long", y
 const SHORT_DATE = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const DAY = 86_400_000;
 const HUES = 8;
+const UPLOAD_PATH = /^(\/uploads\/[0-9a-f]+)\.\w+$/;
 const WEB_ADDRESS = /https?:\/\/[^\s<>"']+[^\s<>"'.,:;!?)\]}]/g;
 
 export function timeOfDay(iso) {
@@ -61,6 +62,12 @@ export function safeAddress(address) {
   if (!address || !URL.canParse(address, location.origin)) return null;
   const url = new URL(address, location.origin);
   return ["http:", "https:"].includes(url.protocol) ? url : null;
+}
+
+/** Where to look for a picture, the smallest first: an upload has a small copy, which is a JPEG, or WebP if it is clear in parts. */
+export function pictureSources(address) {
+  const upload = address.origin === location.origin && UPLOAD_PATH.exec(address.pathname);
+  return upload ? [`${upload[1]}-thumb.jpg`, `${upload[1]}-thumb.webp`, address.href] : [address.href];
 }
 
 /** The text in parts: `{text}` and `{text, href}`. */

@@ -65,14 +65,14 @@ export class ConversationView {
       this.focus();
     }
     const room = store.room(chat.id);
-    this.#renderHeader(chat, room);
+    this.#renderHeader(chat);
     this.#renderMessages(room);
     const words = room.isTyping ? `${chat.name} is typing…` : "";
     if (this.#typing.textContent !== words) this.#typing.textContent = words;
   }
 
-  #renderHeader(chat, room) {
-    const presence = room.isTyping ? "typing…" : chat.isOnline ? "online" : lastSeen(chat.lastSeenAt);
+  #renderHeader(chat) {
+    const presence = chat.isOnline ? "online" : lastSeen(chat.lastSeenAt);
     reconcile(this.#header, [
       {
         key: "header",

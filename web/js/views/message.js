@@ -1,7 +1,7 @@
 /** The lines of a conversation: messages, those on their way, and the days between them. */
 
 import { element, icon } from "../dom.js";
-import { dayOf, safeAddress, splitLinks, timeOfDay } from "../format.js";
+import { dayOf, pictureSources, safeAddress, splitLinks, timeOfDay } from "../format.js";
 
 const TICK_WORDS = { waiting: "Waiting to be sent", sent: "Sent", delivered: "Delivered", read: "Read" };
 // Messages of one person within this time stand together.
@@ -80,21 +80,27 @@ function attachment({ attachmentUrl, type, content }) {
   const address = safeAddress(attachmentUrl);
   if (!address) return null;
   const link = { href: address.href, target: "_blank", rel: "noopener noreferrer nofollow" };
-  if (type === "IMAGE") {
-    const picture = element("img", {
-      src: address.href,
-      alt: content ? "Picture" : "Picture without words",
-      loading: "lazy",
-      decoding: "async",
-      referrerpolicy: "no-referrer",
-    });
-    const frame = element("a", { ...link, class: "picture" }, picture);
-    picture.addEventListener("error", () => frame.replaceChildren(icon("file"), " Picture (not available)"));
-    return frame;
-  }
+  if (type === "IMAGE") return element("a", { ...link, class: "picture" }, picture(address));
   const where = address.origin === location.origin ? "Download the file" : `${address.hostname}${address.pathname}`;
   const label = isFileLabel({ type, content }) ? content : where;
   return element("a", { ...link, class: "file" }, icon("file"), element("span", { dir: "auto" }, label));
+}
+
+/** The first of its forms that can be shown; what opens on a click is always the whole. */
+function picture(address) {
+  const sources = pictureSources(address);
+  const image = element("img", {
+    src: sources.shift(),
+    alt: "Picture",
+    loading: "lazy",
+    decoding: "async",
+    referrerpolicy: "no-referrer",
+  });
+  image.addEventListener("error", () => {
+    if (sources.length > 0) image.src = sources.shift();
+    else image.replaceWith(icon("file"), " Picture (not available)");
+  });
+  return image;
 }
 
 /** A file sent without other words carries its name as its content. */

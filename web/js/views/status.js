@@ -1,4 +1,4 @@
-/** The top of the side: who I am, the way out, and how the connection is. */
+/** Who I am, the way out, and how the connection is. */
 
 import { avatar } from "./avatar.js";
 import { element } from "../dom.js";
