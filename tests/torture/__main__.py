@@ -17,8 +17,8 @@ from tests.torture.faults import EMBEDDED
 def main() -> int:
     """Run the rounds. Returns the exit code: 1 where a promise was broken."""
     options = _parser().parse_args()
-    names = options.only.split(",") if options.only else [fault.name for fault in EMBEDDED]
-    faults = [fault for fault in EMBEDDED if any(fault.name.startswith(name) for name in names)]
+    hits = read_plan(options.only or "", options.hits or 1)
+    faults = [fault for fault in EMBEDDED if hits[fault.name]]
     if not faults:
         print(f"no fault is called {options.only}; there are {', '.join(f.name for f in EMBEDDED)}", file=sys.stderr)
         return 2
@@ -27,19 +27,26 @@ def main() -> int:
     print(f"seed {seed}, histories in {folder}", flush=True)
     campaign = Campaign(folder, seed, people=options.people)
     deadline = time.monotonic() + options.minutes * 60 if options.minutes else None
-    hits = options.hits or (1 if deadline is None else None)
-    plan = Counter({fault.name: hits for fault in faults}) if hits else None
-    uvloop.run(campaign.run(faults, plan, deadline))
+    uvloop.run(campaign.run(faults, hits if deadline is None else None, deadline))
     print(campaign.table())
     return 1 if campaign.violations else 0
+
+
+def read_plan(only: str, hits: int) -> Counter[str]:
+    """How often each fault strikes, from `kill=20,flush-redis`: beginnings of names, each with its own number or not."""
+    plan: Counter[str] = Counter()
+    for item in only.split(","):
+        start, _, count = item.partition("=")
+        plan.update({fault.name: int(count or hits) for fault in EMBEDDED if fault.name.startswith(start)})
+    return plan
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--minutes", type=float, help="go on for so long, faults at random")
-    parser.add_argument("--hits", type=int, help="strike with each fault so often")
+    parser.add_argument("--hits", type=int, help="strike with each fault so often (1)")
     parser.add_argument("--seed", type=int, help="repeat a run's choices")
-    parser.add_argument("--only", metavar="NAMES", help="faults whose names begin so, with commas")
+    parser.add_argument("--only", metavar="NAMES", help="faults whose names begin so: kill-server=20,crash")
     parser.add_argument("--folder", help="where data and histories go (default: a new temporary folder)")
     parser.add_argument("--people", type=int, default=50, help="how many chat")
     return parser

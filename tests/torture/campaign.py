@@ -15,7 +15,7 @@ from tests.torture.round import PEOPLE, Round
 from tests.torture.server_control import ServerControl
 
 FAULTS_PER_ROUND = 25
-LOAD_SECONDS = (0.3, 1.0)
+LOAD_SECONDS = (0.3, 0.9)
 # Bounds what a person may do in a round; a quick ping lets silent devices prove themselves soon.
 SETTINGS: dict[str, object] = {
     "limits.enabled": False,

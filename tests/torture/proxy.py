@@ -74,7 +74,8 @@ class Proxy:
         self._transports |= transports
         try:
             await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
-        except OSError:
+        except (OSError, RuntimeError):
+            # uvloop's way to say that the transport was cut meanwhile.
             pass
         finally:
             self._transports -= transports

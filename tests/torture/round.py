@@ -24,7 +24,7 @@ EXTRA_ROOMS = 5
 SECOND_DEVICES = 10
 # Devices that never acknowledge a batch; a ping round trip proves for them.
 SILENT_SHARE = 0.2
-SEND_PAUSE = 0.5
+SEND_PAUSE = 0.7
 SETTLE_DEADLINE = 60.0
 PAUSE = 0.05
 
