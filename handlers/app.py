@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 IDLE_TIMEOUT: Final = 60.0
 BODY_TIMEOUT: Final = 60.0
+# After a restart everybody comes back at once.
+BACKLOG: Final = 4096
 # Requests in flight get this long to end once no new ones are taken.
 CONNECTIONS_TIMEOUT: Final = 2.0
 
@@ -33,7 +35,7 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     Raises `StartFailed` where a store does not start and `OSError` where the address is taken.
     """
     with _stop_signals() as stopped:
-        sockets = bind_sockets(settings.server.port, settings.server.host)
+        sockets = bind_sockets(settings.server.port, settings.server.host, backlog=BACKLOG)
         async with open_context(settings) as context:
             gateway = Gateway(context)
             gateway.attach()

@@ -12,7 +12,7 @@ from tornado.ioloop import PeriodicCallback
 
 from server.batching import Batcher
 from server.config import Settings
-from server.embedded import EmbeddedStores
+from server.embedded import EmbeddedStores, StartFailed
 from server.errors import ChatError, Unauthorized, Unavailable
 from server.faults import AFTER_ACK, CrashPoints
 from server.models import Member
@@ -249,12 +249,19 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
     try:
         context = Context(settings, addresses.mongodb_uri, addresses.redis_url)
         try:
-            await context.open()
+            await _open(context)
             yield context
         finally:
             await context.close()
     finally:
         await stores.stop()
+
+
+async def _open(context: Context) -> None:
+    try:
+        await context.open()
+    except Unavailable as error:
+        raise StartFailed("the database does not answer") from error
 
 
 def read_secret(settings: Settings) -> str:
