@@ -12,12 +12,15 @@ import uvloop
 
 from tests.torture.campaign import Campaign
 from tests.torture.faults import EMBEDDED
+from tests.torture.planted import PLANTED
 
 
 def main() -> int:
     """Run the rounds. Returns the exit code: 1 where a promise was broken."""
     options = _parser().parse_args()
-    hits = read_plan(options.only or "", options.hits or 1)
+    planted = PLANTED[options.planted] if options.planted else None
+    program = [sys.executable, "-m", f"tests.torture.planted.{options.planted}"] if planted else []
+    hits = read_plan(options.only or (planted.faults if planted else ""), options.hits or 1)
     faults = [fault for fault in EMBEDDED if hits[fault.name]]
     if not faults:
         print(f"no fault is called {options.only}; there are {', '.join(f.name for f in EMBEDDED)}", file=sys.stderr)
@@ -25,15 +28,19 @@ def main() -> int:
     folder = Path(options.folder or tempfile.mkdtemp(prefix="torture-"))
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     print(f"seed {seed}, histories in {folder}", flush=True)
-    campaign = Campaign(folder, seed, people=options.people)
+    campaign = Campaign(folder, seed, people=options.people, program=program)
     deadline = time.monotonic() + options.minutes * 60 if options.minutes else None
     uvloop.run(campaign.run(faults, hits if deadline is None else None, deadline))
     print(campaign.table())
+    if planted:
+        caught = planted.caught_by & campaign.rules.keys()
+        print(f"planted {options.planted}: {f'caught by {sorted(caught)}' if caught else 'NOT CAUGHT'}")
+        return 0 if caught else 1
     return 1 if campaign.violations else 0
 
 
 def read_plan(only: str, hits: int) -> Counter[str]:
-    """How often each fault strikes, from `kill=20,flush-redis`: beginnings of names, each with its own number or not."""
+    """How often each fault strikes, from `kill=20,flush-redis`: beginnings of names, with a number or without."""
     plan: Counter[str] = Counter()
     for item in only.split(","):
         start, _, count = item.partition("=")
@@ -49,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="NAMES", help="faults whose names begin so: kill-server=20,crash")
     parser.add_argument("--folder", help="where data and histories go (default: a new temporary folder)")
     parser.add_argument("--people", type=int, default=50, help="how many chat")
+    parser.add_argument("--planted", choices=sorted(PLANTED), help="run a server with this bug, which must be caught")
     return parser
 
 

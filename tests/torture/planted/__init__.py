@@ -1,0 +1,31 @@
+"""Planted bugs: each module runs the server with one promise broken on purpose, so that the checker must notice.
+
+The product knows nothing of them: they patch one function, then run `main`. `make torture PLANTED=name` runs one.
+"""
+
+import sys
+from typing import NamedTuple, NoReturn
+
+
+class Planted(NamedTuple):
+    """Which faults bring a bug to light, and the rules of which one at least must be broken."""
+
+    faults: str
+    caught_by: frozenset[str]
+
+
+PLANTED = {
+    "ack_before_insert": Planted("kill-server=6", frozenset({"stored-once"})),
+    "no_journal": Planted("kill-mongodb=6", frozenset({"stored-once"})),
+    "number_by_counter": Planted("kill-server=6", frozenset({"gap-free", "stored-once"})),
+    "trim_before_ack": Planted("cut-people=6,kill-server=4", frozenset({"offline-handed-over"})),
+    "deliver_twice": Planted("delay-people=1", frozenset({"stream-no-double"})),
+    "forget_after_crash": Planted("crash-after-insert=6,crash-after-ack=6", frozenset({"offline-handed-over"})),
+}
+
+
+def serve() -> NoReturn:
+    """Run the server's own command line."""
+    from main import main
+
+    sys.exit(main(sys.argv[1:]))
