@@ -1,0 +1,202 @@
+"""The torture checker itself: a good history passes, and each rule notices the history that breaks it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.torture.checker import judge
+from tests.torture.history import History
+
+Tell = Callable[[History], None]
+ROOM, ANN, BOB = "room", "ann", "bob"
+
+
+def send(history: History, number: int, seq: int, *, by: str = ANN, socket: int = 1) -> None:
+    history.note("send", n=number, i=number, u=by, r=ROOM, b=f"body {number}", c=None, s=socket)
+    history.note("ack", n=number, m=f"m{seq}", q=seq)
+
+
+def hear(history: History, *seqs: int, socket: int) -> None:
+    for seq in seqs:
+        history.note("new", s=socket, r=ROOM, q=seq, m=f"m{seq}")
+
+
+def connect(history: History, user: str, socket: int, end: int = 0) -> None:
+    history.note("dial", s=socket, u=user)
+    history.note("open", s=socket, u=user)
+    history.note("base", s=socket, ends={ROOM: end})
+
+
+def store(history: History, *numbers: int, seqs: list[int] | None = None, body: str = "body") -> None:
+    for place, number in enumerate(numbers, 1):
+        seq = seqs[place - 1] if seqs else place
+        history.note("stored", r=ROOM, q=seq, m=f"m{seq}", u=ANN, c=None, b=f"{body} {number}")
+
+
+def marks(history: History, user: str, *, read: int, delivered: int, unread: int) -> None:
+    history.note("marks", r=ROOM, u=user, delivered=delivered, read=read, unread=unread)
+
+
+def begin(history: History) -> None:
+    """Ann and Bob are connected, and Ann's three messages reach both."""
+    history.note("room", r=ROOM, users=[ANN, BOB])
+    connect(history, ANN, 1)
+    connect(history, BOB, 2)
+    for number in (1, 2, 3):
+        send(history, number, number)
+
+
+def good(history: History) -> None:
+    begin(history)
+    hear(history, 1, 2, 3, socket=1)
+    hear(history, 1, 2, 3, socket=2)
+    history.note("read", u=BOB, r=ROOM, q=2)
+    history.note("marked", u=BOB, r=ROOM, q=2)
+    history.note("quiet")
+    store(history, 1, 2, 3)
+    history.note("end", r=ROOM, q=3, m="m3")
+    marks(history, ANN, read=3, delivered=3, unread=0)
+    marks(history, BOB, read=2, delivered=2, unread=1)
+    history.note("left", u=BOB, count=0)
+
+
+def lost(history: History) -> None:
+    begin(history)
+    store(history, 1, 2)
+
+
+def changed(history: History) -> None:
+    begin(history)
+    store(history, 1, 2, 3, body="b0dy")
+
+
+def gap(history: History) -> None:
+    begin(history)
+    store(history, 1, 2, 3, seqs=[1, 2, 4])
+
+
+def twice(history: History) -> None:
+    begin(history)
+    store(history, 1, 2, 3, 3)
+
+
+def disorder(history: History) -> None:
+    history.note("room", r=ROOM, users=[ANN, BOB])
+    send(history, 1, 2)
+    send(history, 2, 1)
+    store(history, 2, 1)
+
+
+def never_heard(history: History) -> None:
+    begin(history)
+    hear(history, 1, 3, socket=2)
+    store(history, 1, 2, 3)
+
+
+def heard_twice(history: History) -> None:
+    begin(history)
+    hear(history, 1, 2, 2, 3, socket=2)
+    store(history, 1, 2, 3)
+
+
+def heard_late(history: History) -> None:
+    begin(history)
+    hear(history, 2, 1, 3, socket=2)
+    store(history, 1, 2, 3)
+
+
+def end_not_heard(history: History) -> None:
+    begin(history)
+    hear(history, 1, 2, socket=2)
+    history.note("quiet")
+    store(history, 1, 2, 3)
+
+
+def contradiction(history: History) -> None:
+    begin(history)
+    hear(history, 1, socket=2)
+    history.note("synced", s=2, items=[[ROOM, 1, "other"]])
+    store(history, 1, 2, 3)
+
+
+def wrong_unread(history: History) -> None:
+    good(history)
+    marks(history, BOB, read=2, delivered=2, unread=0)
+
+
+def fallen_mark(history: History) -> None:
+    good(history)
+    marks(history, BOB, read=1, delivered=1, unread=2)
+
+
+def old_end(history: History) -> None:
+    good(history)
+    history.note("end", r=ROOM, q=2, m="m2")
+
+
+def left_over(history: History) -> None:
+    good(history)
+    history.note("left", u=BOB, count=1)
+
+
+def absence(history: History) -> None:
+    """Bob says goodbye, Ann writes, Bob comes back."""
+    history.note("room", r=ROOM, users=[ANN, BOB])
+    connect(history, BOB, 2)
+    history.note("lost", s=2, u=BOB, dead=True)
+    send(history, 1, 1)
+    connect(history, BOB, 3, end=1)
+
+
+def not_handed_over(history: History) -> None:
+    absence(history)
+    history.note("synced", s=3, items=[[ROOM, 1, "m1"]])
+    store(history, 1)
+
+
+def handed_over(history: History) -> None:
+    absence(history)
+    history.note("queued", s=3, items=[[ROOM, 1, "m1"]])
+    store(history, 1)
+
+
+def rules_broken(folder: Path, tell: Tell) -> set[str]:
+    history = History(folder / "history.jsonl")
+    tell(history)
+    history.close()
+    return set(judge(history.path).rules)
+
+
+def test_a_good_history_passes(tmp_path: Path) -> None:
+    assert rules_broken(tmp_path, good) == set()
+
+
+def test_a_handed_over_message_passes(tmp_path: Path) -> None:
+    assert "offline-handed-over" not in rules_broken(tmp_path, handed_over)
+
+
+@pytest.mark.parametrize(
+    ("tell", "rule"),
+    [
+        (lost, "stored-once"),
+        (changed, "bytes-equal"),
+        (changed, "nothing-unsent"),
+        (gap, "gap-free"),
+        (twice, "stored-once"),
+        (disorder, "send-order"),
+        (never_heard, "stream-complete"),
+        (never_heard, "stream-live"),
+        (end_not_heard, "stream-live"),
+        (heard_twice, "stream-no-double"),
+        (heard_late, "stream-order"),
+        (contradiction, "one-order"),
+        (wrong_unread, "unread-agrees"),
+        (fallen_mark, "marks-kept"),
+        (old_end, "last-message"),
+        (left_over, "queue-owes-nothing"),
+        (not_handed_over, "offline-handed-over"),
+    ],
+)
+def test_each_rule_notices(tell: Tell, rule: str, tmp_path: Path) -> None:
+    assert rule in rules_broken(tmp_path, tell)
