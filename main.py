@@ -1,4 +1,5 @@
-"""The command line: `serve` (what it does without a command), `check` the configuration, print the default `config`."""
+"""The command line: `serve` (what it does without a command), `check` the configuration, print the default `config`,
+`move` the embedded database to a real MongoDB."""
 
 import argparse
 import logging
@@ -34,7 +35,26 @@ def main(arguments: Sequence[str]) -> int:
     if options.command == "check":
         print(f"{path}: ok")
         return 0
+    if options.command == "move":
+        return _move(settings, options.to, options.database or settings.mongodb.database)
     return _serve(settings)
+
+
+def _move(settings: Settings, uri: str, database: str) -> int:
+    import uvloop
+
+    from server.move import MoveFailed, move
+
+    _start_logging(settings.log.level)
+    try:
+        uvloop.run(move(settings, uri, database, say=lambda line: print(line, flush=True)))
+    except MoveFailed as error:
+        print(f"not moved: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("not moved: broken off; run the same command again to go on", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
 
 
 def _serve(settings: Settings) -> int:
@@ -80,9 +100,14 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", "start the server (what happens without a command)"),
         ("check", "read the configuration and say whether it is right"),
         ("config", "print every setting with its default, as in config.yaml"),
+        ("move", "copy the embedded database to a real MongoDB, while no server runs"),
     ):
         # Options may stand before the command and after it; argparse keeps only one of two same destinations.
-        _add_options(commands.add_parser(name, help=help_text, description=help_text), prefix="late_")
+        command = commands.add_parser(name, help=help_text, description=help_text)
+        _add_options(command, prefix="late_")
+        if name == "move":
+            command.add_argument("--to", required=True, metavar="URI", help="its address, mongodb://…")
+            command.add_argument("--database", metavar="NAME", help="the database there, instead of mongodb.database")
     parser.set_defaults(late_config=None, late_set=[])
     return parser
 

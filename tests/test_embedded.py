@@ -65,7 +65,7 @@ def redis_at(url: str) -> Iterator["redis.Redis"]:
 
 def pid_of(name: str, folder: Path) -> int:
     """While a child lives, its lock file holds its process id."""
-    return int((folder / "run" / name).read_text())
+    return int((folder / "run" / name).read_text() or 0)  # empty for the moment in which it is written
 
 
 def is_alive(pid: int) -> bool:

@@ -1,6 +1,7 @@
 """The embedded stores: MongoDB's and Redis's wire protocols as child processes, everything inside `data_dir`."""
 
 from server.embedded.children import StartFailed
+from server.embedded.export import export_mongodb
 from server.embedded.stores import Addresses, EmbeddedStores
 
-__all__ = ["Addresses", "EmbeddedStores", "StartFailed"]
+__all__ = ["Addresses", "EmbeddedStores", "StartFailed", "export_mongodb"]

@@ -91,10 +91,15 @@ class Child:
         return await spawn(self._command, lock=self._lock, log_file=self._log_file)
 
 
-async def spawn(command: Sequence[str], *, lock: Path, log_file: Path) -> asyncio.subprocess.Process:
-    """Start a program as `child_entry.py` describes. Its output is added to the log file."""
+async def spawn(
+    command: Sequence[str], *, lock: Path, log_file: Path, output: int | None = None
+) -> asyncio.subprocess.Process:
+    """Start a program as `child_entry.py` describes. What it says is added to the log file.
+
+    `output` may be a pipe for its standard output alone.
+    """
     _rotate(log_file)
-    with log_file.open("ab") as output:
+    with log_file.open("ab") as sayings:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
@@ -104,8 +109,8 @@ async def spawn(command: Sequence[str], *, lock: Path, log_file: Path) -> asynci
             str(os.getpid()),
             *command,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdout=sayings if output is None else output,
+            stderr=sayings,
             start_new_session=True,
             # The server's settings may hold secrets, and are no business of its children.
             env={name: value for name, value in os.environ.items() if not name.upper().startswith("MADANG_")},

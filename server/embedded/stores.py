@@ -43,7 +43,7 @@ class EmbeddedStores:
         Raises `StartFailed` when another server uses `data_dir`, or a child does not start.
         """
         try:
-            data = self._take(settings)
+            data = self.take(settings)
             async with asyncio.TaskGroup() as group:
                 mongodb = group.create_task(self._mongodb(data, settings.mongodb.uri))
                 redis = group.create_task(self._redis(data, settings.redis.url))
@@ -65,8 +65,12 @@ class EmbeddedStores:
             os.close(self._lock)
             self._lock = None
 
-    def _take(self, settings: Settings) -> Path:
-        """Servers on stores elsewhere may share a folder (it holds uploads and secrets); embedded stores may not."""
+    def take(self, settings: Settings) -> Path:
+        """Make `data_dir` this process's own, without starting anything; `stop` gives it back.
+
+        Servers on stores elsewhere may share a folder (it holds uploads and secrets); embedded stores may not.
+        Raises `StartFailed` when another server uses it.
+        """
         data = self._data = Path(settings.data_dir).absolute()
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)

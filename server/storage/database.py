@@ -61,6 +61,10 @@ class Database:
     def collection(self, name: str) -> Any:
         return self._database.get_collection(name)
 
+    def list_collection_names(self) -> Any:
+        """The names of all collections, when awaited by `run`."""
+        return self._database.list_collection_names()
+
     @property
     def is_available(self) -> bool:
         return self._back.is_set()
