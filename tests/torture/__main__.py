@@ -11,7 +11,7 @@ from pathlib import Path
 import uvloop
 
 from tests.torture.campaign import Campaign
-from tests.torture.faults import EMBEDDED
+from tests.torture.faults import ALL
 from tests.torture.planted import PLANTED
 
 
@@ -21,9 +21,9 @@ def main() -> int:
     planted = PLANTED[options.planted] if options.planted else None
     program = [sys.executable, "-m", f"tests.torture.planted.{options.planted}"] if planted else []
     hits = read_plan(options.only or (planted.faults if planted else ""), options.hits or 1)
-    faults = [fault for fault in EMBEDDED if hits[fault.name]]
+    faults = [fault for fault in ALL if hits[fault.name]]
     if not faults:
-        print(f"no fault is called {options.only}; there are {', '.join(f.name for f in EMBEDDED)}", file=sys.stderr)
+        print(f"no fault is called {options.only}; there are {', '.join(f.name for f in ALL)}", file=sys.stderr)
         return 2
     folder = Path(options.folder or tempfile.mkdtemp(prefix="torture-"))
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
@@ -44,7 +44,7 @@ def read_plan(only: str, hits: int) -> Counter[str]:
     plan: Counter[str] = Counter()
     for item in only.split(","):
         start, _, count = item.partition("=")
-        plan.update({fault.name: int(count or hits) for fault in EMBEDDED if fault.name.startswith(start)})
+        plan.update({fault.name: int(count or hits) for fault in ALL if fault.name.startswith(start)})
     return plan
 
 

@@ -10,11 +10,14 @@ from pathlib import Path
 
 from tests.support.server_process import ServerProcess
 from tests.torture.checker import judge
-from tests.torture.faults import Fault
+from tests.torture.faults import EMBEDDED, OUTSIDE, Fault
+from tests.torture.outside import OutsideStores
 from tests.torture.round import PEOPLE, Round
 from tests.torture.server_control import ServerControl
 
 FAULTS_PER_ROUND = 25
+# Of the time, that for faults that need the stores as the server's children.
+INSIDE_SHARE = 0.75
 LOAD_SECONDS = (0.3, 0.9)
 # Bounds what a person may do in a round; a quick ping lets silent devices prove themselves soon.
 SETTINGS: dict[str, object] = {
@@ -46,24 +49,48 @@ class Campaign:
         self.struck: Counter[str] = Counter()
         self.records: Counter[str] = Counter()
         self._people = people
+        self._rounds = 0
         self._quiet = quiet
         self._random = random.Random(seed)
-        self._server = ServerControl(ServerProcess(folder, {**SETTINGS, **(settings or {})}, program=program))
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._program = program
 
     async def run(self, faults: Sequence[Fault], plan: Counter[str] | None, deadline: float | None = None) -> None:
         """Strike until `plan` (hits for each name) is done, or until `deadline` where there is none."""
+        inside = [fault for fault in faults if fault in EMBEDDED]
+        outside = [fault for fault in faults if fault in OUTSIDE]
+        began = time.monotonic()
+        if inside:
+            share = INSIDE_SHARE if outside else 1
+            end = None if deadline is None else began + (deadline - began) * share
+            await self._run_on(inside, plan, end, outside=False)
+        if outside:
+            await self._run_on(outside, plan, deadline, outside=True)
+
+    async def _run_on(
+        self, faults: Sequence[Fault], plan: Counter[str] | None, deadline: float | None, *, outside: bool
+    ) -> None:
+        """All rounds on one server, whose stores are its children or stand outside behind proxies."""
+        stores = OutsideStores(self.folder / "stores") if outside else None
         left = Counter(plan) if plan is not None else None
-        number = 0
         try:
-            await self._server.start()
-            while True:
-                chosen = self._choose(faults, left)
-                if not chosen or (deadline is not None and time.monotonic() > deadline):
-                    return
-                number += 1
-                await self._round(self.seed * 1000 + number, chosen)
+            if stores is not None:
+                await stores.start()
+            folder = self.folder / ("outside" if outside else "embedded")
+            settings = self._settings | (stores.settings if stores else {})
+            server = ServerControl(ServerProcess(folder, settings, program=self._program))
+            try:
+                await server.start()
+                while chosen := self._choose(faults, left):
+                    self._rounds += 1
+                    await self._round(server, stores, self.seed * 1000 + self._rounds, chosen)
+                    if deadline is not None and time.monotonic() > deadline:
+                        return
+            finally:
+                server.process.kill()
         finally:
-            self._server.process.kill()
+            if stores is not None:
+                await stores.stop()
 
     def _choose(self, faults: Sequence[Fault], left: Counter[str] | None) -> list[Fault]:
         if left is None:
@@ -74,9 +101,11 @@ class Campaign:
         left.subtract(fault.name for fault in chosen)
         return chosen
 
-    async def _round(self, seed: int, faults: Sequence[Fault]) -> None:
+    async def _round(
+        self, server: ServerControl, stores: OutsideStores | None, seed: int, faults: Sequence[Fault]
+    ) -> None:
         began = time.monotonic()
-        town = Round(self._server, self.folder, seed, people=self._people)
+        town = Round(server, self.folder, seed, stores=stores, people=self._people)
         trouble = ""
         try:
             await town.open()
@@ -87,7 +116,7 @@ class Campaign:
             await asyncio.sleep(town.random.uniform(*LOAD_SECONDS))
             await town.close()
         except Exception as error:
-            trouble = f"the round did not end well: {error!r}\n{self._server.process.log_tail()}"
+            trouble = f"the round did not end well: {error!r}\n{server.process.log_tail()}"
             self.rules["round-ends"] += 1
         finally:
             town.abandon()

@@ -5,13 +5,18 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from tests.torture.outside import OutsideStores
 from tests.torture.proxy import Proxy
 from tests.torture.server_control import ServerControl
 
 FROZEN_SECONDS = 8.0
 CHILD_DEADLINE = 10.0
 LOOK_PAUSE = 0.02
-CRASH_DEADLINE = 20.0
+CRASH_DEADLINE = 60.0
+LONGEST_OUTAGE = 7.0
+MANNERS = ("delay", "stall", "refuse", "cut")
+# The points, each with the latest pass at which the server may die there; queues are passed less often than the log.
+LATEST_PASS = {"after-insert": 20, "after-ack": 20, "after-push": 5, "before-trim": 5}
 CRASH_VARIABLE = "CRASH_AT_MADANG"
 
 
@@ -21,6 +26,7 @@ class Scene(Protocol):
     server: ServerControl
     proxy: Proxy
     random: Any
+    stores: OutsideStores | None
 
     def open_redis(self) -> Any: ...
 
@@ -100,7 +106,7 @@ def crash_at(point: str) -> Callable[[Scene], Awaitable[None]]:
     async def strike(scene: Scene) -> None:
         scene.server.kill()
         environment = scene.server.process.environment
-        environment[CRASH_VARIABLE] = f"{point}:{scene.random.randint(1, 30)}"
+        environment[CRASH_VARIABLE] = f"{point}:{scene.random.randint(1, LATEST_PASS[point])}"
         try:
             await scene.server.start()
         finally:
@@ -109,6 +115,25 @@ def crash_at(point: str) -> Callable[[Scene], Awaitable[None]]:
             raise AssertionError(f"the crash point {point} was not reached in {CRASH_DEADLINE} s")
         scene.server.kill()
         await scene.server.start()
+
+    return strike
+
+
+def on_the_way(store: str, manner: str) -> Callable[[Scene], Awaitable[None]]:
+    """Trouble on the way to a store outside, for some seconds."""
+
+    async def strike(scene: Scene) -> None:
+        assert scene.stores is not None
+        way: Proxy = getattr(scene.stores, store)
+        if manner == "cut":
+            way.cut()
+            return
+        if manner == "delay":
+            way.delay = scene.random.uniform(0.01, 0.1)
+        else:
+            getattr(way, manner)()
+        await asyncio.sleep(scene.random.uniform(1, LONGEST_OUTAGE))
+        way.heal()
 
     return strike
 
@@ -145,7 +170,6 @@ async def _child(scene: Scene, name: str) -> int:
                 await asyncio.sleep(LOOK_PAUSE)
 
 
-CRASH_POINTS = ("after-insert", "after-ack", "after-push", "before-trim")
 KILLS = (
     Fault("kill-server", (), kill_server),
     Fault("kill-mongodb", (), kill_mongodb),
@@ -153,7 +177,7 @@ KILLS = (
     Fault("kill-two", ("redis",), kill_two),
     Fault("kill-all", ("redis",), kill_all),
 )
-CRASHES = tuple(Fault(f"crash-{point}", (), crash_at(point)) for point in CRASH_POINTS)
+CRASHES = tuple(Fault(f"crash-{point}", (), crash_at(point)) for point in LATEST_PASS)
 NETWORK = (
     Fault("delay-people", (), delay_people),
     Fault("stall-people", (), stall_people),
@@ -165,3 +189,8 @@ STORES = (
     Fault("flush-redis", ("redis",), flush_redis),
 )
 EMBEDDED = (*KILLS, *CRASHES, *NETWORK, *STORES)
+OUTSIDE = (
+    *(Fault(f"{manner}-mongodb-way", (), on_the_way("mongodb", manner)) for manner in MANNERS),
+    *(Fault(f"{manner}-redis-way", ("redis",), on_the_way("redis", manner)) for manner in MANNERS),
+)
+ALL = (*EMBEDDED, *OUTSIDE)

@@ -14,6 +14,7 @@ from tests.torture.chat_socket import Lost
 from tests.torture.devices import Device
 from tests.torture.faults import Fault
 from tests.torture.history import History
+from tests.torture.outside import OutsideStores
 from tests.torture.proxy import Proxy, dial_tcp
 from tests.torture.senders import Sender
 from tests.torture.server_control import ServerControl, embedded_redis
@@ -33,9 +34,17 @@ class Round:
     """The world of one round's people. `server` must run; it is stopped and started once at the end."""
 
     def __init__(
-        self, server: ServerControl, folder: Path, seed: int, *, people: int = PEOPLE, send_pause: float = SEND_PAUSE
+        self,
+        server: ServerControl,
+        folder: Path,
+        seed: int,
+        *,
+        stores: OutsideStores | None = None,
+        people: int = PEOPLE,
+        send_pause: float = SEND_PAUSE,
     ) -> None:
         self.server = server
+        self.stores = stores
         self.history = History(folder / f"round-{seed}.jsonl")
         self.random = random.Random(seed)
         self.proxy = Proxy(self._dial)
@@ -115,8 +124,8 @@ class Round:
             await self._record()
 
     def open_redis(self) -> Redis:
-        """A client of the embedded Redis."""
-        return embedded_redis(self.server.process.data_dir)
+        """A client of the Redis that the server uses, on a way of its own."""
+        return embedded_redis(self.server.process.data_dir if self.stores is None else self.stores.folder)
 
     def abandon(self) -> None:
         """End everybody's work at once."""
