@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import pytest
 from tornado.ioloop import IOLoop
 
+from tests.support.browser import Browser, Browsers, find_programs
 from tests.support.people import Person, Town
 from tests.support.server_process import ServerProcess
 from tests.support.tokens import SECRET
@@ -144,3 +146,37 @@ def residents(server: ServerProcess) -> Residents:
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, settle()).result()
+
+
+@pytest.fixture(scope="session")
+def browsers() -> Iterator[Browsers]:
+    """Real browsers. What needs them is skipped loudly where they are not installed."""
+    programs = find_programs()
+    if programs is None:
+        reason = "chromium and chromedriver are not installed (Debian: apt install chromium chromium-driver)"
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn(f"THE CLIENT WAS NOT TRIED IN A BROWSER: {reason}", stacklevel=2)
+        pytest.skip(reason)
+    opened = Browsers(*programs)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def two_browsers(browsers: Browsers) -> tuple[Browser, Browser]:
+    return browsers.open(), browsers.open()
+
+
+@pytest.fixture
+def first(two_browsers: tuple[Browser, Browser]) -> Browser:
+    """A browser of one person, in a new tab that nobody is signed in to."""
+    two_browsers[0].begin_anew()
+    return two_browsers[0]
+
+
+@pytest.fixture
+def second(two_browsers: tuple[Browser, Browser]) -> Browser:
+    """A browser of another person, which shares nothing with the first."""
+    two_browsers[1].begin_anew()
+    return two_browsers[1]

@@ -111,6 +111,24 @@ class Browser:
     def type(self, selector: str, text: str) -> None:
         self._act(selector, "value", {"text": text})
 
+    def begin_anew(self) -> None:
+        """Close every tab but a new one, which shares no session storage with them."""
+        old = self._get("window/handles")
+        new = self._post("window/new", {"type": "tab"})["handle"]
+        for tab in old:
+            self.switch_to(tab)
+            call("DELETE", f"{self._url}/window")
+        self.switch_to(new)
+
+    def tabs(self, count: int) -> list[str]:
+        """Wait until there are so many tabs; their names for `switch_to`."""
+        wait_for(lambda: len(self._get("window/handles")) == count, f"there are {count} tabs")
+        names: list[str] = self._get("window/handles")
+        return names
+
+    def switch_to(self, tab: str) -> None:
+        self._post("window", {"handle": tab})
+
     def screenshot(self, file: Path) -> None:
         file.write_bytes(base64.b64decode(self._get("screenshot")))
 

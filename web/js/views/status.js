@@ -7,21 +7,23 @@ const WORDS = { connecting: "Connecting…", offline: "Not connected. Trying aga
 
 export class StatusView {
   #me = document.querySelector("[data-part=me]");
+  #line = document.getElementById("connection");
 
   constructor(connection, { onSignOut }) {
-    const line = document.getElementById("connection");
-    connection.addEventListener("state", () => {
-      line.textContent = WORDS[connection.state];
-      line.dataset.state = connection.state;
-    });
+    connection.addEventListener("state", () => this.#show(connection.state));
     document.getElementById("sign-out").addEventListener("click", onSignOut);
   }
 
   begin(user) {
-    document.getElementById("connection").textContent = WORDS.connecting;
+    this.#show("connecting");
     this.#me.replaceChildren(
       avatar({ id: user.id, name: user.fullName, image: user.profileImage }),
       element("strong", { dir: "auto" }, user.fullName),
     );
+  }
+
+  #show(state) {
+    this.#line.textContent = WORDS[state];
+    this.#line.dataset.state = state;
   }
 }

@@ -1,0 +1,115 @@
+"""The browser client when things go wrong: a server that dies, tokens that end, copied tabs, refused files."""
+
+import socket
+from pathlib import Path
+from urllib.parse import quote
+
+import jwt
+
+from tests.conftest import StartServer
+from tests.support.browser import ENTER, Browser
+from tests.support.chat_page import CONNECTED, SHOWN, SIGNED_IN, open_chat, say, sign_in
+from tests.support.people import Town
+from tests.support.rest import API
+from tests.support.shapes import check_problem
+
+TOKEN_RENEWED = "return JSON.parse(sessionStorage.getItem('madang.session')).accessToken !== window.firstToken"
+REMEMBER_TOKEN = "window.firstToken = JSON.parse(sessionStorage.getItem('madang.session')).accessToken"
+
+
+async def test_what_is_written_while_the_server_is_away_arrives_once(
+    start_server: StartServer, town_at, first: Browser
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = start_server({"server.port": port})
+    town = town_at(server)
+    one, other, room_id = await town.pair()
+    sign_in(first, one)
+    open_chat(first, room_id)
+    say(first, "before")
+    first.wait_until("return document.querySelector('.tick.sent') !== null")
+    server.kill()
+    first.wait_text("#connection", "Not connected")
+    say(first, "while away 1")
+    say(first, "while away 2")
+    assert first.run("return document.querySelectorAll('.tick.waiting').length") == 2
+    server.restart()
+    await other.send(room_id, "from the other")
+    first.wait_until("return document.querySelectorAll('.tick.sent').length === 3")
+    first.wait_text("#messages .content", "from the other")
+    first.go(f"{town.url}/#/chats/{quote(room_id)}")
+    first.run("location.reload()")
+    first.wait_text("#messages .content", "while away 2")
+    history = await one.history(room_id)
+    stored = [message["content"] for message in reversed(history["messages"])]
+    assert [text for text in stored if text.startswith("while")] == ["while away 1", "while away 2"]
+    assert len(stored) == 4
+    first.wait_until(f"return JSON.stringify((() => {{ {SHOWN} }})()) === JSON.stringify(arguments[0])", stored)
+
+
+async def test_the_connection_goes_on_under_new_tokens(start_server: StartServer, town_at, first: Browser) -> None:
+    town = town_at(start_server({"auth.access_ttl": "12s"}))
+    one, _other, room_id = await town.pair()
+    sign_in(first, one)
+    open_chat(first, room_id)
+    first.run(
+        """window.states = [];
+        const line = document.getElementById('connection');
+        new MutationObserver(() => window.states.push(line.dataset.state)).observe(line, {attributes: true})"""
+    )
+    first.run(REMEMBER_TOKEN)
+    claims = jwt.decode(first.run("return window.firstToken"), options={"verify_signature": False})
+    first.wait_until(TOKEN_RENEWED)
+    first.wait_until("return Date.now() > arguments[0] * 1000 + 500", claims["exp"])
+    say(first, "still here")
+    first.wait_until("return document.querySelector('.tick.sent') !== null")
+    assert first.run("return window.states") == []
+
+
+async def test_signing_out_ends_the_session(town: Town, first: Browser) -> None:
+    one, _other, _room_id = await town.pair()
+    sign_in(first, one)
+    refresh_token = first.run("return JSON.parse(sessionStorage.getItem('madang.session')).refreshToken")
+    first.click("#sign-out")
+    first.wait_until("return !document.getElementById('sign-in').hidden")
+    assert first.run("return sessionStorage.length") == 0
+    check_problem(await town.rest.call("POST", f"{API}/auth/refresh", {"refreshToken": refresh_token}), "UNAUTHORIZED")
+
+
+async def test_a_wrong_password_is_told(town: Town, first: Browser) -> None:
+    person = await town.person()
+    first.go(town.url)
+    first.type("[name=email]", person.user["email"])
+    first.type("[name=password]", "wrong password" + ENTER)
+    first.wait_until("return document.querySelector('#sign-in .error').textContent !== ''")
+    assert not first.run(SIGNED_IN)
+
+
+async def test_a_copied_tab_shares_the_session(start_server: StartServer, town_at, first: Browser) -> None:
+    """A refresh token works once: two tabs that used the same one would both be signed out."""
+    town = town_at(start_server({"auth.access_ttl": "6s"}))
+    one, _other, _room_id = await town.pair()
+    sign_in(first, one)
+    first.run("window.open(location.href)")
+    tabs = first.tabs(2)
+    for tab in tabs:
+        first.switch_to(tab)
+        first.wait_until(CONNECTED)
+        first.run(REMEMBER_TOKEN)
+    for tab in tabs:
+        first.switch_to(tab)
+        first.wait_until(TOKEN_RENEWED)
+        assert first.run(SIGNED_IN)
+
+
+async def test_a_refused_file_is_told(town: Town, first: Browser, tmp_path: Path) -> None:
+    one, _other, room_id = await town.pair()
+    sign_in(first, one)
+    open_chat(first, room_id)
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 500)
+    first.type("#file", str(damaged))
+    first.wait_text("#composer-error", "damaged.png")
+    assert first.run("return document.getElementById('attachment').hidden")
