@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -18,6 +19,8 @@ from tests.torture.planted import PLANTED
 def main() -> int:
     """Run the rounds. Returns the exit code: 1 where a promise was broken."""
     options = _parser().parse_args()
+    # However this ends, the servers end with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     planted = PLANTED[options.planted] if options.planted else None
     program = [sys.executable, "-m", f"tests.torture.planted.{options.planted}"] if planted else []
     hits = read_plan(options.only or (planted.faults if planted else ""), options.hits or 1)

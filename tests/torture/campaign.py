@@ -80,9 +80,11 @@ class Campaign:
             settings = self._settings | (stores.settings if stores else {})
             server = ServerControl(ServerProcess(folder, settings, program=self._program))
             try:
-                await server.start()
                 while chosen := self._choose(faults, left):
                     self._rounds += 1
+                    # Also after a round that did not end well.
+                    server.kill()
+                    await server.start()
                     await self._round(server, stores, self.seed * 1000 + self._rounds, chosen)
                     if deadline is not None and time.monotonic() > deadline:
                         return
@@ -108,6 +110,7 @@ class Campaign:
         town = Round(server, self.folder, seed, stores=stores, people=self._people)
         trouble = ""
         try:
+            await server.wait_well()
             await town.open()
             for fault in faults:
                 await asyncio.sleep(town.random.uniform(*LOAD_SECONDS))

@@ -26,6 +26,9 @@ class History:
         self._began = time.monotonic()
 
     def note(self, kind: str, **fields: Any) -> None:
+        if self._file.closed:
+            # An answer to somebody who was sent away.
+            return
         record = {"k": kind, "t": round(time.monotonic() - self._began, 4), **fields}
         self._file.write(json.dumps(record, ensure_ascii=True, separators=(",", ":")) + "\n")
 

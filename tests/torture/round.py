@@ -132,6 +132,8 @@ class Round:
         self.is_over = True
         for task in [*self._tasks, *self._writers]:
             task.cancel()
+        for sender in self._senders:
+            sender.abandon()
         self.history.close()
 
     async def _settle(self) -> None:

@@ -77,6 +77,10 @@ class Sender:
         while self._running:
             await asyncio.wait(self._running)
 
+    def abandon(self) -> None:
+        for task in self._running:
+            task.cancel()
+
     async def _see_through(
         self, first: "asyncio.Future[bool]", intent: int, room_id: str, own_id: str | None, body: str
     ) -> None:
