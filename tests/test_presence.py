@@ -93,8 +93,9 @@ async def test_presence_of_people_who_were_never_here(town: Town) -> None:
 async def test_a_killed_server_leaves_nobody_online(start_server: StartServer, town_at: Any) -> None:
     server = start_server({"presence.lease": "9s", "presence.grace": "200ms", "sweep.interval": "500ms"})
     one, other, _room = await town_at(server).pair()
-    await one.connect()
+    ear = await one.connect()
     await other.connect()
+    await ear.next("user:online", of(other))
     server.kill()
     killed = time.monotonic()
     server.restart()
