@@ -102,7 +102,7 @@ def _examine(path: str, thumbnail: str) -> dict[str, Any]:
         if turn in (TURNS[5], TURNS[6], TURNS[7], TURNS[8]):
             width, height = height, width
     extension = "webp" if small.mode == "RGBA" else "jpg"
-    with open(thumbnail, "xb", opener=_private) as file:
+    with open(thumbnail, "wb", opener=_private) as file:
         small.save(file, "WEBP" if extension == "webp" else "JPEG", quality=QUALITY)
     return {"format": kind, "width": width, "height": height, "thumbnail": extension}
 

@@ -1,30 +1,34 @@
 """How many bytes each user keeps and is sending just now, counted while they send."""
 
-from typing import Protocol
-
-import msgspec
+import asyncio
+import time
+from typing import Final, Protocol
 
 from server.errors import PayloadTooLarge
+
+# Adding up a user's files takes the embedded store 0.1 ms for each, so it is not done for every upload.
+# What other processes store and what is removed counts this late, in seconds.
+STORED_AGE: Final = 120.0
+MAX_ACCOUNTS: Final = 10_000
 
 
 class Records(Protocol):
     async def usage(self, owner_id: str) -> int: ...
 
 
-class Account(msgspec.Struct):
-    """`stored` is None until it has been asked for."""
+class Account:
+    """`open` uploads are sending `arriving` bytes. `stored` is None until it has been asked for, at `asked_at`."""
 
-    open: int = 0
-    arriving: int = 0
-    stored: int | None = None
+    def __init__(self) -> None:
+        self.open = 0
+        self.arriving = 0
+        self.stored: int | None = None
+        self.asked_at = 0.0
+        self.turn = asyncio.Lock()
 
 
 class Quota:
-    """One limit for each user's bytes. Uploads of one user at once share it.
-
-    Other processes' uploads count from when they are stored: as many users' uploads as there are processes can
-    exceed it by what they send in the same moment.
-    """
+    """One limit for each user's bytes. Uploads of one user at once share it."""
 
     def __init__(self, records: Records, limit: int) -> None:
         self._records = records
@@ -36,10 +40,12 @@ class Quota:
         account = self._accounts.setdefault(user_id, Account())
         account.open += 1
         try:
-            if account.stored is None:
-                stored = await self._records.usage(user_id)
-                if account.stored is None:
-                    account.stored = stored
+            async with account.turn:
+                is_old = time.monotonic() - account.asked_at > STORED_AGE
+                # While others store, what is asked for might count them or not.
+                if account.stored is None or (is_old and account.open == 1):
+                    account.stored = await self._records.usage(user_id)
+                    account.asked_at = time.monotonic()
             self._check(account, 1)
         except BaseException:
             self.leave(user_id, 0)
@@ -61,7 +67,7 @@ class Quota:
         account = self._accounts[user_id]
         account.arriving -= count
         account.open -= 1
-        if account.open == 0:
+        if account.open == 0 and (account.stored is None or len(self._accounts) > MAX_ACCOUNTS):
             del self._accounts[user_id]
 
     def _check(self, account: Account, count: int) -> None:

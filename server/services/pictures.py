@@ -32,6 +32,8 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
+    """Why it is no picture to be shown."""
+
     refused: str
 
 
@@ -97,23 +99,36 @@ class Pictures:
 
         Raises `UnsupportedMediaType` for anything that is no picture, too large or damaged.
         """
-        worker = await self._take()
-        is_well = False
-        try:
-            answer = await asyncio.wait_for(worker.ask({"path": str(path), "thumbnail": str(thumbnail)}), TIMEOUT)
-            is_well = True
-        except (TimeoutError, EOFError, OSError):
-            raise UnsupportedMediaType("The picture could not be read within the limits of time and memory") from None
-        finally:
-            self._idle.put_nowait(worker if is_well else None)
-            if not is_well:
-                await self._end(worker)
+        request = {"path": str(path), "thumbnail": str(thumbnail)}
+        answer = await self._ask(request)
+        if answer is None:
+            # A worker may die by no fault of this picture; two of them do not.
+            answer = await self._ask(request)
+        if answer is None:
+            raise UnsupportedMediaType("The picture could not be read within the limits of memory")
         if isinstance(answer, Refusal):
             raise UnsupportedMediaType(f"The upload is refused: {answer.refused}")
         return answer
 
     async def close(self) -> None:
         await asyncio.gather(*(self._end(worker) for worker in list(self._workers)))
+
+    async def _ask(self, request: dict[str, str]) -> Picture | Refusal | None:
+        """The answer of a worker; None where it died. Whoever leaves early takes its worker with it."""
+        worker = await self._take()
+        is_well = False
+        try:
+            answer = await asyncio.wait_for(worker.ask(request), TIMEOUT)
+            is_well = True
+            return answer
+        except TimeoutError:
+            return Refusal("looking at the picture takes too long")
+        except (EOFError, OSError):
+            return None
+        finally:
+            self._idle.put_nowait(worker if is_well else None)
+            if not is_well:
+                await self._end(worker)
 
     async def _take(self) -> Worker:
         """A worker that lives; whoever takes it puts it back, or None in its place."""
