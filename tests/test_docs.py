@@ -1,0 +1,177 @@
+"""What the documentation says is true: links, settings, routes and events exist, and the README's examples run."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from handlers.routes import ROUTES
+from handlers.socket.events import EVENTS
+from server import protocol
+from server.config import declared
+from tests.conftest import StartServer
+from tests.support.people import Town
+from tests.support.server_process import ServerProcess
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+KEYS = {setting.key for setting in declared()}
+SECTIONS = {key.partition(".")[0] for key in KEYS if "." in key}
+SERVER_EVENTS = {value for name, value in vars(protocol).items() if name.isupper() and isinstance(value, str)}
+EVENT_NAMES = set(EVENTS) | SERVER_EVENTS | {"connect_error", "connect", "disconnect"}
+# Files that a name such as `server.py` or `config.yaml` may stand for are no settings.
+FILE_ENDINGS = {"py", "yaml", "md", "log", "txt", "sock"}
+# What a Socket.IO client calls its token looks like a setting.
+OF_CLIENTS = {"auth.token"}
+SUBSYSTEMS = ["accounts", "search", "rooms", "messages", "delivery", "presence", "sockets"]
+SUBSYSTEMS += ["stores", "operations", "configuration"]
+ADDRESS = "http://localhost:3000"
+RUN_DEADLINE = 60.0
+
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def settings_table() -> str:
+    """The table of docs/configuration.md, from the declarations."""
+    lines = ["| setting | default | bounds | meaning |", "| --- | --- | --- | --- |"]
+    for setting in declared():
+        default = setting.kind.write(setting.default)
+        lines.append(f"| `{setting.key}` | `{default}` | {setting.kind.bounds} | {setting.meaning} |")
+    return "\n".join(lines)
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+def code_spans(page: Path) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", without_code(page.read_text()))
+
+
+def code_block(page: Path, language: str) -> str:
+    """The only block in this language."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    assert len(blocks) == 1, f"{page.name} has {len(blocks)} blocks of {language}"
+    return str(blocks[0])
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", without_code(page.read_text()), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@by_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text())):
+        if link.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name} links to {link}"
+        assert target.is_relative_to(ROOT), f"{page.name} links to {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {link}"
+
+
+def test_every_page_is_linked() -> None:
+    linked = "".join((ROOT / name).read_text() for name in ("README.md", "docs/architecture.md"))
+    missing = [page.name for page in DOCS.glob("*.md") if f"{page.name})" not in linked]
+    assert not missing, f"neither README.md nor docs/architecture.md links to {missing}"
+
+
+@by_page
+def test_named_settings_exist(page: Path) -> None:
+    for span in code_spans(page):
+        found = re.fullmatch(r"([a-z_]+)\.([a-z_]+)(: .*)?", span)
+        if found and found[1] in SECTIONS and found[2] not in FILE_ENDINGS and not span.startswith("server.services"):
+            is_module = (ROOT / found[1] / found[2]).exists()
+            assert f"{found[1]}.{found[2]}" in KEYS | OF_CLIENTS or is_module, f"{page.name} names the setting {span}"
+        for variable in re.findall(r"\bMADANG_([A-Z_]+)", span):
+            assert variable.lower().replace("__", ".") in KEYS, f"{page.name} names the variable {span}"
+
+
+@by_page
+def test_named_routes_exist(page: Path) -> None:
+    for span in code_spans(page):
+        found = re.fullmatch(r"(GET|POST|PATCH|PUT|DELETE) (/\S*)(?: .*)?", span)
+        if found is None:
+            continue
+        path = re.sub(r"\{\w+\}|…", "x", found[2].partition("?")[0])
+        handlers = [handler for pattern, handler in ROUTES if re.fullmatch(pattern, path)]
+        assert handlers, f"{page.name} names the route {span}"
+        # The first that fits takes the request.
+        assert found[1] in handlers[0].allowed_methods(), f"{page.name} names the method of {span}"
+
+
+@by_page
+def test_named_events_exist(page: Path) -> None:
+    for span in code_spans(page):
+        if re.fullmatch(r"(message|messages|typing|user|room|presence|auth):[a-z]+", span):
+            assert span in EVENT_NAMES, f"{page.name} names the event {span}"
+
+
+@by_page
+def test_named_files_exist(page: Path) -> None:
+    for span in code_spans(page):
+        if re.fullmatch(r"(server|handlers|tests|bench|web|docs)(/[\w.]+)*/?", span) and "/" in span:
+            assert (ROOT / span).exists(), f"{page.name} names the file {span}"
+
+
+def test_every_setting_is_told() -> None:
+    table = settings_table()
+    assert table in (DOCS / "configuration.md").read_text(), f"docs/configuration.md should hold:\n{table}"
+
+
+def test_pages_tell_their_failures() -> None:
+    for name in SUBSYSTEMS:
+        assert "## When something fails\n" in (DOCS / f"{name}.md").read_text(), f"docs/{name}.md"
+
+
+def run_in_bash(script: str) -> list[str]:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, timeout=RUN_DEADLINE
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+async def test_the_readme_conversation_by_curl(start_server: StartServer) -> None:
+    script = code_block(ROOT / "README.md", "bash")
+    assert ADDRESS in script
+    sent, chats, read = (json.loads(line) for line in run_in_bash(script.replace(ADDRESS, start_server().url)))
+    assert (sent["content"], sent["senderName"], sent["seq"]) == ("Hello Ben!", "Ann Lee", 1)
+    [chat] = chats["chats"]
+    assert (chat["participantName"], chat["lastMessage"], chat["unreadCount"]) == ("Ann Lee", "Hello Ben!", 1)
+    assert read == {"roomId": sent["roomId"], "seq": 1, "unreadCount": 0}
+
+
+async def test_the_readme_client_in_python(town: Town, server: ServerProcess, tmp_path: Path) -> None:
+    alice, bob, room_id = await town.pair()
+    program = code_block(ROOT / "README.md", "python")
+    assert ADDRESS in program
+    file = tmp_path / "hello.py"
+    file.write_text(program.replace(ADDRESS, server.url))
+    done = subprocess.run(
+        [sys.executable, str(file), alice.access_token, room_id], capture_output=True, text=True, timeout=RUN_DEADLINE
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "stored" in done.stdout.splitlines()
+    [message] = (await bob.history(room_id))["messages"]
+    assert (message["content"], message["senderId"]) == ("Hello!", alice.id)
+
+
+def test_the_readme_names_what_is_installed() -> None:
+    """The two commands are targets of the Makefile, and the commands of main.py that are named exist."""
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+    offered = subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), "--help"], capture_output=True, text=True, timeout=RUN_DEADLINE
+    ).stdout
+    for page in PAGES:
+        for command in re.findall(r"main\.py ([a-z]+)\b", page.read_text()):
+            assert re.search(rf"^    {command}\b", offered, flags=re.MULTILINE), f"{page.name} names main.py {command}"
