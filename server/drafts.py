@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-import uuid
-from typing import NamedTuple
+import secrets
+from typing import Final, NamedTuple
 
 from server.models import Message, MessageType
 from server.room_state import RoomState
+
+ID_BYTES: Final = 16
 
 
 class Sent(NamedTuple):
@@ -30,6 +32,6 @@ class Draft(NamedTuple):
 def derive_message_id(draft: Draft) -> str:
     """Random, or made from room, sender and the client's own id, so that the primary key rules out a repeat."""
     if draft.client_message_id is None:
-        return uuid.uuid4().hex
+        return secrets.token_hex(ID_BYTES)
     key = json.dumps([draft.room.id, draft.sender_id, draft.client_message_id], ensure_ascii=False).encode()
-    return hashlib.blake2b(key, digest_size=16).hexdigest()
+    return hashlib.blake2b(key, digest_size=ID_BYTES).hexdigest()

@@ -1,5 +1,6 @@
 """The frozen values that storage and services hand to each other."""
 
+import time
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -10,8 +11,7 @@ MessageType = Literal["TEXT", "IMAGE", "FILE"]
 
 def now() -> datetime:
     """This moment in UTC, cut to the milliseconds that the wire and the store keep."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)
 
 
 class User(msgspec.Struct, frozen=True):

