@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from engineio import packet as engine_packet
 
+from server.engine_socket import unwatch_pongs, watch_pongs
 from server.frames import Frame
 from server.models import Identity
 
@@ -60,7 +61,7 @@ class Connection:
         self._acks: dict[int, Acknowledge] = {}
         self._next_ack = 0
         self._proofs: list[tuple[float, Acknowledge]] = []
-        self._watch_pongs()
+        watch_pongs(engine_socket, self._take_pong)
 
     @property
     def user_id(self) -> str:
@@ -119,8 +120,7 @@ class Connection:
         self.is_open = False
         self._acks.clear()
         self._proofs.clear()
-        # Another connection may follow on the same Engine.IO session.
-        vars(self._engine_socket).pop("schedule_ping", None)
+        unwatch_pongs(self._engine_socket)
         if self.expiry is not None:
             self.expiry.cancel()
 
@@ -156,17 +156,8 @@ class Connection:
         if not written.cancelled():
             written.exception()
 
-    def _watch_pongs(self) -> None:
-        # Engine.IO calls this on every PONG, with the time of the PING that it answers still in `last_ping`.
-        schedule_ping = self._engine_socket.schedule_ping
-
-        def on_pong() -> None:
-            sent_at = self._engine_socket.last_ping
-            schedule_ping()
-            if sent_at is not None and self._proofs:
-                proven = [callback for asked_at, callback in self._proofs if asked_at < sent_at]
-                self._proofs = [proof for proof in self._proofs if proof[0] >= sent_at]
-                for callback in proven:
-                    callback()
-
-        self._engine_socket.schedule_ping = on_pong
+    def _take_pong(self, sent_at: float) -> None:
+        proven = [callback for asked_at, callback in self._proofs if asked_at < sent_at]
+        self._proofs = [proof for proof in self._proofs if proof[0] >= sent_at]
+        for callback in proven:
+            callback()

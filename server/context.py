@@ -181,6 +181,7 @@ class Context:
         self._every(settings.sweep.interval, self._index.settle_all)
         self._every(settings.presence.lease / RENEWALS_PER_LEASE, self.presence.renew_leases)
         self._every(SAVE_INTERVAL, self.save_ends)
+        await _quietly(self.presence.open)
         await _quietly(self.sweep)
 
     async def sweep(self) -> None:

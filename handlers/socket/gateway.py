@@ -10,6 +10,7 @@ from socketio.exceptions import ConnectionRefusedError as RefusedError
 from handlers.socket.dispatcher import Dispatcher
 from server.connection import Connection
 from server.context import Context
+from server.engine_socket import bound_polls
 from server.errors import ChatError, Internal, Unauthorized, Unavailable
 from server.protocol import NAMESPACE
 from server.tasks import Tasks
@@ -43,6 +44,8 @@ class Gateway:
         handler = environ["tornado.handler"]
         if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
             handler.bind(engine_sid)
+        else:
+            bound_polls(self._realtime.engine.sockets[engine_sid])
         self._watch_for_login(engine_sid)
         return await self._open_engine_socket(engine_sid, environ)
 

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from server.errors import Unavailable
 from server.models import User, now
@@ -14,6 +14,11 @@ from server.protocol import USER_OFFLINE, USER_ONLINE, PresenceQuery, PresenceVi
 from server.storage.presence_leases import PresenceLeases
 
 log = logging.getLogger(__name__)
+
+
+# After a restart clients come back within this time (the official one waits at most 5 s between two tries), so that
+# there is somebody to tell of those who stay away.
+RETURN_TIME: Final = 10.0
 
 
 class Rooms(Protocol):
@@ -58,6 +63,14 @@ class Presence:
         self._grace = grace
         self._lease = lease
         self._leaving: dict[str, asyncio.Task[None]] = {}
+        self._left_behind: dict[str, datetime] = {}
+
+    async def open(self) -> None:
+        """Give those whose lease has ended or is about to a chance to come back, and others one to hear of it."""
+        chance = _milliseconds() + round(min(self._lease, RETURN_TIME) * 1000)
+        while ending := await self._leases.find_expired(chance - 1):
+            self._left_behind.update((user_id, self._last_renewed(until)) for user_id, until in ending)
+            await self._leases.renew([user_id for user_id, _ in ending], chance)
 
     async def come(self, user_id: str) -> None:
         """The first socket of a user is there."""
@@ -99,8 +112,11 @@ class Presence:
             if user_id in self._online:
                 await self._renew([user_id])
                 continue
-            last_renewed = until / 1000 - self._lease
-            await self._take_offline(user_id, datetime.fromtimestamp(last_renewed, UTC))
+            await self._take_offline(user_id, self._left_behind.get(user_id, self._last_renewed(until)))
+            self._left_behind.pop(user_id, None)
+
+    def _last_renewed(self, until: int) -> datetime:
+        return datetime.fromtimestamp(until / 1000 - self._lease, UTC)
 
     async def _leave(self, user_id: str, last_seen: datetime) -> None:
         await asyncio.sleep(self._grace)
