@@ -136,7 +136,8 @@ class Campaign:
         counts = judgement.counts
         self._say(
             f"round {seed}: {len(faults)} faults in {time.monotonic() - began:.0f} s, {counts['send']} sends, "
-            f"{counts['ack']} acks, {counts['new']} heard live, {len(judgement.violations)} violations"
+            f"{counts['ack']} acks, {counts['new']} heard live, {counts['owed']} owed to the absent, "
+            f"{len(judgement.violations)} violations"
         )
         if judgement.violations:
             self._say(str(judgement))
@@ -144,7 +145,7 @@ class Campaign:
     def table(self) -> str:
         """What struck, what was judged and what broke, for people."""
         lines = [f"{name:18} {count:6}" for name, count in sorted(self.struck.items())]
-        heard = ("send", "ack", "unknown", "refused", "new", "queued", "synced", "stored")
+        heard = ("send", "ack", "unknown", "refused", "new", "queued", "synced", "stored", "owed")
         lines.append(", ".join(f"{self.records[kind]} {kind}" for kind in heard))
         lines.append(f"violations: {len(self.violations)} {dict(self.rules) if self.rules else ''}")
         return "\n".join(lines)

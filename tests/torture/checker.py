@@ -44,6 +44,7 @@ class Judgement(NamedTuple):
 
 def judge(path: Path) -> Judgement:
     """Every violation in a history, and how many records of each kind there were to judge."""
+    offline = OfflineHandedOver()
     rules: list[Rule] = [
         AcknowledgedIsStored(),
         LogIsWhole(),
@@ -52,7 +53,7 @@ def judge(path: Path) -> Judgement:
         LiveStreams(),
         MarksAgree(),
         QueueIsEmpty(),
-        OfflineHandedOver(),
+        offline,
     ]
     counts: Counter[str] = Counter()
     log = Log({}, defaultdict(list))
@@ -65,6 +66,7 @@ def judge(path: Path) -> Judgement:
         for rule in rules:
             rule.take(record)
     violations = [violation for rule in rules for violation in rule.conclude(log)]
+    counts["owed"] = offline.owed
     return Judgement(violations, counts)
 
 

@@ -16,6 +16,9 @@ READING_DELAY = 2.0
 READ_SHARE = 0.15
 SESSION_SECONDS = 2.0
 ABSENCE_SECONDS = 0.8
+# Of those who come rarely, so that some are away while a server dies and starts again.
+LONG_ABSENCE_SECONDS = 8.0
+LOOK_PAUSE = 0.1
 # Of the goodbyes, those without a word.
 VANISHING_SHARE = 0.3
 SOCKET_NUMBERS = itertools.count(1)
@@ -33,13 +36,17 @@ class World(Protocol):
 
 
 class Device:
-    """One device of one person. `acks` says whether it acknowledges offline batches, as the guide's clients do not."""
+    """One device of one person. `acks`: it acknowledges offline batches, which the guide's clients do not.
+    `is_rare`: it is away most of the time."""
 
-    def __init__(self, world: World, user_id: str, token: str, room_ids: list[str], *, acks: bool) -> None:
+    def __init__(
+        self, world: World, user_id: str, token: str, room_ids: list[str], *, acks: bool, is_rare: bool
+    ) -> None:
         self._world = world
         self._user_id = user_id
         self._token = token
         self._acks = acks
+        self._is_rare = is_rare
         self.number = 0
         self._opened_at = 0.0
         self._has_batch = False
@@ -55,18 +62,29 @@ class Device:
         while not world.is_over:
             self.number = next(SOCKET_NUMBERS)
             world.history.note("dial", s=self.number, u=self._user_id)
+            was_dead = world.server_is_dead
             try:
                 socket = await ChatSocket.open(world.url, self._token, self._hear, acks=self._acks)
             except Lost:
-                world.history.note("lost", s=self.number, u=self._user_id, dead=world.server_is_dead)
-                await asyncio.sleep(RECONNECT_PAUSE * (0.5 + world.random.random()))
+                world.history.note(
+                    "refused-dial", s=self.number, u=self._user_id, dead=was_dead and world.server_is_dead
+                )
+                await self._stay_away(RECONNECT_PAUSE * (0.5 + world.random.random()))
                 continue
             left = await self._session(socket)
             self.socket = None
             self.is_synced = False
             world.history.note("lost", s=self.number, u=self._user_id, dead=left or world.server_is_dead)
-            if not world.is_settling:
-                await asyncio.sleep(world.random.expovariate(1 / ABSENCE_SECONDS) if left else RECONNECT_PAUSE)
+            absence = LONG_ABSENCE_SECONDS if self._is_rare else ABSENCE_SECONDS
+            await self._stay_away(world.random.expovariate(1 / absence) if left else RECONNECT_PAUSE)
+
+    async def _stay_away(self, seconds: float) -> None:
+        """As long as that, but no longer than until everybody comes together at the end."""
+        until = asyncio.get_running_loop().time() + seconds
+        while not self._world.is_settling and (left := until - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(min(left, LOOK_PAUSE))
+        if self._world.is_settling:
+            await asyncio.sleep(LOOK_PAUSE)
 
     async def _session(self, socket: ChatSocket) -> bool:
         """Live on one connection; True where this side ended it and the server has counted it out."""

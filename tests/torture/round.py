@@ -23,6 +23,7 @@ PEOPLE = 50
 # Twenty-five pairs, so that everybody has a room, and some who have two or three.
 EXTRA_ROOMS = 5
 SECOND_DEVICES = 10
+RARE_SHARE = 0.35
 # Devices that never acknowledge a batch; a ping round trip proves for them.
 SILENT_SHARE = 0.2
 SEND_PAUSE = 0.7
@@ -82,8 +83,16 @@ class Round:
         for index, person in enumerate(self.people):
             room_ids = [room_id for room_id, members in self._rooms.items() if person in members]
             count = 2 if index < SECOND_DEVICES else 1
+            is_rare = count == 1 and self.random.random() < RARE_SHARE
             devices = [
-                Device(self, person.id, person.access_token, room_ids, acks=self.random.random() >= SILENT_SHARE)
+                Device(
+                    self,
+                    person.id,
+                    person.access_token,
+                    room_ids,
+                    acks=self.random.random() >= SILENT_SHARE,
+                    is_rare=is_rare,
+                )
                 for _ in range(count)
             ]
             self.devices += devices

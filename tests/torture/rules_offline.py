@@ -27,8 +27,11 @@ class OfflineHandedOver:
     """
 
     def __init__(self) -> None:
+        # How many messages there were to judge.
+        self.owed = 0
         self._open: dict[str, set[int]] = defaultdict(set)
         self._certain: dict[str, float] = {}
+        self._dialled: dict[int, float] = {}
         self._absences: dict[str, list[_Absence]] = defaultdict(list)
         self._queued: dict[str, set[str]] = defaultdict(set)
         self._users: dict[int, str] = {}
@@ -40,7 +43,7 @@ class OfflineHandedOver:
         self._hurting: float | None = None
 
     def take(self, record: Record) -> None:
-        handle = getattr(self, f"_on_{record['k']}", None)
+        handle = getattr(self, f"_on_{record['k'].replace('-', '_')}", None)
         if handle is not None:
             handle(record)
 
@@ -52,9 +55,10 @@ class OfflineHandedOver:
                 if intent is None:
                     continue
                 for user_id in log.members[room_id]:
-                    if user_id != message["u"] and message["m"] not in self._queued[user_id]:
-                        absence = self._missed(intent, user_id)
-                        if absence is not None:
+                    absence = self._missed(intent, user_id) if user_id != message["u"] else None
+                    if absence is not None:
+                        self.owed += 1
+                        if message["m"] not in self._queued[user_id]:
                             yield Violation(
                                 "offline-handed-over",
                                 f"room {room_id} seq {message['q']} id {message['m']} intent {intent}: user {user_id}"
@@ -81,10 +85,22 @@ class OfflineHandedOver:
     def _on_dial(self, record: Record) -> None:
         user_id = record["u"]
         self._users[record["s"]] = user_id
-        begin = self._certain.pop(user_id, None)
-        if begin is not None:
-            self._absences[user_id].append(_Absence(begin, record["t"]))
+        self._dialled[record["s"]] = record["t"]
         self._open[user_id].add(record["s"])
+
+    def _on_open(self, record: Record) -> None:
+        self._end_absence(record)
+
+    def _on_refused_dial(self, record: Record) -> None:
+        """Where the server was dead all the time, nobody has seen this dial; else somebody may have."""
+        self._open[record["u"]].discard(record["s"])
+        if not record["dead"]:
+            self._end_absence(record)
+
+    def _end_absence(self, record: Record) -> None:
+        begin = self._certain.pop(record["u"], None)
+        if begin is not None:
+            self._absences[record["u"]].append(_Absence(begin, self._dialled[record["s"]]))
 
     def _on_lost(self, record: Record) -> None:
         user_id = record["u"]

@@ -18,7 +18,7 @@ PLANTED = {
     "ack_before_insert": Planted("kill-server=6", frozenset({"stored-once"})),
     "no_journal": Planted("kill-mongodb=6", frozenset({"stored-once"})),
     "number_by_counter": Planted("kill-server=6", frozenset({"gap-free", "stored-once"})),
-    "trim_before_ack": Planted("cut-people=6,kill-server=4", frozenset({"offline-handed-over"})),
+    "trim_before_ack": Planted("cut-people=8,kill-server=6", frozenset({"offline-handed-over"})),
     "deliver_twice": Planted("delay-people=1", frozenset({"stream-no-double"})),
     "forget_after_crash": Planted("crash-after-insert=6,crash-after-ack=6", frozenset({"offline-handed-over"})),
 }

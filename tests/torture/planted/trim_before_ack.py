@@ -6,7 +6,7 @@ from server.storage.offline_queues import OfflineQueues
 from tests.torture.planted import serve
 
 read = OfflineQueues.read
-SLOW_WAY = 0.05
+SLOW_WAY = 0.3
 
 
 async def read_and_remove(self: OfflineQueues, user_id: str, *, since: int) -> list[tuple[bytes, bytes]]:
