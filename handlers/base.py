@@ -61,8 +61,7 @@ class ApiHandler(RequestHandler):
             raise errors.MethodNotAllowed
         if not self.public:
             self.identity = await self.context.accounts.authenticate(self._bearer_token())
-        declared = self.request.headers.get("Content-Length", "0")
-        self._check_size(int(declared) if declared.isdecimal() else 0)
+        self._check_declared_size()
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         # Raising here would cut the connection without an answer; `parse` refuses what was not kept.
@@ -139,6 +138,16 @@ class ApiHandler(RequestHandler):
         if scheme.lower() != "bearer" or not token.strip():
             raise errors.Unauthorized
         return token.strip()
+
+    def _check_declared_size(self) -> None:
+        """Refuse at once what is not sent yet or is too large even to be read and dropped.
+
+        To answer anything else before its end would cut off a client that still sends, and our answer with it.
+        """
+        declared = self.request.headers.get("Content-Length", "0")
+        size = int(declared) if declared.isdecimal() else 0
+        if size > DRAIN_LIMIT or self.request.headers.get("Expect", "").lower() == "100-continue":
+            self._check_size(size)
 
     def _check_size(self, size: int) -> None:
         if size > self.max_body:
