@@ -18,6 +18,8 @@ SESSION_SECONDS = 2.0
 ABSENCE_SECONDS = 0.8
 # Of those who come rarely, so that some are away while a server dies and starts again.
 LONG_ABSENCE_SECONDS = 8.0
+RARE_SESSION_SECONDS = 0.5
+SHORTEST_SESSION = 0.3
 LOOK_PAUSE = 0.1
 # Of the goodbyes, those without a word.
 VANISHING_SHARE = 0.3
@@ -75,8 +77,10 @@ class Device:
             self.socket = None
             self.is_synced = False
             world.history.note("lost", s=self.number, u=self._user_id, dead=left or world.server_is_dead)
-            absence = LONG_ABSENCE_SECONDS if self._is_rare else ABSENCE_SECONDS
-            await self._stay_away(world.random.expovariate(1 / absence) if left else RECONNECT_PAUSE)
+            if self._is_rare:
+                await self._stay_away(world.random.expovariate(1 / LONG_ABSENCE_SECONDS))
+            else:
+                await self._stay_away(world.random.expovariate(1 / ABSENCE_SECONDS) if left else RECONNECT_PAUSE)
 
     async def _stay_away(self, seconds: float) -> None:
         """As long as that, but no longer than until everybody comes together at the end."""
@@ -94,7 +98,8 @@ class Device:
         self.socket = socket
         syncing = asyncio.create_task(self._sync_until_done(socket))
         try:
-            deadline = asyncio.get_running_loop().time() + world.random.expovariate(1 / SESSION_SECONDS) + 0.2
+            seconds = RARE_SESSION_SECONDS if self._is_rare else SESSION_SECONDS
+            deadline = asyncio.get_running_loop().time() + world.random.expovariate(1 / seconds) + SHORTEST_SESSION
             while not socket.ended.is_set() and not world.is_over:
                 if not world.is_settling and asyncio.get_running_loop().time() > deadline:
                     break
