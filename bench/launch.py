@@ -1,4 +1,4 @@
-"""Runs the server as it is, with what only measuring needs: `python -m bench.launch [--no-store] … -- [server options]`.
+"""Runs the server as it is, with what only measuring needs: `python -m bench.launch [--no-store] … -- [options]`.
 
 `--no-store` takes messages as stored without writing them. `--lag FILE` writes how late the event loop was, and
 `--profile FILE` a profile of the server, both at its end.
@@ -63,7 +63,9 @@ def run() -> int:
         watch_lag(late)
     profile = cProfile.Profile() if options.profile else None
     try:
-        return profile.runcall(product.main, options.server_options) if profile else product.main(options.server_options)
+        return (
+            profile.runcall(product.main, options.server_options) if profile else product.main(options.server_options)
+        )
     finally:
         if profile:
             profile.dump_stats(options.profile)

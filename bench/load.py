@@ -10,7 +10,6 @@ import os
 import resource
 import sys
 import time
-from collections import deque
 from typing import Final
 
 import msgspec
@@ -26,9 +25,10 @@ DRAIN_SECONDS: Final = 20.0
 
 
 class Job(msgspec.Struct):
-    """The first of each pair sends, the second receives.
+    """The first of each pair sends, the second receives on as many sockets as `sockets` says.
 
-    With `rate` 0 each sender keeps `window` messages unanswered, which is the most that the server can take.
+    With `rate` 0 each sender keeps `window` messages on their way, which is the most that the server can take: a
+    message is on its way until it is acknowledged, or with `fan_out` until every socket has it.
     Otherwise `rate` messages per second in all are sent when they are due, and latency counts from then.
     `cpu_of` names processes whose CPU time is measured.
     """
@@ -40,6 +40,8 @@ class Job(msgspec.Struct):
     warm_up: float
     window: int = 1
     rate: float = 0.0
+    sockets: int = 1
+    fan_out: bool = False
     cpu_of: dict[str, int] = {}
 
 
@@ -55,43 +57,56 @@ class Outcome(msgspec.Struct):
 
 
 class Sender:
-    """One pair. What it sends is numbered; the receiver must get the numbers in order and without gaps."""
+    """One pair. What it sends is numbered; every receiving socket must get the numbers in order and without gaps."""
 
-    def __init__(self, load: "Load", pair: Pair) -> None:
+    def __init__(self, load: "Load", pair: Pair, sockets: int) -> None:
         self._load = load
         self._head = b'["message:send",{"roomId":"%s","content":"' % pair.room_id.encode()
-        self._numbers = itertools.count()
-        self._unanswered: deque[float] = deque()
-        self._undelivered: deque[float] = deque()
-        self._received = 0
+        self._acknowledged = 0
+        self._delivered = 0
+        self._sockets = sockets
+        self.sent_at: list[float] = []
         self.link: Link
 
     @property
     def is_done(self) -> bool:
-        return not self._unanswered and not self._undelivered
+        return self._acknowledged == len(self.sent_at) and self._delivered == len(self.sent_at) * self._sockets
 
     def send(self, due: float) -> None:
-        number = next(self._numbers)
-        self._unanswered.append(due)
-        self._undelivered.append(due)
+        number = len(self.sent_at)
+        self.sent_at.append(due)
         self.link.send(EVENT + b'%d%s%d %s"}]' % (number, self._head, number, PADDING.encode()))
 
-    def take_own(self, buffer: bytes, start: int, _stop: int) -> None:
+    def take(self, buffer: bytes, start: int, _stop: int) -> None:
         """A frame at the sender: acks count, one's own message does not."""
         if not buffer.startswith(ACK, start):
             return
         if buffer.find(b'"ok":true', start, start + 40) < 0:
             self._load.fail(buffer[start : start + 300].decode(errors="replace"))
-        self._load.acked(self._unanswered.popleft(), self)
+        self._acknowledged += 1
+        self._load.acked(self, self.sent_at[self._acknowledged - 1])
 
-    def take_other(self, buffer: bytes, start: int, stop: int) -> None:
-        """A frame at the receiver."""
+    def delivered(self, number: int) -> None:
+        self._delivered += 1
+        self._load.delivered(self, self.sent_at[number], is_last=self._delivered % self._sockets == 0)
+
+
+class Receiver:
+    """One socket of the second person."""
+
+    def __init__(self, sender: Sender, load: "Load") -> None:
+        self._sender = sender
+        self._load = load
+        self._received = 0
+
+    def take(self, buffer: bytes, start: int, stop: int) -> None:
         if not buffer.startswith(MESSAGE_NEW, start):
             return
-        if buffer.find(b'"content":"%d ' % self._received, start, stop) < 0:
-            self._load.fail(f"message {self._received} expected: {buffer[start : start + 300].decode(errors='replace')}")
+        number = self._received
+        if buffer.find(b'"content":"%d ' % number, start, stop) < 0:
+            self._load.fail(f"message {number} expected: {buffer[start : start + 300].decode(errors='replace')}")
         self._received += 1
-        self._load.delivered(self._undelivered.popleft())
+        self._sender.delivered(number)
 
 
 class Load:
@@ -108,12 +123,15 @@ class Load:
 
     async def run(self) -> Outcome:
         job = self._job
-        self._senders = [Sender(self, pair) for pair in job.pairs]
-        tokens = [token for pair in job.pairs for token in pair.tokens]
-        links = await open_links(job.host, job.port, tokens)
-        for sender, link, other in zip(self._senders, links[::2], links[1::2], strict=True):
-            sender.link = link
-            link.on_frame, other.on_frame = sender.take_own, sender.take_other
+        self._senders = [Sender(self, pair, job.sockets) for pair in job.pairs]
+        links = await open_links(job.host, job.port, [pair.tokens[0] for pair in job.pairs])
+        for sender, link in zip(self._senders, links, strict=True):
+            sender.link, link.on_frame = link, sender.take
+        for sender, pair in zip(self._senders, job.pairs, strict=True):
+            others = await open_links(job.host, job.port, [pair.tokens[1]] * job.sockets)
+            for link in others:
+                link.on_frame = Receiver(sender, self).take
+            links += others
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -138,16 +156,19 @@ class Load:
             cpu={name: round((cpu_after[name] - cpu_before[name]) / seconds, 3) for name in cpu_before},
         )
 
-    def acked(self, sent: float, sender: Sender) -> None:
+    def acked(self, sender: Sender, sent_at: float) -> None:
         now = time.perf_counter()
         if self._is_counting:
-            self._acks.append(now - sent)
-        if self._is_sending and not self._job.rate:
+            self._acks.append(now - sent_at)
+        if self._is_sending and not self._job.rate and not self._job.fan_out:
             sender.send(now)
 
-    def delivered(self, sent: float) -> None:
+    def delivered(self, sender: Sender, sent_at: float, *, is_last: bool) -> None:
+        now = time.perf_counter()
         if self._is_counting:
-            self._deliveries.append(time.perf_counter() - sent)
+            self._deliveries.append(now - sent_at)
+        if is_last and self._is_sending and self._job.fan_out:
+            sender.send(now)
 
     def fail(self, what: str) -> None:
         self._failures.append(what)

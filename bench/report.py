@@ -23,7 +23,7 @@ def number(value: object) -> str:
         return "" if value is None else str(value)
     if value == 0 or abs(value) >= 1000:
         return f"{value:,.0f}"
-    places = max(0, 2 - int(math.floor(math.log10(abs(value)))))
+    places = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:.{min(places, 3)}f}"
 
 

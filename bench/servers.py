@@ -1,4 +1,4 @@
-"""Starts what is measured: the embedded stores and a server, each a process pinned to its core, on a temporary folder."""
+"""Starts what is measured: embedded stores and a server, each a process pinned to its core, on a temporary folder."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -54,7 +54,7 @@ class Stores(msgspec.Struct):
         return self.environment["MADANG_MONGODB__URI"]
 
     @contextlib.contextmanager
-    def database(self):  # type: ignore[no-untyped-def]
+    def database(self) -> Iterator[Database]:
         """A client of the database that the servers use."""
         database = Database(self.mongodb_uri, DATABASE)
         try:
@@ -123,12 +123,12 @@ async def start_server(name: str, stores: Stores, arguments: Sequence[str] = ())
     if name.startswith("node"):
         install_node_packages()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MADANG_")}
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: ASYNC220 (nothing else runs meanwhile)
         [*COMMANDS[name], *arguments],
         cwd=ROOT,
         env={**environment, **stores.environment, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
-        preexec_fn=on_core(SERVER_CORE),  # noqa: PLW1509
+        preexec_fn=on_core(SERVER_CORE),
     )
     assert process.stdout is not None
     try:
@@ -170,7 +170,9 @@ def _store_name(pid: int) -> str:
     return "mongodb" if b"secantus" in command else "redis"
 
 
-async def run_python(module: str, *arguments: str, given: bytes = b"", environment: dict[str, str] | None = None) -> bytes:
+async def run_python(
+    module: str, *arguments: str, given: bytes = b"", environment: dict[str, str] | None = None
+) -> bytes:
     """Run one of the benches' own programs on the generator's core and return what it prints."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -118,7 +118,7 @@ def ignore(_buffer: bytes, _start: int, _stop: int) -> None:
 
 
 async def open_link(host: str, port: int, token: str, on_frame: OnFrame = ignore, *, source: str | None = None) -> Link:
-    """A link that is connected to `/chat`. Raises `Refused`, `TimeoutError` or `OSError`. `source` is the local address to use."""
+    """A link that is connected to `/chat`; `source` is its local address. Raises `Refused` or `OSError`."""
     loop = asyncio.get_running_loop()
     _transport, link = await loop.create_connection(
         lambda: Link(f"{host}:{port}", token, on_frame),
