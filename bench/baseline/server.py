@@ -123,9 +123,9 @@ def make_chat(server: socketio.AsyncServer, no_store: bool) -> Chat | Relay:
     if no_store:
         return Relay(server)
     client: Any = AsyncIOMotorClient(os.environ["MADANG_MONGODB__URI"], retryWrites=False)
-    return Chat(
-        server, client[os.environ["MADANG_MONGODB__DATABASE"]], redis.asyncio.from_url(os.environ["MADANG_REDIS__URL"])
-    )
+    # Its default of 100 fails as soon as more than that many messages are under way.
+    presence = redis.asyncio.from_url(os.environ["MADANG_REDIS__URL"], max_connections=5_000)
+    return Chat(server, client[os.environ["MADANG_MONGODB__DATABASE"]], presence)
 
 
 async def serve(no_store: bool) -> None:
