@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -146,6 +147,24 @@ async def test_other_users_of_the_machine_see_nothing(tmp_path: Path, monkeypatc
                     assert b"MADANG_" not in shown
     finally:
         os.umask(mask)
+
+
+@pytest.mark.skipif(not LINUX, reason="limits of another process are Linux's")
+async def test_a_store_whose_disk_failed_is_restarted(tmp_path: Path) -> None:
+    """After a failed write SecantusDB answers pings and fails everything else, for as long as it lives."""
+    async with running(tmp_path) as addresses:
+        with mongodb_at(addresses.mongodb_uri) as things:
+            journaled = things.with_options(write_concern=pymongo.WriteConcern(j=True))
+            journaled.insert_one({"_id": "kept"})
+            broken = pid_of("mongodb", tmp_path)
+            resource.prlimit(broken, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            with pytest.raises(OperationFailure):
+                journaled.insert_one({"_id": "lost", "content": "x" * 100_000})
+            assert things.database.command("ping")["ok"] == 1
+        await until(lambda: pid_of("mongodb", tmp_path) not in (0, broken))
+        await until(lambda: answers(addresses.mongodb_uri, addresses.redis_url))
+        with mongodb_at(addresses.mongodb_uri) as things:
+            assert [document["_id"] for document in things.find()] == ["kept"]
 
 
 @pytest.mark.parametrize("killed", NAMES)

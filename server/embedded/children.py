@@ -18,6 +18,8 @@ TERMINATE_SECONDS: Final = 5.0
 KILL_SECONDS: Final = 5.0
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
+# Between two looks at whether a child that lives is still of use.
+CHECK_SECONDS: Final = 3.0
 # A child that ran this long was well: the next restart is quick again.
 STEADY_SECONDS: Final = 10.0
 LOG_BYTES: Final = 10_000_000
@@ -32,16 +34,25 @@ class StartFailed(Exception):
 class Child:
     """One program of the server's own, e.g. a database.
 
-    `command` is its absolute path and arguments, `is_ready` tells whether it answers. It always runs in a session
-    of its own, so that Ctrl-C reaches the server only, and dies with the server where the system can do that.
+    `command` is its absolute path and arguments, `is_ready` tells whether it answers, `is_broken` whether it says of
+    itself that it will never work again: then it is killed and restarted. It always runs in a session of its own, so
+    that Ctrl-C reaches the server only, and dies with the server where the system can do that.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], is_ready: Callable[[], Awaitable[bool]], *, lock: Path, log_file: Path
+        self,
+        name: str,
+        command: Sequence[str],
+        is_ready: Callable[[], Awaitable[bool]],
+        *,
+        lock: Path,
+        log_file: Path,
+        is_broken: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self.name = name
         self._command = list(command)
         self._is_ready = is_ready
+        self._is_broken = is_broken
         self._lock = lock
         self._log_file = log_file
         self._process: asyncio.subprocess.Process | None = None
@@ -75,7 +86,7 @@ class Child:
         pause = FIRST_PAUSE
         started = time.monotonic()
         while True:
-            code = await process.wait()
+            code = await self._wait_for_end(process)
             if time.monotonic() - started > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             log.error("%s ended (exit code %s); starting it again in %g s", self.name, code, pause)
@@ -86,6 +97,19 @@ class Child:
                 process = self._process = await self._spawn()
             except OSError as error:
                 log.error("%s cannot be started: %s", self.name, error)
+
+    async def _wait_for_end(self, process: asyncio.subprocess.Process) -> int:
+        """The exit code; a child that is broken is ended here."""
+        while self._is_broken is not None:
+            try:
+                return await asyncio.wait_for(process.wait(), CHECK_SECONDS)
+            except TimeoutError:
+                if await self._is_broken():
+                    log.error("%s is broken; see %s", self.name, self._log_file)
+                    with contextlib.suppress(ProcessLookupError):
+                        process.kill()
+                    break
+        return await process.wait()
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         return await spawn(self._command, lock=self._lock, log_file=self._log_file)

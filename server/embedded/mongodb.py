@@ -7,10 +7,10 @@ import sys
 import sysconfig
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import pymongo
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from server.embedded.children import Child, StartFailed, end_orphan, end_process, spawn
@@ -19,6 +19,7 @@ from server.secrets import read_or_make_secret
 NAME: Final = "mongodb"
 USER: Final = "madang"
 PING_TIMEOUT_MS: Final = 1000
+INTERNAL_ERROR: Final = 1
 USER_SECONDS: Final = 20.0
 # Between choosing a free port and the child's listening on it, somebody else may take it.
 PORT_TRIES: Final = 3
@@ -41,7 +42,12 @@ async def start_mongodb(data: Path, children: list[Child]) -> str:
         place = f"{USER}:{password}@127.0.0.1:{port}/"
         address = f"mongodb://{place}?authSource=admin&directConnection=true&retryWrites=false"
         child = Child(
-            NAME, _command(options, port, folder), partial(_answers, address, port), lock=lock, log_file=log_file
+            NAME,
+            _command(options, port, folder),
+            partial(_answers, address, port),
+            lock=lock,
+            log_file=log_file,
+            is_broken=partial(_is_broken, address, port),
         )
         children.append(child)
         try:
@@ -115,10 +121,15 @@ def _is_taken(port: int) -> bool:
 
 async def _answers(address: str, port: int) -> bool:
     # The driver waits half a second after a refused connection.
-    return _is_taken(port) and await asyncio.to_thread(_ping, address)
+    return _is_taken(port) and await asyncio.to_thread(_ask, address) == "well"
 
 
-def _ping(address: str) -> bool:
+async def _is_broken(address: str, port: int) -> bool:
+    return _is_taken(port) and await asyncio.to_thread(_ask, address) == "broken"
+
+
+def _ask(address: str) -> Literal["well", "broken", "silent"]:
+    """Read something: after a failed write (a full disk) the store answers pings for ever, and nothing else."""
     client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(
         address,
         serverSelectionTimeoutMS=PING_TIMEOUT_MS,
@@ -126,9 +137,11 @@ def _ping(address: str) -> bool:
         socketTimeoutMS=PING_TIMEOUT_MS,
     )
     try:
-        client.admin.command("ping")
+        client.admin.probe.find_one({"_id": ""})
+    except OperationFailure as error:
+        return "broken" if error.code == INTERNAL_ERROR else "silent"
     except PyMongoError:
-        return False
+        return "silent"
     finally:
         client.close()
-    return True
+    return "well"

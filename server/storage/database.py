@@ -22,6 +22,9 @@ PROBE_TIMEOUT: Final = 1.0
 # The embedded store closes connections that were idle for 300 s; leave first, so that nobody finds a dead one.
 MAX_IDLE_MS: Final = 240_000
 
+# A store whose disk has failed it says this to everything but pings, until it is restarted.
+INTERNAL_ERROR: Final = 1
+
 CONNECTION_ERRORS: Final = (
     mongo_errors.ConnectionFailure,
     mongo_errors.ExecutionTimeout,
@@ -88,11 +91,16 @@ class Database:
         except CONNECTION_ERRORS as error:
             self._lose(error)
             raise Unavailable("The database is away") from error
+        except mongo_errors.OperationFailure as error:
+            if error.code != INTERNAL_ERROR:
+                raise
+            self._lose(error)
+            raise Unavailable("The database is broken") from error
 
     async def ping(self, timeout: float = PROBE_TIMEOUT) -> bool:
-        """Whether the store answers a ping now."""
+        """Whether the store answers now, with something that it has read."""
         try:
-            await asyncio.wait_for(self._database.command("ping"), timeout)
+            await asyncio.wait_for(self._database.get_collection("probe").find_one({"_id": ""}), timeout)
         except (mongo_errors.PyMongoError, TimeoutError):
             return False
         return True
