@@ -10,14 +10,13 @@ from pathlib import Path
 
 from tests.support.server_process import ServerProcess
 from tests.torture.checker import judge
-from tests.torture.faults import EMBEDDED, OUTSIDE, Fault
-from tests.torture.outside import OutsideStores
+from tests.torture.faults import Fault
+from tests.torture.ground import Ground
+from tests.torture.places import PLACES
 from tests.torture.round import PEOPLE, Round
 from tests.torture.server_control import ServerControl
 
 FAULTS_PER_ROUND = 25
-# Of the time, that for faults that need the stores as the server's children.
-INSIDE_SHARE = 0.75
 LOAD_SECONDS = (0.3, 0.9)
 # Bounds what a person may do in a round; a quick ping lets silent devices prove themselves soon.
 SETTINGS: dict[str, object] = {
@@ -46,6 +45,7 @@ class Campaign:
         self.seed = seed
         self.violations: list[str] = []
         self.rules: Counter[str] = Counter()
+        self.skipped: dict[str, str] = {}
         self.struck: Counter[str] = Counter()
         self.records: Counter[str] = Counter()
         self._people = people
@@ -57,42 +57,41 @@ class Campaign:
 
     async def run(self, faults: Sequence[Fault], plan: Counter[str] | None, deadline: float | None = None) -> None:
         """Strike until `plan` (hits for each name) is done, or until `deadline` where there is none."""
-        inside = [fault for fault in faults if fault in EMBEDDED]
-        outside = [fault for fault in faults if fault in OUTSIDE]
-        began = time.monotonic()
-        if inside:
-            share = INSIDE_SHARE if outside else 1
-            end = None if deadline is None else began + (deadline - began) * share
-            await self._run_on(inside, plan, end, outside=False)
-        if outside:
-            await self._run_on(outside, plan, deadline, outside=True)
+        chosen = [(place, [fault for fault in faults if fault in place.faults]) for place in PLACES]
+        chosen = [(place, here) for place, here in chosen if here]
+        began, share = time.monotonic(), 0
+        for place, here in chosen:
+            share += len(here)
+            why_not = place.why_not()
+            if why_not:
+                self.skipped.update({fault.name: why_not for fault in here})
+                continue
+            end = None if deadline is None else began + (deadline - began) * share / len(faults)
+            async with place.open(self.folder) as ground:
+                await self._run_on(ground, here, plan, end)
 
     async def _run_on(
-        self, faults: Sequence[Fault], plan: Counter[str] | None, deadline: float | None, *, outside: bool
+        self, ground: Ground, faults: Sequence[Fault], plan: Counter[str] | None, deadline: float | None
     ) -> None:
-        """All rounds on one server, whose stores are its children or stand outside behind proxies."""
-        stores = OutsideStores(self.folder / "stores") if outside else None
+        """All rounds on one server."""
         left = Counter(plan) if plan is not None else None
+        process = ServerProcess(ground.folder, self._settings | ground.settings, program=self._program)
+        process.environment |= ground.environment
+        if ground.data_dir is not None:
+            process.data_dir = ground.data_dir
+            process.settings["data_dir"] = str(ground.data_dir)
+        server = ServerControl(process)
         try:
-            if stores is not None:
-                await stores.start()
-            folder = self.folder / ("outside" if outside else "embedded")
-            settings = self._settings | (stores.settings if stores else {})
-            server = ServerControl(ServerProcess(folder, settings, program=self._program))
-            try:
-                while chosen := self._choose(faults, left):
-                    self._rounds += 1
-                    # Also after a round that did not end well.
-                    server.kill()
-                    await server.start()
-                    await self._round(server, stores, self.seed * 1000 + self._rounds, chosen)
-                    if deadline is not None and time.monotonic() > deadline:
-                        return
-            finally:
-                server.process.kill()
+            while chosen := self._choose(faults, left):
+                self._rounds += 1
+                # Also after a round that did not end well.
+                server.kill()
+                await server.start()
+                await self._round(server, ground, self.seed * 1000 + self._rounds, chosen)
+                if deadline is not None and time.monotonic() > deadline:
+                    return
         finally:
-            if stores is not None:
-                await stores.stop()
+            process.kill()
 
     def _choose(self, faults: Sequence[Fault], left: Counter[str] | None) -> list[Fault]:
         if left is None:
@@ -103,11 +102,9 @@ class Campaign:
         left.subtract(fault.name for fault in chosen)
         return chosen
 
-    async def _round(
-        self, server: ServerControl, stores: OutsideStores | None, seed: int, faults: Sequence[Fault]
-    ) -> None:
+    async def _round(self, server: ServerControl, ground: Ground, seed: int, faults: Sequence[Fault]) -> None:
         began = time.monotonic()
-        town = Round(server, self.folder, seed, stores=stores, people=self._people)
+        town = Round(server, self.folder, seed, ground=ground, people=self._people)
         trouble = ""
         try:
             await server.wait_well()
@@ -145,6 +142,7 @@ class Campaign:
     def table(self) -> str:
         """What struck, what was judged and what broke, for people."""
         lines = [f"{name:18} {count:6}" for name, count in sorted(self.struck.items())]
+        lines += [f"{name:18} SKIPPED: {why_not}" for name, why_not in sorted(self.skipped.items())]
         heard = ("send", "ack", "unknown", "refused", "new", "queued", "synced", "stored", "owed")
         lines.append(", ".join(f"{self.records[kind]} {kind}" for kind in heard))
         lines.append(f"violations: {len(self.violations)} {dict(self.rules) if self.rules else ''}")

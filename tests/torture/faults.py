@@ -1,11 +1,12 @@
 """The faults: each strikes once, and says by which processes it may hurt what the checker may expect."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from tests.torture.outside import OutsideStores
+from tests.torture.ground import Ground
 from tests.torture.proxy import Proxy
 from tests.torture.server_control import ServerControl
 
@@ -26,7 +27,7 @@ class Scene(Protocol):
     server: ServerControl
     proxy: Proxy
     random: Any
-    stores: OutsideStores | None
+    ground: Ground
 
     def open_redis(self) -> Any: ...
 
@@ -127,8 +128,8 @@ def on_the_way(store: str, manner: str) -> Callable[[Scene], Awaitable[None]]:
     """Trouble on the way to a store outside, for some seconds."""
 
     async def strike(scene: Scene) -> None:
-        assert scene.stores is not None
-        way: Proxy = getattr(scene.stores, store)
+        assert scene.ground.stores is not None
+        way: Proxy = getattr(scene.ground.stores, store)
         if manner == "cut":
             way.cut()
             return
@@ -140,6 +141,30 @@ def on_the_way(store: str, manner: str) -> Callable[[Scene], Awaitable[None]]:
         way.heal()
 
     return strike
+
+
+async def move_clock(scene: Scene) -> None:
+    """Between a minute and two hours forward, at once."""
+    clock = scene.ground.clock
+    assert clock is not None
+    clock.write_text(f"+{int(clock.read_text()) + scene.random.randint(60, 7200)}")
+    await asyncio.sleep(scene.random.uniform(1, 3))
+
+
+async def fill_disk(scene: Scene) -> None:
+    """Not a byte is left for some seconds."""
+    disk = scene.ground.disk
+    assert disk is not None
+    ballast = disk / "ballast"
+    try:
+        with ballast.open("wb", buffering=0) as file:
+            for size in (2**20, 4096, 1):
+                with contextlib.suppress(OSError):
+                    while True:
+                        file.write(b"\0" * size)
+        await asyncio.sleep(scene.random.uniform(2, 5))
+    finally:
+        ballast.unlink()
 
 
 async def _kill_together(scene: Scene, names: set[str]) -> None:
@@ -197,4 +222,6 @@ OUTSIDE = (
     *(Fault(f"{manner}-mongodb-way", (), on_the_way("mongodb", manner)) for manner in MANNERS),
     *(Fault(f"{manner}-redis-way", ("redis",), on_the_way("redis", manner)) for manner in MANNERS),
 )
-ALL = (*EMBEDDED, *OUTSIDE)
+CLOCK = (Fault("clock-forward", (), move_clock),)
+DISK = (Fault("full-disk", ("redis",), fill_disk),)
+ALL = (*EMBEDDED, *OUTSIDE, *CLOCK, *DISK)

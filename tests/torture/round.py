@@ -13,8 +13,8 @@ from tests.support.people import Person, Town
 from tests.torture.chat_socket import Lost
 from tests.torture.devices import Device
 from tests.torture.faults import Fault
+from tests.torture.ground import Ground
 from tests.torture.history import History
-from tests.torture.outside import OutsideStores
 from tests.torture.proxy import Proxy, dial_tcp
 from tests.torture.senders import Sender
 from tests.torture.server_control import ServerControl, embedded_redis
@@ -40,12 +40,12 @@ class Round:
         folder: Path,
         seed: int,
         *,
-        stores: OutsideStores | None = None,
+        ground: Ground,
         people: int = PEOPLE,
         send_pause: float = SEND_PAUSE,
     ) -> None:
         self.server = server
-        self.stores = stores
+        self.ground = ground
         self.history = History(folder / f"round-{seed}.jsonl")
         self.random = random.Random(seed)
         self.proxy = Proxy(self._dial)
@@ -134,7 +134,8 @@ class Round:
 
     def open_redis(self) -> Redis:
         """A client of the Redis that the server uses, on a way of its own."""
-        return embedded_redis(self.server.process.data_dir if self.stores is None else self.stores.folder)
+        stores = self.ground.stores
+        return embedded_redis(self.server.process.data_dir if stores is None else stores.folder)
 
     def abandon(self) -> None:
         """End everybody's work at once."""
