@@ -5,12 +5,13 @@ PY := $(VENV)/bin/python
 # The first of these that is new enough makes the environment; `make setup PYTHONS=…` takes another.
 PYTHONS := python3 python3.13 python3.12 python3.11 python3.14
 
-.PHONY: help setup run test lint format clean
+.PHONY: help setup run test torture lint format clean
 
 help:
 	@echo 'make setup    install what is needed into $(VENV)'
 	@echo 'make run      serve on the port of config.yaml (3000)'
 	@echo 'make test     format, lint and type checks, then all tests'
+	@echo 'make torture  kill everything under a chatting town and judge what is left: MINUTES=5 ONLY=kill-server=3,crash'
 	@echo 'make lint     those checks alone; make format puts the format right'
 	@echo 'make clean    remove $(VENV) and caches; data/ is kept'
 
@@ -46,6 +47,11 @@ format: setup
 
 test: lint
 	$(PY) -m pytest -q
+
+# MINUTES=N goes on for so long; HITS=N strikes so often with each fault; ONLY=names, SEED=n and PLANTED=bug narrow it.
+torture: setup
+	@exec $(PY) -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(HITS),--hits $(HITS)) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(if $(PLANTED),--planted $(PLANTED))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
