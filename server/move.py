@@ -132,6 +132,7 @@ class _Move:
                 if document is None:
                     await self._insert(filling, batch)
                     filling, batch, size = name, [], 0
+                    self._say(f"copying {name}")
                     sums[name] = _Expected(Sum(), await self._target.expiry_field(name), start + NOT_COMPARED)
                     continue
                 expected = sums[name]
