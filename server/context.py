@@ -171,6 +171,7 @@ class Context:
         """Prepare the collections, then start the writer and the periodic work."""
         stores = self._users, self._sessions, self._search_terms, self._rooms, self._members, self._messages
         await asyncio.gather(*(store.prepare() for store in (*stores, self._upload_records, self._blobs)))
+        await self.database.warn_if_volatile()
         await self._spool.open()
         await self._index.settle_all()
         await _quietly(self._recovery.mend)

@@ -105,6 +105,19 @@ class Database:
             return False
         return True
 
+    async def warn_if_volatile(self) -> None:
+        """Log a warning where the store says that it keeps its data in memory alone. Raises `Unavailable`.
+
+        One that has a disk but no journal needs no look: it refuses every write that asks for the journal.
+        """
+        try:
+            status = await self.run(self._client.admin.command("serverStatus"))
+        except mongo_errors.OperationFailure:
+            # The server's user may not ask.
+            return
+        if not status.get("storageEngine", {}).get("persistent", True):
+            log.warning("mongodb.uri is a server without a disk: what it acknowledged is lost when it ends")
+
     def close(self) -> None:
         if self._probe is not None:
             self._probe.cancel()
