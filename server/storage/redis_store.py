@@ -17,7 +17,9 @@ T = TypeVar("T")
 
 CALL_TIMEOUT: Final = 1.0
 PROBE_INTERVAL: Final = 0.25
-POOL_SIZE: Final = 32
+# Calls under way at once. Those beyond wait for their turn, which says nothing about whether Redis answers.
+MAX_CALLS: Final = 32
+MAX_PINGS: Final = 8
 
 
 class RedisStore:
@@ -27,10 +29,9 @@ class RedisStore:
     """
 
     def __init__(self, url: str) -> None:
-        pool: Any = redis.BlockingConnectionPool.from_url(
+        pool: Any = redis.ConnectionPool.from_url(
             url,
-            max_connections=POOL_SIZE,
-            timeout=CALL_TIMEOUT,
+            max_connections=MAX_CALLS + MAX_PINGS,
             socket_timeout=CALL_TIMEOUT,
             socket_connect_timeout=CALL_TIMEOUT,
             # One retry, because a pooled connection may have died with an earlier Redis.
@@ -39,6 +40,7 @@ class RedisStore:
         self.client: Any = redis.Redis.from_pool(pool)
         self._probe: asyncio.Task[None] | None = None
         self._available = True
+        self._turns = asyncio.Semaphore(MAX_CALLS)
 
     @property
     def is_available(self) -> bool:
@@ -46,15 +48,16 @@ class RedisStore:
 
     async def run(self, call: Awaitable[T]) -> T:
         """Await one Redis call. Raises `Unavailable` when Redis does not answer."""
-        if not self._available:
-            if asyncio.iscoroutine(call):
-                call.close()
-            raise Unavailable("Redis is away")
-        try:
-            return await call
-        except (RedisError, OSError, TimeoutError) as error:
-            self._lose(error)
-            raise Unavailable("Redis is away") from error
+        async with self._turns:
+            if not self._available:
+                if asyncio.iscoroutine(call):
+                    call.close()
+                raise Unavailable("Redis is away")
+            try:
+                return await call
+            except (RedisError, OSError, TimeoutError) as error:
+                self._lose(error)
+                raise Unavailable("Redis is away") from error
 
     async def ping(self) -> bool:
         """Whether Redis answers a ping now."""
