@@ -1,6 +1,7 @@
 """Presence and typing: several devices, the grace time, leases that outlive a killed server, typing that stops."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from tests.support.device import POLLING, Device
 from tests.support.people import Person, Town
 from tests.support.shapes import check_refused, check_time
 from tests.support.waiting import eventually, go_offline
+
+POLLING_PATH = "/socket.io/?EIO=4&transport=polling"
 
 
 def of(person: Person) -> Any:
@@ -47,6 +50,25 @@ async def test_a_device_that_vanishes_is_missed_like_one_that_leaves(quick_town:
     witness, device = await one.connect(), await other.connect()
     await device.vanish()
     assert (await witness.next("user:offline"))["userId"] == other.id
+
+
+async def test_who_enters_and_leaves_in_one_request_is_not_there(quick_town: Town) -> None:
+    one, other, room_id = await quick_town.pair()
+    witness = await one.connect()
+    opened = await quick_town.rest.call("GET", POLLING_PATH)
+    path = f"{POLLING_PATH}&sid={json.loads(opened.raw[1:])['sid']}"
+    packets = f"40/chat,{json.dumps({'token': other.access_token})}\x1e41/chat,".encode()
+    answer = await quick_town.rest.call("POST", path, packets, headers={"Content-Type": "text/plain"})
+    assert answer.status == 200, answer
+
+    async def is_offline() -> bool:
+        return (await presence_of(witness, other))[0]["isOnline"] is False
+
+    await eventually(is_offline, "the visitor is offline")
+    # Nobody holds the place of the visitor, so that a message waits for them.
+    await one.send(room_id, "waiting")
+    device = await other.connect()
+    assert [message["content"] for message in await device.next("messages:offline")] == ["waiting"]
 
 
 async def test_strangers_are_not_told(quick_town: Town) -> None:

@@ -100,6 +100,9 @@ class Gateway:
         engine_socket = self._realtime.engine.sockets.get(connection.engine_sid)
         if engine_socket is None or engine_socket.closed:
             return
+        if not self._realtime.server.manager.is_connected(connection.sid, NAMESPACE):
+            # It left again in the same breath; nobody would ever count it out.
+            return
         is_first = self._realtime.add(connection)
         self._realtime.renew(connection, connection.identity)
         self._tasks.run(self._context.offline.hand_over(connection))

@@ -74,11 +74,15 @@ class Presence:
 
     async def come(self, user_id: str) -> None:
         """The first socket of a user is there."""
+        if not self._sockets.is_connected(user_id):
+            # Gone again before this ran.
+            return
         leaving = self._leaving.pop(user_id, None)
         if leaving is not None:
             leaving.cancel()
         if user_id in self._online:
             return
+        self._left_behind.pop(user_id, None)
         self._online.add(user_id)
         await self._renew([user_id])
         try:
