@@ -10,6 +10,8 @@ from tests.torture.verdict import Log, Violation
 
 # After Redis was hurt, the server needs a moment until it uses it again.
 AFTERMATH = 2.0
+# Within this time of a kill, everybody with a connection knows of it, and no new server is there yet.
+KILL_NOTICED = 0.5
 
 
 class _Absence(NamedTuple):
@@ -21,7 +23,8 @@ class _Absence(NamedTuple):
 
 class OfflineHandedOver:
     """`offline-handed-over`: a stored message of others, sent and settled while its receiver was away, comes in
-    `messages:offline`. Settled means acknowledged, or unknown because the server was killed in that time.
+    `messages:offline`. Settled means acknowledged, or that the server was killed and every attempt ended with it: one
+    that is still under way may be stored by the next server, when the receiver is back.
 
     Nothing is promised where Redis was hurt between the sending and the receiver's return.
     """
@@ -38,6 +41,7 @@ class OfflineHandedOver:
         self._attempts: dict[int, list[Record]] = defaultdict(list)
         self._intents: dict[int, int] = {}
         self._acked_at: dict[int, float] = {}
+        self._ended_at: dict[int, float] = {}
         self._kills: list[float] = []
         self._hurt: list[tuple[float, float]] = []
         self._hurting: float | None = None
@@ -74,10 +78,11 @@ class OfflineHandedOver:
             return None
         absence = absences[index]
         acked = self._acked_at.get(intent)
+        is_settled = acked is not None and acked <= absence.end
         kill = bisect.bisect_right(self._kills, last)
-        is_settled = (acked is not None and acked <= absence.end) or (
-            kill < len(self._kills) and self._kills[kill] <= absence.end
-        )
+        if not is_settled and kill < len(self._kills):
+            ended = self._ended_at.get(intent, float("inf"))
+            is_settled = ended <= self._kills[kill] + KILL_NOTICED and self._kills[kill] <= absence.end
         back = absence.end + AFTERMATH
         is_hurt = any(begin <= back and first <= end + AFTERMATH for begin, end in self._hurt)
         return absence if is_settled and not is_hurt else None
@@ -117,6 +122,11 @@ class OfflineHandedOver:
 
     def _on_ack(self, record: Record) -> None:
         self._acked_at.setdefault(self._intents[record["n"]], record["t"])
+
+    def _on_unknown(self, record: Record) -> None:
+        self._ended_at[self._intents[record["n"]]] = record["t"]
+
+    _on_refused = _on_unknown
 
     def _on_killed(self, record: Record) -> None:
         self._kills.append(record["t"])
