@@ -45,6 +45,10 @@ class ApiHandler(RequestHandler):
         self.context = context
         self._chunks: list[bytes] = []
         self._received = 0
+        headers = self.request.headers
+        self._leaves_body = "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
+        connection: Any = self.request.connection
+        connection.set_max_body_size(max(DRAIN_LIMIT, self.max_body))
         self._allow_origin()
 
     @property
@@ -53,15 +57,25 @@ class ApiHandler(RequestHandler):
         return self.context.settings.server.max_payload
 
     async def prepare(self) -> None:
-        connection: Any = self.request.connection
-        connection.set_max_body_size(max(DRAIN_LIMIT, self.max_body))
+        try:
+            await self.admit()
+        except Exception as error:
+            if not self._leaves_body or self._is_undrainable():
+                raise
+            # Answered before its body is read, the client would lose the connection, and its next request with it.
+            self._answer_after_body(error)
+        self._leaves_body = False
+
+    async def admit(self) -> None:
+        """Raise what speaks against this request before its body is looked at; set `identity`."""
         if self.request.method == "OPTIONS":
             return
         if self.request.method not in self.allowed_methods():
             raise errors.MethodNotAllowed
         if not self.public:
             self.identity = await self.context.accounts.authenticate(self._bearer_token())
-        self._check_declared_size()
+        if self._is_undrainable():
+            self._check_size(self._declared_size())
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         # Raising here would cut the connection without an answer; `parse` refuses what was not kept.
@@ -123,7 +137,7 @@ class ApiHandler(RequestHandler):
         body = error.body()
         if "retryAfter" in body:
             self.set_header("Retry-After", str(body["retryAfter"]))
-        if isinstance(error, errors.PayloadTooLarge):
+        if self._leaves_body or isinstance(error, errors.PayloadTooLarge):
             self.set_header("Connection", "close")
         self.set_header("Content-Type", "application/problem+json")
         self.write(msgspec.json.encode({"type": "about:blank", "title": error.title, **body}))
@@ -139,15 +153,26 @@ class ApiHandler(RequestHandler):
             raise errors.Unauthorized
         return token.strip()
 
-    def _check_declared_size(self) -> None:
-        """Refuse at once what is not sent yet or is too large even to be read and dropped.
+    def _answer_after_body(self, error: Exception) -> None:
+        """Let the body be read and dropped; then raise `error` in place of the method."""
+
+        def refuse(*_path: str) -> None:
+            raise error
+
+        self._received = self.max_body + 1
+        setattr(self, str(self.request.method).lower(), refuse)
+
+    def _is_undrainable(self) -> bool:
+        """Whether the body is not sent yet or is too large even to be read and dropped.
 
         To answer anything else before its end would cut off a client that still sends, and our answer with it.
         """
+        waits = self.request.headers.get("Expect", "").lower() == "100-continue"
+        return waits or self._declared_size() > max(DRAIN_LIMIT, self.max_body)
+
+    def _declared_size(self) -> int:
         declared = self.request.headers.get("Content-Length", "0")
-        size = int(declared) if declared.isdecimal() else 0
-        if size > DRAIN_LIMIT or self.request.headers.get("Expect", "").lower() == "100-continue":
-            self._check_size(size)
+        return int(declared) if declared.isdecimal() else 0
 
     def _check_size(self, size: int) -> None:
         if size > self.max_body:
@@ -170,7 +195,7 @@ class UnknownPath(ApiHandler):
 
     public = True
 
-    async def prepare(self) -> None:
+    async def admit(self) -> None:
         raise errors.NotFound("No such path")
 
 

@@ -110,3 +110,25 @@ async def test_a_request_that_asks_for_nothing_special_leaks_nothing(town: Town)
     answer = await town.rest.call("GET", f"/{unique()}")
     assert "ornado" not in answer.headers.get("Server", "")
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_a_refusal_leaves_the_connection_usable(town: Town, residents: Residents) -> None:
+    """A client with a dead token sends a body, gets 401, refreshes and goes on over the same connection."""
+    messages = f"{MESSAGES}/chats/{residents.room_id}/messages"
+    for method, path, size, status in (
+        ("POST", messages, 2, b"401"),
+        ("PUT", messages, 2, b"405"),
+        ("POST", "/nothing", 2, b"404"),
+        ("POST", messages, 1_000_000, b"401"),
+        ("POST", "/nothing", 1_000_000, b"404"),
+    ):
+        reader, writer = await asyncio.open_connection(*town.url.removeprefix("http://").split(":"))
+        async with asyncio.timeout(30):
+            for expected in (status, status):
+                writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode())
+                writer.write(b" " * size)
+                await writer.drain()
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.split()[1] == expected, (method, path, size, head)
+                await reader.readexactly(int(head.lower().split(b"content-length:")[1].split()[0]))
+        writer.close()

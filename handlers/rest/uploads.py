@@ -38,17 +38,20 @@ class UploadHandler(ApiHandler):
         self._file_name: bytes | None = None
         self._heard_at = time.monotonic()
         try:
-            await super().prepare()
+            await self.admit()
             if self.request.method == "OPTIONS":
                 return
+            self._check_size(self._declared_size())
             self._form = FormReader(self.request.headers.get("Content-Type", ""))
             self._upload = await self.context.uploads.begin(self.identity.user_id)
         except Exception as error:
             if self.request.method != "POST" or self.request.headers.get("Expect"):
                 # There is no body, or it waits for our word: nothing that must be read before our answer is seen.
                 raise
+            self._leaves_body = False
             await self._refuse(error)
             return
+        self._leaves_body = False
         connection: Any = self.request.connection
         connection.set_body_timeout(LONGEST_UPLOAD)
         self._watch_silence()
