@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from tests.torture.chat_socket import ChatSocket, Lost
 from tests.torture.history import History
 
-RECONNECT_PAUSE = 0.15
+FIRST_RECONNECT_PAUSE = 0.15
+LONGEST_RECONNECT_PAUSE = 1.0
 SYNC_PAUSE = 0.2
 ANSWER_DEADLINE = 10.0
 # A session reads nothing before its offline batch had the time to come: what is read is not handed over any more.
@@ -61,6 +62,7 @@ class Device:
     async def live(self) -> None:
         """Connected for a while, away for a while, until the round is over; from settling on, connected only."""
         world = self._world
+        pause = FIRST_RECONNECT_PAUSE
         while not world.is_over:
             self.number = next(SOCKET_NUMBERS)
             world.history.note("dial", s=self.number, u=self._user_id)
@@ -71,8 +73,10 @@ class Device:
                 world.history.note(
                     "refused-dial", s=self.number, u=self._user_id, dead=was_dead and world.server_is_dead
                 )
-                await self._stay_away(RECONNECT_PAUSE * (0.5 + world.random.random()))
+                await self._stay_away(pause * (0.5 + world.random.random()))
+                pause = min(pause * 1.5, LONGEST_RECONNECT_PAUSE)
                 continue
+            pause = FIRST_RECONNECT_PAUSE
             left = await self._session(socket)
             self.socket = None
             self.is_synced = False
@@ -80,7 +84,7 @@ class Device:
             if self._is_rare:
                 await self._stay_away(world.random.expovariate(1 / LONG_ABSENCE_SECONDS))
             else:
-                await self._stay_away(world.random.expovariate(1 / ABSENCE_SECONDS) if left else RECONNECT_PAUSE)
+                await self._stay_away(world.random.expovariate(1 / ABSENCE_SECONDS) if left else FIRST_RECONNECT_PAUSE)
 
     async def _stay_away(self, seconds: float) -> None:
         """As long as that, but no longer than until everybody comes together at the end."""

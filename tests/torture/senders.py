@@ -12,8 +12,10 @@ from tests.torture.chat_socket import Lost
 from tests.torture.devices import Device, World
 
 ANSWER_DEADLINE = 10.0
-FIRST_RETRY_PAUSE = 0.15
-LONGEST_RETRY_PAUSE = 2.0
+FIRST_RETRY_PAUSE = 0.2
+LONGEST_RETRY_PAUSE = 3.0
+# Nobody goes on writing while so many of their messages have no answer.
+MOST_OPEN = 6
 # Of the turns without a connection, those on which people give up before they begin.
 PATIENCE_SHARE = 0.7
 OWN_ID_SHARE = 0.7
@@ -53,7 +55,7 @@ class Sender:
         choose = self._world.random
         while not self._world.is_settling:
             await asyncio.sleep(choose.expovariate(1 / self._pause))
-            if self._device.socket is None and choose.random() < PATIENCE_SHARE:
+            if len(self._running) >= MOST_OPEN or (self._device.socket is None and choose.random() < PATIENCE_SHARE):
                 continue
             count = choose.randint(2, LONGEST_BURST) if choose.random() < BURST_SHARE else 1
             room_id = choose.choice(self._room_ids)
