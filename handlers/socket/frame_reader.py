@@ -13,6 +13,9 @@ class ChunkedReader(WebSocketProtocol13):
     This takes what has arrived at once and hands the parts on from memory.
     """
 
+    # Two more entries would double the size of each connection's dictionary.
+    __slots__ = ("_arrived", "_taken")
+
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._arrived = b""

@@ -11,7 +11,7 @@ from handlers.socket.dispatcher import Dispatcher
 from server.connection import Connection
 from server.context import Context
 from server.engine_socket import bound_polls
-from server.errors import ChatError, Internal, Unauthorized, Unavailable
+from server.errors import ChatError, Internal, TokenExpired, Unauthorized, Unavailable
 from server.protocol import NAMESPACE
 from server.tasks import Tasks
 
@@ -74,6 +74,9 @@ class Gateway:
                 self._context.accounts.authenticate(_token_of(auth, request.headers.get("Authorization"))),
                 self._context.settings.socket.connect_timeout,
             )
+        except TokenExpired as error:
+            # Whoever is not let in is told one code; why is told beside it.
+            raise RefusedError(Unauthorized.code, {**Unauthorized(error.detail).body(), "reason": error.code}) from None
         except ChatError as error:
             raise RefusedError(error.code, error.body()) from None
         except TimeoutError:
@@ -93,6 +96,7 @@ class Gateway:
             request.remote_ip or "",
             max_unsent=self._context.settings.socket.max_unsent,
         )
+        _shed(environ)
         # The answer to CONNECT is queued when this returns; nothing may be sent before it.
         self._loop.call_soon(self._open, connection)
 
@@ -131,6 +135,13 @@ class Gateway:
             more = self.dispatcher.receive(connection, data)
             if more is not None:
                 await more
+
+
+def _shed(environ: dict[str, Any]) -> None:
+    """Let go of what Socket.IO would keep of the request for as long as the connection lives."""
+    kept = {key: environ[key] for key in ("REQUEST_METHOD", "tornado.handler") if key in environ}
+    environ.clear()
+    environ.update(kept)
 
 
 def _token_of(auth: Any, header: str | None) -> str:
