@@ -3,15 +3,15 @@
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime
 from typing import Final, Protocol
 
-from server.drafts import Draft, Sent, derive_message_id
+from server.drafts import Draft, Entry, Sent, derive_message_id, follow
 from server.errors import ChatError, Unavailable
 from server.faults import AFTER_INSERT, CrashPoints
-from server.models import Message, now
+from server.models import Message
+from server.remembered import RememberedMessages
 from server.room_state import RoomState
 from server.storage.messages import MessageStore
 
@@ -21,9 +21,12 @@ log = logging.getLogger(__name__)
 PATIENCE: Final = 4.5
 # Repeats usually come seconds after the first; later ones are judged by the store.
 MAX_REMEMBERED: Final = 20_000
+MAX_REMEMBERED_BYTES: Final = 64 * 1024 * 1024
 MAX_WAITING: Final = 20_000
 # Between two looks at what an unknown outcome has become.
 SETTLE_PAUSE: Final = 0.1
+# A write that was given up may still arrive at a store that was halted; it does so soon after the store is back.
+LATE: Final = 15.0
 
 
 class Store(Protocol):
@@ -39,20 +42,6 @@ class InFlight(Protocol):
     """Notes rooms that a crash may leave with undelivered messages."""
 
     async def enter(self, rooms: Iterable[RoomState]) -> None: ...
-
-
-class _Entry:
-    """A draft on its way into the log."""
-
-    __slots__ = ("deadline", "draft", "id", "result", "sent_at", "tried")
-
-    def __init__(self, draft: Draft, message_id: str, result: "asyncio.Future[Sent]", deadline: float) -> None:
-        self.draft = draft
-        self.id = message_id
-        self.result = result
-        self.deadline = deadline
-        self.sent_at: datetime = now()
-        self.tried: list[int] = []
 
 
 class RoomLog:
@@ -80,10 +69,12 @@ class RoomLog:
         self._in_flight = in_flight
         self._crash = crash
         self._max_batch = max_batch
-        self._waiting: deque[_Entry] = deque()
-        self._by_id: dict[str, _Entry] = {}
-        self._remembered: OrderedDict[str, Message] = OrderedDict()
-        self._doubtful: dict[str, _Entry] = {}
+        self._waiting: deque[Entry] = deque()
+        self._by_id: dict[str, Entry] = {}
+        self._remembered = RememberedMessages(max_messages=MAX_REMEMBERED, max_bytes=MAX_REMEMBERED_BYTES)
+        self._doubtful: dict[str, Entry] = {}
+        self._refused: list[tuple[Entry, float]] = []
+        self._is_closing = False
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.Task[None] | None = None
@@ -101,11 +92,11 @@ class RoomLog:
             return result
         pending = self._by_id.get(message_id)
         if pending is not None:
-            pending.result.add_done_callback(lambda first: _follow(first, result))
+            pending.result.add_done_callback(lambda first: follow(first, result))
             return result
-        if not self._store.is_available or len(self._waiting) >= MAX_WAITING:
+        if self._is_closing or not self._store.is_available or len(self._waiting) >= MAX_WAITING:
             raise Unavailable("Messages cannot be stored just now")
-        entry = _Entry(draft, message_id, result, self._loop.time() + PATIENCE)
+        entry = Entry(draft, message_id, result, self._loop.time() + PATIENCE)
         draft.room.holds += 1
         self._by_id[message_id] = entry
         self._waiting.append(entry)
@@ -117,7 +108,8 @@ class RoomLog:
         return self._remembered.get(message_id)
 
     async def close(self) -> None:
-        """Store what waits, as far as the store allows, and stop."""
+        """Refuse what is new, store what waits, as far as the store allows, and stop."""
+        self._is_closing = True
         while self._by_id:
             await asyncio.wait([entry.result for entry in self._by_id.values()])
             # An outcome that is in doubt is settled by the writer a little later.
@@ -135,13 +127,15 @@ class RoomLog:
                 await self._write(batch)
             except Exception:
                 log.exception("a batch of %d messages was not stored", len(batch))
+                # Its beginning may be stored and handed on already.
+                batch = [entry for entry in batch if self._by_id.get(entry.id) is entry]
                 self._doubt(batch)
                 self._fail(batch, Unavailable("Messages cannot be stored just now"))
                 await asyncio.sleep(SETTLE_PAUSE)
             if not self._waiting and not self._doubtful:
                 self._wake.clear()
 
-    async def _write(self, batch: list[_Entry]) -> None:
+    async def _write(self, batch: list[Entry]) -> None:
         """Store all of `batch`, or fail what could not be stored in time."""
         while batch or self._doubtful:
             try:
@@ -162,30 +156,31 @@ class RoomLog:
                 # Its id or its place is taken; which of the two, the store says when the batch is settled.
                 self._doubt(batch[:1])
 
-    async def _settle(self, batch: list[_Entry]) -> list[_Entry]:
+    async def _settle(self, batch: list[Entry]) -> list[Entry]:
         """Find out what earlier attempts have stored, read doubtful rooms to their end, and return what is left."""
         doubtful = self._doubtful
         if doubtful:
-            found = await self._messages.find_many(list(doubtful))
-            ours = [
-                (entry, found[entry.id])
-                for entry in doubtful.values()
-                if entry.id in found and found[entry.id].seq in entry.tried and found[entry.id].sent_at == entry.sent_at
-            ]
-            for room in {entry.draft.room.id: entry.draft.room for entry in doubtful.values()}.values():
+            suspects = [*doubtful.values(), *(entry for entry, _ in self._refused)]
+            found = await self._messages.find_many({entry.id for entry in suspects})
+            ours = [(entry, found[entry.id]) for entry in suspects if entry.id in found]
+            ours = [(entry, message) for entry, message in ours if entry.has_stored(message)]
+            for room in {entry.draft.room.id: entry.draft.room for entry in suspects}.values():
                 await self._read_tail(room)
             self._doubtful = {}
             self._accept(sorted(ours, key=lambda pair: pair[1].seq))
+            moment = self._loop.time()
+            self._refused = [one for one in self._refused if one[0].id not in found and one[1] > moment]
             for entry in doubtful.values():
                 if entry.id in found:
-                    self._remember(found[entry.id])
+                    self._remembered.put(found[entry.id])
                     self._resolve(entry, Sent(found[entry.id], is_new=False))
                 elif entry.result.done():
                     self._release(entry)
+                    self._refused.append((entry, moment + LATE))
             batch = [entry for entry in batch if entry.id not in found and not entry.result.done()]
         return batch
 
-    def _number(self, batch: Sequence[_Entry]) -> list[Message]:
+    def _number(self, batch: Sequence[Entry]) -> list[Message]:
         """Give each its place after the end of its room, as this process knows it."""
         ends: dict[str, int] = {}
         sent: dict[tuple[str, str], int] = {}
@@ -197,30 +192,16 @@ class RoomLog:
             sender_seq = sent.get((room.id, draft.sender_id), room.sent_by(draft.sender_id)) + 1
             ends[room.id] = seq
             sent[room.id, draft.sender_id] = sender_seq
-            entry.tried.append(seq)
-            messages.append(
-                Message(
-                    id=entry.id,
-                    room_id=room.id,
-                    seq=seq,
-                    sender_id=draft.sender_id,
-                    sender_seq=sender_seq,
-                    content=draft.content,
-                    type=draft.type,
-                    sent_at=entry.sent_at,
-                    attachment_url=draft.attachment_url,
-                    client_message_id=draft.client_message_id,
-                )
-            )
+            messages.append(entry.try_place(seq, sender_seq))
         return messages
 
-    def _accept(self, stored: Sequence[tuple[_Entry, Message]]) -> None:
+    def _accept(self, stored: Sequence[tuple[Entry, Message]]) -> None:
         """Move the ends of the rooms, answer the senders, and hand the messages on for delivery."""
         for entry, message in stored:
             room = entry.draft.room
             if message.seq == room.last_seq + 1:
                 room.append(message)
-            self._remember(message)
+            self._remembered.put(message)
             # Let go of by whoever delivers it.
             room.holds += 1
             self._resolve(entry, Sent(message, is_new=True))
@@ -228,12 +209,12 @@ class RoomLog:
             # The answers go out in the loop's next turn, in front of this.
             self._loop.call_soon(self._on_stored, [(entry.draft.room, message) for entry, message in stored])
 
-    def _doubt(self, entries: Sequence[_Entry]) -> None:
+    def _doubt(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             entry.draft.room.is_checked = False
             self._doubtful[entry.id] = entry
 
-    async def _wait_for_store(self, batch: list[_Entry]) -> list[_Entry]:
+    async def _wait_for_store(self, batch: list[Entry]) -> list[Entry]:
         """Wait until the store is back or the patience of somebody ends; return those who still wait."""
         waiting = [*batch, *self._waiting]
         patience = min((entry.deadline for entry in waiting), default=self._loop.time() + PATIENCE) - self._loop.time()
@@ -243,7 +224,7 @@ class RoomLog:
         self._waiting = deque(entry for entry in self._waiting if not entry.result.done())
         return [entry for entry in batch if not entry.result.done()]
 
-    def _fail(self, entries: Sequence[_Entry], error: ChatError) -> None:
+    def _fail(self, entries: Sequence[Entry], error: ChatError) -> None:
         for entry in entries:
             if not entry.result.done():
                 entry.result.set_exception(error)
@@ -251,28 +232,12 @@ class RoomLog:
             if entry.id not in self._doubtful:
                 self._release(entry)
 
-    def _resolve(self, entry: _Entry, sent: Sent) -> None:
+    def _resolve(self, entry: Entry, sent: Sent) -> None:
         if not entry.result.done():
             entry.result.set_result(sent)
         self._release(entry)
 
-    def _release(self, entry: _Entry) -> None:
-        if self._by_id.pop(entry.id, None) is not None:
+    def _release(self, entry: Entry) -> None:
+        if self._by_id.get(entry.id) is entry:
+            del self._by_id[entry.id]
             entry.draft.room.holds -= 1
-
-    def _remember(self, message: Message) -> None:
-        self._remembered[message.id] = message
-        if len(self._remembered) > MAX_REMEMBERED:
-            self._remembered.popitem(last=False)
-
-
-def _follow(first: "asyncio.Future[Sent]", second: "asyncio.Future[Sent]") -> None:
-    """Give a concurrent repeat the outcome of the first."""
-    if second.done():
-        return
-    if first.cancelled():
-        second.set_exception(Unavailable("The first send was given up"))
-    elif (error := first.exception()) is not None:
-        second.set_exception(error)
-    else:
-        second.set_result(Sent(first.result().message, is_new=False))

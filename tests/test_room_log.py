@@ -1,0 +1,166 @@
+"""The room log in trouble: writes that fail half-way or arrive late. The server's own composition on real stores."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.config import load
+from server.context import Context, open_context
+from server.drafts import Sent
+from server.errors import Unavailable
+from server.models import Message
+from server.protocol import Registration, RoomRequest, SendMessage
+from server.services import room_log
+from server.storage.messages import MessageStore
+from tests.conftest import StartServer
+from tests.support.device import NAMESPACE
+from tests.support.people import PASSWORD, Town, unique
+from tests.support.server_process import ROOT, ServerProcess
+from tests.support.waiting import eventually
+
+SHORT_PATIENCE = 0.3
+insert = MessageStore.insert
+
+
+def settings_in(folder: Path) -> list[str]:
+    return [f"data_dir={folder / 'data'}", "limits.enabled=false"]
+
+
+async def register(context: Context) -> str:
+    payload = Registration(email=f"{unique()}@example.com", password=PASSWORD, first_name="A", last_name="B")
+    return (await context.accounts.register(payload, "127.0.0.1")).user.id
+
+
+async def open_room(context: Context) -> tuple[str, str, str]:
+    """A sender, a receiver who is away, and their room."""
+    sender, receiver = await register(context), await register(context)
+    room, _is_new = await context.chats.open_room(sender, RoomRequest(other_user_id=receiver))
+    return sender, receiver, room.id
+
+
+def sending(context: Context, sender: str, room_id: str) -> Callable[[str], "asyncio.Task[Sent]"]:
+    def send(content: str) -> "asyncio.Task[Sent]":
+        payload = SendMessage(room_id=room_id, content=content, client_message_id=content)
+        return asyncio.ensure_future(context.messages.send(sender, payload))
+
+    return send
+
+
+async def was_delivered(context: Context, receiver: str, *contents: str) -> None:
+    """Exactly these were put on the receiver's queue, in this order."""
+
+    async def queued() -> list[str]:
+        entries = await context.redis.client.lrange(f"queue:{receiver}", 0, -1)
+        return [json.loads(entry[entry.index(b"{") :])["content"] for entry in entries]
+
+    async def all_there() -> bool:
+        return len(await queued()) >= len(contents)
+
+    await eventually(all_there, f"{contents} are queued")
+    await context.offline.wait_empty()
+    assert await queued() == list(contents)
+
+
+async def test_what_fails_behind_a_collision_is_not_delivered_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    async def store_one_then_break(self: MessageStore, messages: Sequence[Message]) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            return await insert(self, messages[:1])
+        if calls == 2:
+            raise OSError("a failure that nobody foresaw")
+        return await insert(self, messages)
+
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+        sender, receiver, room_id = await open_room(context)
+        send = sending(context, sender, room_id)
+        await context.rooms.access_room(sender, room_id)
+        monkeypatch.setattr(MessageStore, "insert", store_one_then_break)
+        first, second = send("first"), send("second")
+        assert (await first).message.seq == 1
+        with pytest.raises(Unavailable):
+            await second
+
+        async def is_stored() -> bool:
+            try:
+                return (await send("second")).message.seq == 2
+            except Unavailable:
+                return False
+
+        await eventually(is_stored, "the second is stored")
+        await was_delivered(context, receiver, "first", "second")
+
+
+@pytest.mark.parametrize("then", ["the same again", "another"])
+async def test_what_was_refused_and_arrives_late_is_delivered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """A halted store carries out a write after the server has given it up and seen that nothing was there."""
+    held: list[Sequence[Message]] = []
+
+    async def hold(_self: MessageStore, messages: Sequence[Message]) -> int:
+        held.append(messages)
+        await asyncio.sleep(SHORT_PATIENCE)
+        raise Unavailable
+
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+        sender, receiver, room_id = await open_room(context)
+        send = sending(context, sender, room_id)
+        with monkeypatch.context() as halted:
+            halted.setattr(MessageStore, "insert", hold)
+            halted.setattr(room_log, "PATIENCE", SHORT_PATIENCE)
+            with pytest.raises(Unavailable):
+                await send("late")
+        # Whoever asks for the room now lets the server see that the log is empty still.
+        await context.rooms.access_room(sender, room_id)
+        assert await insert(MessageStore(context.database), held[0]) == 1
+        if then == "the same again":
+            sent = await send("late")
+            assert (sent.message.seq, sent.is_new) == (1, False)
+            await was_delivered(context, receiver, "late")
+        else:
+            assert (await send("next")).message.seq == 2
+            await was_delivered(context, receiver, "late", "next")
+
+
+async def test_who_goes_on_sending_does_not_keep_the_server_from_stopping(
+    start_server: StartServer, town_at: Callable[[ServerProcess], Town]
+) -> None:
+    server = start_server({"server.shutdown_timeout": "5m"})  # far above the time that a stop may take
+    one, _other, room_id = await town_at(server).pair()
+    device = await one.connect()
+    acks: list[dict[str, Any]] = []
+
+    async def go_on_sending() -> None:
+        number = 0
+        while device.sio.connected:
+            payload = {"roomId": room_id, "content": f"{number}"}
+            await device.sio.emit("message:send", payload, namespace=NAMESPACE, callback=acks.append)
+            number += 1
+            await asyncio.sleep(0.002)
+
+    async def some_are_stored() -> bool:
+        return len(acks) > 50
+
+    sender = asyncio.ensure_future(go_on_sending())
+    await eventually(some_are_stored, "some messages are stored")
+    await asyncio.to_thread(server.stop)
+    await asyncio.wait([sender])
+    server.restart()
+    resident = town_at(server).resident(one)
+    stored = {ack["message"]["messageId"] for ack in acks if ack["ok"]}
+    page = await resident.history(room_id, after=0, limit=200)
+    found = {message["messageId"] for message in page["messages"]}
+    while page["pagination"]["hasNext"]:
+        page = await resident.history(room_id, after=page["messages"][-1]["seq"], limit=200)
+        found |= {message["messageId"] for message in page["messages"]}
+    assert stored <= found
+    assert {ack["error"]["code"] for ack in acks if not ack["ok"]} <= {"UNAVAILABLE"}
