@@ -35,16 +35,25 @@ class RoomsInFlight:
         self._store = store
         self._stamps: dict[str, tuple[RoomState, int]] = {}
         self._last_stamp = 0
-        self._adding: asyncio.Task[None] | None = None
+        self._adding: set[asyncio.Task[None]] = set()
+        self._overdue: asyncio.Task[None] | None = None
 
     async def enter(self, rooms: Iterable[RoomState]) -> None:
         """To be awaited before messages of these rooms are stored. Waits a moment at most and never raises."""
         new = {room.id: room for room in rooms if room.id not in self._stamps}
-        if not new or self._adding is not None or not self._store.is_available:
+        if not new or not self._store.is_available:
             return
-        self._adding = asyncio.get_running_loop().create_task(self._add(new))
-        # An addition that is overdue goes on by itself; until it ends, nobody else waits for Redis.
-        await asyncio.wait([self._adding], timeout=LONGEST_WAIT)
+        # Two additions never share a stamp, also when the clock is set back.
+        self._last_stamp = stamp = max(self._last_stamp + 1, time.time_ns() // 1_000)
+        self._stamps.update({room_id: (room, stamp) for room_id, room in new.items()})
+        adding = asyncio.get_running_loop().create_task(self._add(new.keys(), stamp))
+        self._adding.add(adding)
+        adding.add_done_callback(self._adding.discard)
+        if self._overdue is not None and not self._overdue.done():
+            # Redis is slow to answer; what was sent to it is on its way all the same.
+            return
+        _, late = await asyncio.wait([adding], timeout=LONGEST_WAIT)
+        self._overdue = adding if late else None
 
     async def leave_settled(self) -> None:
         """Forget rooms that rest: nothing on its way, and their ends stored. Raises `Unavailable`."""
@@ -55,16 +64,14 @@ class RoomsInFlight:
             del self._stamps[room_id]
         await self._store.remove(settled)
 
-    async def _add(self, rooms: dict[str, RoomState]) -> None:
-        # Two additions never share a stamp, also when the clock is set back.
-        self._last_stamp = stamp = max(self._last_stamp + 1, time.time_ns() // 1_000)
+    async def _add(self, room_ids: Collection[str], stamp: int) -> None:
         try:
-            await self._store.add(rooms.keys(), stamp)
+            await self._store.add(room_ids, stamp)
         except Unavailable:
-            return
-        finally:
-            self._adding = None
-        self._stamps.update({room_id: (room, stamp) for room_id, room in rooms.items()})
+            # The next message of such a room tries again.
+            for room_id in room_ids:
+                if self._stamps.get(room_id, (None, 0))[1] == stamp:
+                    del self._stamps[room_id]
 
 
 class People(Protocol):
