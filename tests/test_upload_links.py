@@ -34,7 +34,7 @@ async def use_in_time(person: Person, use: Callable[[str], Awaitable[Answer]]) -
                 return stored
 
 
-async def test_only_ones_own_upload_can_be_attached(upload_town: Town) -> None:
+async def test_a_strangers_upload_cannot_be_attached(upload_town: Town) -> None:
     one, other, room_id = await upload_town.pair()
     device = await other.connect()
     stored = await upload(one, picture())
@@ -54,6 +54,18 @@ async def test_only_ones_own_upload_can_be_attached(upload_town: Town) -> None:
     assert (await one.room(room_id))["lastSeq"] == 0
     for right in (url, url, stored["thumbnailUrl"]):
         assert (await attach(one, room_id, right)).body["type"] == "IMAGE"
+
+
+async def test_what_one_was_sent_can_be_passed_on(upload_town: Town) -> None:
+    one, other, room_id = await upload_town.pair()
+    third = await upload_town.person()
+    url: str = (await upload(one, picture()))["fileUrl"]
+    onward = await other.open_room(third)
+    check_problem(await attach(other, onward, url), "VALIDATION_FAILED", "attachmentUrl")
+    assert (await attach(one, room_id, url)).status == 201
+    assert (await attach(other, onward, url)).status == 201
+    # The third shares no room with the one who made it.
+    check_problem(await attach(third, onward, url), "VALIDATION_FAILED", "attachmentUrl")
 
 
 async def test_a_message_that_is_refused_links_nothing(upload_town: Town) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Collection
 from typing import Final, Protocol
 
 import msgspec
@@ -47,10 +48,13 @@ class Files:
         """Whether this has the form of an upload's address; whether there is one is another question."""
         return PATH.fullmatch(url) is not None
 
-    async def link(self, user_id: str, url: str) -> None:
-        """Use one's own upload in a message. Raises `ValidationFailed` where it is not there or not one's own."""
-        if not await self._use(user_id, url, in_message=True):
-            raise ValidationFailed.at("attachmentUrl", "must be the path of an upload of yours that exists")
+    async def link(self, user_id: str, url: str, peers: Collection[str]) -> None:
+        """Use an upload in a message: one's own, or one of a peer, who has sent it before.
+
+        Raises `ValidationFailed` where it is not there, a stranger's, or a peer's that is in no message yet.
+        """
+        if not await self._use(user_id, url, in_message=True) and not await self._was_sent(url, peers):
+            raise ValidationFailed.at("attachmentUrl", "must be the path of an upload that you made or were sent")
 
     async def link_profile(self, user_id: str, url: str) -> None:
         """The same for one's own picture."""
@@ -109,6 +113,10 @@ class Files:
         record = await self._find(url)
         # The record may be claimed for removal in between; then `use` finds it no more.
         return record is not None and await self._records.use(record.id, user_id, in_message=in_message)
+
+    async def _was_sent(self, url: str, senders: Collection[str]) -> bool:
+        record = await self._find(url)
+        return record is not None and record.owner_id in senders and record.in_message
 
     async def _find(self, url: str) -> UploadRecord | None:
         """The ready upload with exactly this address, or with this address of its small picture."""

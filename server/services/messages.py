@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -30,6 +30,8 @@ class Rooms(Protocol):
 
     async def access_room(self, user_id: str, room_id: str) -> RoomState: ...
 
+    async def peers(self, user_id: str) -> set[str]: ...
+
 
 class Log(Protocol):
     def append(self, draft: Draft) -> "asyncio.Future[Sent]": ...
@@ -44,8 +46,8 @@ class Attachments(Protocol):
 
     def is_upload(self, url: str) -> bool: ...
 
-    async def link(self, user_id: str, url: str) -> None:
-        """Use one's own upload in a message. Raises `ValidationFailed` where it is not there or not one's own."""
+    async def link(self, user_id: str, url: str, peers: Collection[str]) -> None:
+        """Use an upload in a message: one's own, or one that a peer has sent before. Raises `ValidationFailed`."""
 
 
 class Messages:
@@ -72,7 +74,7 @@ class Messages:
         kind = self._check_content(payload)
         room = await self._rooms.access_room(user_id, payload.room_id)
         if payload.attachment_url is not None and self._attachments.is_upload(payload.attachment_url):
-            await self._attachments.link(user_id, payload.attachment_url)
+            await self._attachments.link(user_id, payload.attachment_url, await self._rooms.peers(user_id))
         return self._append(room, user_id, payload, kind)
 
     def submit_now(self, user_id: str, payload: SendMessage) -> "asyncio.Future[Sent] | None":

@@ -32,6 +32,7 @@ class UploadRecord(msgspec.Struct, frozen=True):
     height: int | None = None
     thumbnail: str | None = None
     state: State = "pending"
+    in_message: bool = False
     expires_at: datetime | None = None
 
     @property
@@ -60,6 +61,7 @@ FIELDS: Final = {
     "height": "height",
     "thumbnail": "thumbnail",
     "state": "state",
+    "in_message": "inMessage",
 }
 
 
@@ -81,7 +83,7 @@ class UploadRecords:
     async def insert(self, record: UploadRecord) -> None:
         """Store it as pending."""
         document = {"_id": record.id, **{stored: getattr(record, name) for name, stored in FIELDS.items()}}
-        document |= {"createdAt": now(), "expiresAt": now() + PENDING, "inMessage": False}
+        document |= {"createdAt": now(), "expiresAt": now() + PENDING}
         await self._database.run(self._uploads.insert_one(document))
 
     async def set_ready(self, upload_id: str) -> bool:
