@@ -102,8 +102,8 @@ class Pictures:
         request = {"path": str(path), "thumbnail": str(thumbnail)}
         answer = await self._ask(request)
         if answer is None:
-            # A worker may die by no fault of this picture; two of them do not.
-            answer = await self._ask(request)
+            # A worker may have died by no fault of this picture; a new one does not.
+            answer = await self._ask(request, anew=True)
         if answer is None:
             raise UnsupportedMediaType("The picture could not be read within the limits of memory")
         if isinstance(answer, Refusal):
@@ -113,9 +113,9 @@ class Pictures:
     async def close(self) -> None:
         await asyncio.gather(*(self._end(worker) for worker in list(self._workers)))
 
-    async def _ask(self, request: dict[str, str]) -> Picture | Refusal | None:
+    async def _ask(self, request: dict[str, str], *, anew: bool = False) -> Picture | Refusal | None:
         """The answer of a worker; None where it died. Whoever leaves early takes its worker with it."""
-        worker = await self._take()
+        worker = await self._take(anew)
         is_well = False
         try:
             answer = await asyncio.wait_for(worker.ask(request), TIMEOUT)
@@ -130,10 +130,10 @@ class Pictures:
             if not is_well:
                 await self._end(worker)
 
-    async def _take(self) -> Worker:
-        """A worker that lives; whoever takes it puts it back, or None in its place."""
+    async def _take(self, anew: bool) -> Worker:
+        """A worker that lives, or a new one; whoever takes it puts it back, or None in its place."""
         worker = await self._idle.get()
-        if worker is not None and worker.is_usable:
+        if worker is not None and worker.is_usable and not anew:
             return worker
         try:
             await self._end(worker)
