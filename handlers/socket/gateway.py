@@ -139,7 +139,7 @@ class Gateway:
 
 def _shed(environ: dict[str, Any]) -> None:
     """Let go of what Socket.IO would keep of the request for as long as the connection lives."""
-    kept = {key: environ[key] for key in ("REQUEST_METHOD", "tornado.handler") if key in environ}
+    kept: dict[str, Any] = {key: environ[key] for key in ("REQUEST_METHOD", "tornado.handler") if key in environ}
     environ.clear()
     environ.update(kept)
 

@@ -1,6 +1,6 @@
 """Profiles: who somebody is, as others see them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -140,12 +140,13 @@ class People:
         self._cache.put(user.id, user)
         await self._index.settle_soon(change)
 
-    async def touch_last_seen(self, user_id: str, at: datetime) -> None:
-        """Note when the user's last socket went."""
-        await self._users.set_last_seen(user_id, at)
-        user = self._cache.get(user_id)
-        if user is not None and (user.last_seen_at is None or user.last_seen_at < at):
-            self._cache.put(user_id, msgspec.structs.replace(user, last_seen_at=at))
+    async def touch_last_seen(self, seen: Mapping[str, datetime]) -> None:
+        """Note when these users' last sockets went."""
+        await self._users.set_last_seen(seen)
+        for user_id, at in seen.items():
+            user = self._cache.get(user_id)
+            if user is not None and (user.last_seen_at is None or user.last_seen_at < at):
+                self._cache.put(user_id, msgspec.structs.replace(user, last_seen_at=at))
 
 
 def _checked(patch: ProfilePatch) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+from server.batching import Batcher
 from server.errors import Unavailable
 from server.models import User, now
 from server.online import OnlineUsers
@@ -15,10 +16,13 @@ from server.storage.presence_leases import PresenceLeases
 
 log = logging.getLogger(__name__)
 
-
 # After a restart clients come back within this time (the official one waits at most 5 s between two tries), so that
 # there is somebody to tell of those who stay away.
 RETURN_TIME: Final = 10.0
+# When a network goes, thousands leave at once: written one by one, they would keep the database from everybody else.
+MAX_DEPARTURES: Final = 200
+
+Departure = tuple[str, datetime]
 
 
 class Rooms(Protocol):
@@ -28,7 +32,7 @@ class Rooms(Protocol):
 class People(Protocol):
     async def get_many(self, user_ids: Collection[str]) -> dict[str, User]: ...
 
-    async def touch_last_seen(self, user_id: str, at: datetime) -> None: ...
+    async def touch_last_seen(self, seen: Mapping[str, datetime]) -> None: ...
 
 
 class Sockets(Protocol):
@@ -64,6 +68,7 @@ class Presence:
         self._lease = lease
         self._leaving: dict[str, asyncio.Task[None]] = {}
         self._left_behind: dict[str, datetime] = {}
+        self._departures: Batcher[Departure] = Batcher(self._take_offline, max_batch=MAX_DEPARTURES)
 
     async def open(self) -> None:
         """Give those whose lease has ended or is about to a chance to come back, and others one to hear of it."""
@@ -112,11 +117,15 @@ class Presence:
 
     async def sweep(self) -> None:
         """Take offline whose lease ended: they were online at a server that has died. Raises `Unavailable`."""
-        for user_id, until in await self._leases.find_expired(_milliseconds()):
-            if user_id in self._online:
-                await self._renew([user_id])
-                continue
-            await self._take_offline(user_id, self._left_behind.get(user_id, self._last_renewed(until)))
+        expired = await self._leases.find_expired(_milliseconds())
+        await self._renew([user_id for user_id, _ in expired if user_id in self._online])
+        gone = [
+            (user_id, self._left_behind.get(user_id, self._last_renewed(until)))
+            for user_id, until in expired
+            if user_id not in self._online
+        ]
+        await asyncio.gather(*map(self._departures.add, gone))
+        for user_id, _ in gone:
             self._left_behind.pop(user_id, None)
 
     def _last_renewed(self, until: int) -> datetime:
@@ -129,18 +138,18 @@ class Presence:
             return
         self._online.discard(user_id)
         try:
-            await self._take_offline(user_id, last_seen)
+            await self._departures.add((user_id, last_seen))
         except Unavailable:
             log.warning("%s went offline; a sweep tells it once the stores are back", user_id)
 
-    async def _take_offline(self, user_id: str, last_seen: datetime) -> None:
-        await self._people.touch_last_seen(user_id, last_seen)
-        peers = await self._rooms.peers(user_id)
-        if user_id in self._online:
-            # Back again while the stores were asked.
-            return
-        self._sockets.emit(peers, USER_OFFLINE, {"userId": user_id, "lastSeenAt": wire_time(last_seen)})
-        await self._leases.release(user_id)
+    async def _take_offline(self, departures: Sequence[Departure]) -> None:
+        await self._people.touch_last_seen(dict(departures))
+        for user_id, last_seen in departures:
+            peers = await self._rooms.peers(user_id)
+            if user_id not in self._online:
+                self._sockets.emit(peers, USER_OFFLINE, {"userId": user_id, "lastSeenAt": wire_time(last_seen)})
+        # Some may be back again since the stores were asked.
+        await self._leases.release([user_id for user_id, _ in departures if user_id not in self._online])
 
     def _view(self, user_id: str, user: User | None) -> PresenceView:
         last_seen = None if user is None or user.last_seen_at is None else wire_time(user.last_seen_at)

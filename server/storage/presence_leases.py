@@ -19,8 +19,9 @@ class PresenceLeases:
         if user_ids:
             await self._store.run(self._store.client.zadd(LEASES, dict.fromkeys(user_ids, until)))
 
-    async def release(self, user_id: str) -> None:
-        await self._store.run(self._store.client.zrem(LEASES, user_id))
+    async def release(self, user_ids: Collection[str]) -> None:
+        if user_ids:
+            await self._store.run(self._store.client.zrem(LEASES, *user_ids))
 
     async def find_expired(self, at: int) -> list[tuple[str, int]]:
         """Users whose lease ended at or before `at`, with its end."""

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from server.errors import Conflict
@@ -115,9 +116,10 @@ class Users:
             self._users.update_many({"pending.id": {"$in": list(change_ids)}}, {"$unset": {"pending": ""}})
         )
 
-    async def set_last_seen(self, user_id: str, at: datetime) -> None:
-        """The time only ever moves forward."""
-        await self._database.run(self._users.update_one({"_id": user_id}, {"$max": {"lastSeenAt": at}}))
+    async def set_last_seen(self, seen: Mapping[str, datetime]) -> None:
+        """A time only ever moves forward."""
+        updates = [UpdateOne({"_id": user_id}, {"$max": {"lastSeenAt": at}}) for user_id, at in seen.items()]
+        await self._database.run(self._users.bulk_write(updates, ordered=False))
 
     async def set_password_hash(self, user_id: str, old: str, new: str) -> None:
         await self._database.run(
