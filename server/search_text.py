@@ -13,6 +13,10 @@ TERM_LENGTH: Final = 100
 JOINED_LENGTH: Final = 40
 
 PHONE: Final = re.compile(r"[0-9+()\-. ]*[0-9][0-9+()\-. ]*")
+# Calling codes of one and two digits whose countries write a 0 in front at home; those of three digits are all others
+# but 1 and 7, where no 0 is written.
+SHORT_CALLING_CODE: Final = re.compile(r"2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]")
+NO_NATIONAL_ZERO: Final = ("1", "7")
 # Hangul (jamo, compatibility jamo, extensions, syllables), Han with its extensions, Hiragana, Katakana, Bopomofo.
 CJK: Final = re.compile(
     "[\u1100-\u11ff\u3040-\u318f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -43,7 +47,7 @@ def terms(user: User) -> set[str]:
         found.update(_tails(name))
     found.update(_tails(normalise(user.email)))
     if user.phone:
-        found.add(_digits(normalise(user.phone)))
+        found.update(_phone_forms(normalise(user.phone)))
     found.add(normalise(user.id))
     found.discard("")
     return set(_longest(term[:TERM_LENGTH] for term in found))
@@ -70,6 +74,18 @@ def _tails(text: str) -> Iterator[str]:
         elif previous == " " or CJK.match(character) or (_is_of_word(character) and not _is_of_word(previous)):
             yield text[position:]
         previous = character
+
+
+def _phone_forms(phone: str) -> Iterator[str]:
+    """The digits as they stand, and as they are dialled at home: `+82 10-1234-5678` is `010-1234-5678` too."""
+    digits = _digits(phone)
+    yield digits
+    if not phone.startswith("+") or digits.startswith(NO_NATIONAL_ZERO):
+        return
+    code = SHORT_CALLING_CODE.match(digits)
+    national = digits[code.end() if code else 3 :].removeprefix("0")
+    if national:
+        yield f"0{national}"
 
 
 def _is_of_word(character: str) -> bool:

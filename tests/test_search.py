@@ -106,6 +106,22 @@ async def test_emails_phones_and_ids(town: Town) -> None:
         assert await finds(asker, query), query
 
 
+@pytest.mark.parametrize(
+    ("code", "zero", "at_home"),
+    [("82", "", "0"), ("82", "(0)", "0"), ("63", "", "0"), ("853", "", "0"), ("1", "", None)],
+    ids=["Korea", "Korea with 0", "Philippines", "Macao", "North America"],
+)
+async def test_a_phone_is_found_as_it_is_dialled_at_home(town: Town, code: str, zero: str, at_home: str | None) -> None:
+    asker, number = await town.person(), "1" + str(uuid4().int)[:10]
+    person = await town.person(phone=f"+{code}{zero} {number[:2]}-{number[2:6]}-{number[6:]}")
+    if at_home is None:
+        assert await finds(asker, f"0{number}")
+        return
+    for query in (f"{at_home}{number}", f"{at_home}{number[:2]}-{number[2:6]}-{number[6:]}", f"{at_home}{number[:9]}"):
+        assert await finds(asker, query, person), query
+    assert await finds(asker, number), number
+
+
 @pytest.mark.parametrize("order", ["given first", "family first"])
 async def test_korean_names_are_found_anywhere(town: Town, order: str) -> None:
     asker, family, given = await town.person(), hangul(2), hangul(4)
