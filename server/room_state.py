@@ -7,9 +7,12 @@ from server.protocol import MemberView
 
 
 class MemberState:
-    """One member's marks. They only grow; reading implies delivery."""
+    """One member's marks. They only grow; reading implies delivery.
 
-    __slots__ = ("delivered", "read", "read_own", "sent", "user_id")
+    `is_changed` says that they grew by what the member wrote, and are not stored yet.
+    """
+
+    __slots__ = ("delivered", "is_changed", "read", "read_own", "sent", "user_id")
 
     def __init__(self, member: Member) -> None:
         self.user_id = member.user_id
@@ -17,6 +20,7 @@ class MemberState:
         self.read = member.last_read_seq
         self.read_own = member.read_own
         self.sent = 0
+        self.is_changed = False
 
 
 class RoomState:
@@ -67,6 +71,7 @@ class RoomState:
         if had_read_all:
             # Who has read everything and then writes has still read everything.
             self.raise_read(message.sender_id, message.seq, sender.sent)
+            sender.is_changed = True
         self.is_changed = True
 
     def settle(self, message: Message) -> None:
@@ -94,30 +99,32 @@ class RoomState:
         return self.members[user_id].read >= message.seq
 
     def raise_read(self, user_id: str, seq: int, read_own: int) -> bool:
-        """Raise the read mark, and the delivered mark with it; False where it was there already."""
+        """Raise the read mark, which is stored already, and the delivered mark; False where it was there before."""
         member = self.members[user_id]
         if seq <= member.read:
             return False
         member.read = seq
         member.read_own = read_own
         member.delivered = max(member.delivered, seq)
-        self.is_changed = True
         return True
 
     def raise_delivered(self, user_id: str, seq: int) -> bool:
-        """Raise the delivered mark; False where it was there already."""
+        """Raise the delivered mark, which is stored already; False where it was there before."""
         member = self.members[user_id]
         if seq <= member.delivered:
             return False
         member.delivered = seq
-        self.is_changed = True
         return True
 
     def others(self, user_id: str) -> list[str]:
         return [other for other in self.user_ids if other != user_id]
 
-    def marks(self) -> list[Member]:
-        """Every member's marks, to be stored."""
+    def take_changes(self) -> list[Member]:
+        """The marks that are to be stored together with `settled_end`; from now on they count as stored."""
+        self.is_changed = False
+        changed = [member for member in self.members.values() if member.is_changed]
+        for member in changed:
+            member.is_changed = False
         return [
             Member(
                 room_id=self.id,
@@ -126,8 +133,14 @@ class RoomState:
                 last_read_seq=member.read,
                 read_own=member.read_own,
             )
-            for member in self.members.values()
+            for member in changed
         ]
+
+    def keep_changes(self) -> None:
+        """What was taken could not be stored."""
+        self.is_changed = True
+        for member in self.members.values():
+            member.is_changed = True
 
     def member_views(self) -> list[MemberView]:
         return [

@@ -6,7 +6,7 @@ import itertools
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 from server.errors import NotFound, Unavailable, ValidationFailed
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 # About two kilobytes each; the working set of a small team's server, and all of it for most.
 MAX_CACHED_ROOMS: Final = 20_000
 MAX_CACHED_PEOPLE: Final = 20_000
+# Rooms whose ends and marks are stored by one write each: far below the time that one call may take.
+MAX_SAVED: Final = 250
 
 
 class People(Protocol):
@@ -96,6 +98,10 @@ class Rooms:
     async def of_user(self, user_id: str) -> list[RoomState]:
         """All rooms of a user, in no order. Their ends are as last stored, not read from the log anew."""
         room_ids = await self._peers_by_room(user_id)
+        for room_id in room_ids:
+            if room_id in self._cache:
+                # Must not make room for those that are missing.
+                self._cache.move_to_end(room_id)
         missing = [room_id for room_id in room_ids if room_id not in self._cache]
         if missing:
             await self._load_many(missing)
@@ -118,21 +124,21 @@ class Rooms:
         A room's end is stored only once everything up to it is delivered: what lies beyond is mended after a crash.
         """
         changed = [state for state in self._cache.values() if state.is_changed]
-        if not changed:
-            return 0
+        for start in range(0, len(changed), MAX_SAVED):
+            await self._save(changed[start : start + MAX_SAVED])
+        return len(changed)
+
+    async def _save(self, changed: Sequence[RoomState]) -> None:
         ends = [state.settled_end for state in changed if state.settled_end is not None]
-        marks = [member for state in changed for member in state.marks()]
-        for state in changed:
-            state.is_changed = False
+        marks = [member for state in changed for member in state.take_changes()]
         try:
             # Marks first: a crash in between leaves an old end, and reading the log from there repeats the marks.
             await self._members.save_marks(marks)
             await self._rooms.save_ends(ends)
         except Unavailable:
             for state in changed:
-                state.is_changed = True
+                state.keep_changes()
             raise
-        return len(changed)
 
     async def _peers_by_room(self, user_id: str) -> dict[str, str]:
         known = self._peers.get(user_id)
@@ -142,7 +148,8 @@ class Rooms:
             members = await self._members.of_user(user_id)
             known = {member.room_id: member.peer_id for member in members if member.peer_id is not None} | arrivals
             self._arrivals.pop(user_id, None)
-            self._peers[user_id] = known
+            # Who asked at the same time and had an answer first has kept it up to date since.
+            known = self._peers.setdefault(user_id, known)
             while len(self._peers) > MAX_CACHED_PEOPLE:
                 self._peers.popitem(last=False)
         else:

@@ -43,8 +43,7 @@ class MessageStore:
         return None if document is None else message_from_document(document)
 
     async def find_many(self, message_ids: Collection[str]) -> dict[str, Message]:
-        cursor = self._messages.find({"_id": {"$in": list(message_ids)}})
-        documents = await self._database.run(cursor.to_list(None))
+        documents = await self._database.find_by_keys(self._messages, "_id", message_ids)
         return {document["_id"]: message_from_document(document) for document in documents}
 
     async def read_range(self, room_id: str, after: int, upto: int) -> list[Message]:

@@ -41,7 +41,7 @@ class RoomStore:
         return None if document is None else _room_from_document(document)
 
     async def find_many(self, room_ids: Collection[str]) -> list[Room]:
-        documents = await self._database.run(self._rooms.find({"_id": {"$in": list(room_ids)}}).to_list(None))
+        documents = await self._database.find_by_keys(self._rooms, "_id", room_ids)
         return [_room_from_document(document) for document in documents]
 
     async def save_ends(self, ends: Sequence[Message]) -> None:
@@ -90,8 +90,7 @@ class MemberStore:
                 raise
 
     async def of_rooms(self, room_ids: Collection[str]) -> list[Member]:
-        query = {"roomId": {"$in": list(room_ids)}}
-        documents = await self._database.run(self._members.find(query).to_list(None))
+        documents = await self._database.find_by_keys(self._members, "roomId", room_ids)
         return [_member_from_document(document) for document in documents]
 
     async def of_user(self, user_id: str) -> list[Member]:

@@ -1,0 +1,96 @@
+"""People with very many rooms, and a cache too small for all. The server's own composition on real stores."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from server.config import load
+from server.context import Context, open_context
+from server.models import Member, Room, now
+from server.protocol import ChatsQuery, Registration, RoomRequest
+from server.services import rooms
+from server.storage.rooms import MemberStore, RoomStore
+from tests.support.people import PASSWORD, unique
+from tests.support.server_process import ROOT
+
+MANY = 2_000
+STEP = 500
+of_user = MemberStore.of_user
+
+
+def settings_in(folder: Path) -> list[str]:
+    return [f"data_dir={folder / 'data'}", "limits.enabled=false"]
+
+
+async def register(context: Context) -> str:
+    payload = Registration(email=f"{unique()}@example.com", password=PASSWORD, first_name="A", last_name="B")
+    return (await context.accounts.register(payload, "127.0.0.1")).user.id
+
+
+async def open_rooms(context: Context, one: str, other: str, count: int) -> set[str]:
+    requests = [RoomRequest(other_user_id=other, booking_id=f"{number}") for number in range(count)]
+    return {(await context.chats.open_room(one, request))[0].id for request in requests}
+
+
+async def chats_of(context: Context, user_id: str) -> set[str]:
+    return {chat.chat_id for chat in (await context.chats.list_chats(user_id, ChatsQuery(limit=100))).chats}
+
+
+async def store_rooms(context: Context, one: str, other: str) -> None:
+    """As earlier years left them: stored, and not in memory."""
+    stored, members = RoomStore(context.database), MemberStore(context.database)
+    for start in range(0, MANY, STEP):
+        made = [Room(unique("room"), (one, other), f"{start + number}", now()) for number in range(STEP)]
+        await asyncio.gather(*(stored.create(room) for room in made))
+        pairs = (one, other), (other, one)
+        await members.create([Member(room.id, user, peer) for room in made for user, peer in pairs])
+
+
+async def test_thousands_of_rooms_are_listed_while_the_database_stays_in_reach(tmp_path: Path) -> None:
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+        one, other = await register(context), await register(context)
+        await store_rooms(context, one, other)
+        assert len(await chats_of(context, one)) == 100
+        assert len(await context.rooms.of_user(one)) == MANY
+
+
+async def test_a_full_cache_hides_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "MAX_CACHED_ROOMS", 4)
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+        one, other, third = await register(context), await register(context), await register(context)
+        mine = await open_rooms(context, one, other, 4)
+        await open_rooms(context, other, third, 4)
+        for room_id in list(mine)[:2]:
+            await context.rooms.access_room(one, room_id)
+        await open_rooms(context, other, third, 2)
+        assert await chats_of(context, one) == mine
+
+
+async def test_a_room_made_while_two_ask_for_theirs_is_in_every_later_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered, made = asyncio.Event(), asyncio.Event()
+    asked = 0
+
+    async def answer_the_second_late(self: MemberStore, user_id: str) -> list[Member]:
+        nonlocal asked
+        asked += 1
+        is_second = asked == 2
+        found = await of_user(self, user_id)
+        if is_second:
+            await made.wait()
+        else:
+            answered.set()
+        return found
+
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+        one, other = await register(context), await register(context)
+        monkeypatch.setattr(MemberStore, "of_user", answer_the_second_late)
+        first, second = (asyncio.ensure_future(chats_of(context, one)) for _ in range(2))
+        assert await first == set()
+        await answered.wait()
+        mine = await open_rooms(context, one, other, 1)
+        made.set()
+        await second
+        assert await chats_of(context, one) == mine
