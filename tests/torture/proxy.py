@@ -15,8 +15,8 @@ class Proxy:
         self.dial = dial
         self.delay = 0.0
         self.port = 0
-        self._open = asyncio.Event()
-        self._open.set()
+        # A connection waits at the gate of its time; an open one is an event that is set.
+        self._gates = [_open_gate()]
         self._refusing = False
         self._server: asyncio.Server | None = None
         self._transports: set[asyncio.WriteTransport] = set()
@@ -28,7 +28,12 @@ class Proxy:
 
     def stall(self) -> None:
         """Keep connections open, but let nothing through."""
-        self._open.clear()
+        self._gates[-1].clear()
+
+    def strand(self) -> None:
+        """Hold back what is under way on the connections of now; new ones are free. It arrives at the healing."""
+        self._gates[-1].clear()
+        self._gates.append(_open_gate())
 
     def refuse(self) -> None:
         """Cut everything, and every new connection at once."""
@@ -38,7 +43,9 @@ class Proxy:
     def heal(self) -> None:
         self.delay = 0.0
         self._refusing = False
-        self._open.set()
+        for gate in self._gates:
+            gate.set()
+        del self._gates[:-1]
 
     def cut(self) -> None:
         """Reset every connection; new ones are welcome."""
@@ -73,7 +80,8 @@ class Proxy:
         transports = {writer.transport, far_writer.transport}
         self._transports |= transports
         try:
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            gate = self._gates[-1]
+            await asyncio.gather(self._pump(reader, far_writer, gate), self._pump(far_reader, writer, gate))
         except (OSError, RuntimeError):
             # uvloop's way to say that the transport was cut meanwhile.
             pass
@@ -82,17 +90,23 @@ class Proxy:
             for transport in transports:
                 transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event) -> None:
         """One direction; its end is passed on as an end, so that a goodbye arrives as one."""
         while data := await reader.read(CHUNK):
             if self.delay:
                 await asyncio.sleep(self.delay)
-            await self._open.wait()
+            await gate.wait()
             writer.write(data)
             await writer.drain()
         with contextlib.suppress(OSError, RuntimeError):
-            await self._open.wait()
+            await gate.wait()
             writer.write_eof()
+
+
+def _open_gate() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
 
 
 def dial_tcp(host: str, port: int) -> Dial:
