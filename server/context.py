@@ -174,7 +174,7 @@ class Context:
         await self.database.warn_if_volatile()
         await self._spool.open()
         await self._index.settle_all()
-        await _quietly(self._recovery.mend)
+        await self._recovery.mend()
         self._log.start()
         self.realtime.start()
         settings = self.settings

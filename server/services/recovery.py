@@ -118,9 +118,15 @@ class Recovery:
     async def mend(self) -> None:
         """Queue what may not have been delivered, store the ends and marks of those rooms, and say so in one line.
 
-        A message that did arrive before the crash may arrive once more, as `messages:offline`. Raises `Unavailable`;
-        what is not mended then is left for the next start.
+        A message that did arrive before the crash may arrive once more, as `messages:offline`. Never raises: with a
+        store away, what a crash has left is in history and `sync` only, and that is said instead.
         """
+        try:
+            await self._mend()
+        except Unavailable as error:
+            log.warning("messages that a crash left undelivered are not queued: %s", error)
+
+    async def _mend(self) -> None:
         stamps = await self._unsettled.read()
         if not stamps:
             return
