@@ -14,6 +14,10 @@ from server.models import Identity
 
 # Passes through Engine.IO's own queue once: when it comes out, everything queued before it has been written.
 DIRECT_MARKER: Final = "madang:direct"
+# One group commit can answer hundreds of long messages in one turn of the event loop, before anybody could read a
+# byte. So a reader gets a moment for more than `max_unsent`, but not for this many times as much.
+PATIENCE: Final = 1.0
+MOST_AT_ONCE: Final = 16
 
 Acknowledge = Callable[[], None]
 
@@ -31,8 +35,8 @@ class Connection:
 
     Frames leave in the order of `send`. A WebSocket gets them written straight to its stream, gathered per turn of
     the event loop; long-polling, and a socket in the middle of an upgrade, goes through Engine.IO's queue.
-    A reader that lets more than `max_unsent` bytes pile up is cut off; the largest frame on its way does not count,
-    because one batch of missed messages may be larger than that alone.
+    A reader that lets more than `max_unsent` bytes pile up for a moment is cut off; the largest frame on its way does
+    not count, because one batch of missed messages may be larger than that alone.
     """
 
     def __init__(
@@ -46,7 +50,7 @@ class Connection:
         self.inbox: deque[Any] = deque()
         self.is_worked_on = False
         self.in_work = 0
-        self.handed: set[bytes] = set()
+        self.handed: set[str] = set()
         self.room_for_more: asyncio.Future[None] | None = None
         self.expiry: asyncio.TimerHandle | None = None
         self._engine_socket = engine_socket
@@ -57,6 +61,7 @@ class Connection:
         self._outbox: list[bytes] = []
         self._unsent = 0
         self._largest = 0
+        self._behind_since: float | None = None
         self._cutting: asyncio.Task[None] | None = None
         self._acks: dict[int, Acknowledge] = {}
         self._next_ack = 0
@@ -81,7 +86,9 @@ class Connection:
         self._unsent += size
         self._largest = max(self._largest, size)
         if self._unsent - self._largest > self._max_unsent:
-            self.cut()
+            self._cut_if_slow()
+        else:
+            self._behind_since = None
 
     def write_directly(self, stream: ByteStream) -> None:
         """From now on frames go straight to `stream`: all that went through Engine.IO's queue is written."""
@@ -124,6 +131,13 @@ class Connection:
         if self.expiry is not None:
             self.expiry.cancel()
 
+    def _cut_if_slow(self) -> None:
+        if self._behind_since is None:
+            self._behind_since = time.monotonic()
+        is_late = time.monotonic() - self._behind_since > PATIENCE
+        if is_late or self._unsent - self._largest > MOST_AT_ONCE * self._max_unsent:
+            self.cut()
+
     def _send_through_engine(self, frame: Frame) -> None:
         queue = self._engine_socket.queue
         if queue.empty():
@@ -151,6 +165,8 @@ class Connection:
 
     def _written(self, size: int, written: "asyncio.Future[None]") -> None:
         self._unsent -= size
+        if self._unsent - self._largest <= self._max_unsent:
+            self._behind_since = None
         if self._unsent <= 0:
             self._largest = 0
         if not written.cancelled():

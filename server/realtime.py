@@ -105,14 +105,13 @@ class Realtime:
         return list(self._by_user.get(user_id, ()))
 
     def send(self, user_id: str, frame: Frame, *, skip: Connection | None = None) -> bool:
-        """Send to every socket of a user; False where there is none."""
-        connections = self._by_user.get(user_id)
-        if connections is None:
-            return False
-        for connection in connections:
+        """Send to every socket of a user; False where there is none, or none that still takes anything."""
+        is_taken = False
+        for connection in self._by_user.get(user_id, ()):
             if connection is not skip:
                 connection.send(frame)
-        return True
+            is_taken |= connection.is_open
+        return is_taken
 
     def emit(self, user_ids: Iterable[str], event: str, payload: Any, *, skip: Connection | None = None) -> None:
         """Send one event to every socket of these users."""

@@ -1,5 +1,7 @@
 """The offline queue: delivered at least once, until acknowledged or proven; it expires per entry and has a cap."""
 
+import os
+import signal
 import time
 from typing import Any
 
@@ -183,3 +185,26 @@ async def test_entries_die_while_the_server_is_down(start_server: StartServer, t
 
     await eventually(old_enough, "a second has passed")
     assert not await waits_for(town.resident(other), town.resident(one), room_id)
+
+
+async def test_who_connects_while_redis_is_away_gets_their_batch_when_it_is_back(
+    start_server: StartServer, town_at: Any
+) -> None:
+    server = start_server({"sweep.interval": "500ms"})
+    one, other, room_id = await town_at(server).pair()
+    await one.send(room_id, "waiting")
+    redis = int((server.data_dir / "run" / "redis").read_text())
+    os.kill(redis, signal.SIGSTOP)
+    try:
+        first = await other.connect()
+
+        async def is_missed() -> bool:
+            return "Redis is away" in server.log()
+
+        await eventually(is_missed, "the server misses Redis")
+        second = await other.connect()
+        await second.round_trip()
+    finally:
+        os.kill(redis, signal.SIGCONT)
+    for device in first, second:
+        assert [message["content"] for message in await batch_of(device)] == ["waiting"]

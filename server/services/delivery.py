@@ -100,6 +100,9 @@ class Delivery:
                 except ChatError as error:
                     log.warning("a message is delivered without its sender's name: %s", error)
                     name = ""
+                except Exception:
+                    log.exception("a message is delivered without its sender's name")
+                    name = ""
                 self._waiting.popleft()
                 self._deliver_one(room, message, name)
         finally:

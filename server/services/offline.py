@@ -25,9 +25,9 @@ MAX_PUSHES: Final = 500
 
 
 class Connection(Protocol):
-    """The socket that the queue is handed to. `handed` holds the entries it was given already."""
+    """The socket that the queue is handed to. `handed` holds the ids of the messages it was given already."""
 
-    handed: set[bytes]
+    handed: set[str]
 
     @property
     def user_id(self) -> str: ...
@@ -94,6 +94,7 @@ class OfflineQueue:
         self._retention = round(retention * 1000)
         self._pushes: Batcher[tuple[str, bytes, datetime | None]] = Batcher(self._write, max_batch=MAX_PUSHES)
         self._tasks = Tasks()
+        self._postponed: list[Connection] = []
 
     def push(self, user_id: str, payload: bytes, at: datetime | None = None) -> "asyncio.Future[None]":
         """Queue one message for a user without a socket; many pushes share one round trip.
@@ -105,7 +106,7 @@ class OfflineQueue:
         return pushed
 
     async def hand_over(self, connection: Connection) -> None:
-        """Give a connection what waits for its user and what it was not given before."""
+        """Give a connection what waits for its user and what it was not given before; while a store is away, later."""
         user_id = connection.user_id
         try:
             entries = await self._queues.read(user_id, since=_milliseconds() - self._retention)
@@ -113,19 +114,25 @@ class OfflineQueue:
             if done:
                 await self._queues.remove(user_id, done)
         except Unavailable:
-            log.warning("the offline queue of %s waits for its next connect", user_id)
+            self._postponed.append(connection)
             return
-        batch = [item for item in waiting if item.entry not in connection.handed]
+        batch = [item for item in waiting if item.head.message_id not in connection.handed]
         if not batch or not connection.is_open:
             return
-        handed = [item.entry for item in batch]
-        connection.handed.update(handed)
+        connection.handed.update(item.head.message_id for item in batch)
         ack_id = connection.request_ack(lambda: self._tasks.run(self._acknowledged(connection, batch)))
         connection.when_proven(lambda: self._tasks.run(self._acknowledged(connection, batch)))
         connection.send(event_frame(MESSAGES_OFFLINE, [msgspec.Raw(item.payload) for item in batch], ack_id))
 
     async def sweep(self) -> int:
-        """Drop entries that are past their time; says how many. Raises `Unavailable`."""
+        """Hand over what was postponed, and drop entries that are past their time; says how many.
+
+        Raises `Unavailable`.
+        """
+        postponed, self._postponed = self._postponed, []
+        for connection in postponed:
+            if connection.is_open:
+                self._tasks.run(self.hand_over(connection))
         return await self._queues.expire(_milliseconds() - self._retention)
 
     async def wait_empty(self) -> None:
