@@ -35,7 +35,7 @@ class Connection:
 
     Frames leave in the order of `send`. A WebSocket gets them written straight to its stream, gathered per turn of
     the event loop; long-polling, and a socket in the middle of an upgrade, goes through Engine.IO's queue.
-    A reader that lets more than `max_unsent` bytes pile up for a moment is cut off; the largest frame on its way does
+    A reader that lets more than `max_unsent` bytes pile up for a moment is cut off; the largest write on its way does
     not count, because one batch of missed messages may be larger than that alone.
     """
 
@@ -153,6 +153,7 @@ class Connection:
             return
         data = b"".join(self._outbox) if len(self._outbox) > 1 else self._outbox[0]
         self._outbox.clear()
+        self._largest = max(self._largest, len(data))
         try:
             written = self._stream.write(data)
         except OSError:

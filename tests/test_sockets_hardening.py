@@ -221,6 +221,17 @@ async def test_a_client_that_stops_reading_is_cut_off(quick_town: Town) -> None:
     await still_serves(quick_town)
 
 
+async def test_a_burst_of_long_messages_cuts_nobody_who_reads(town: Town) -> None:
+    """The answers of one group commit can be more at once than a slow reader may leave unread."""
+    sender, recipient, room_id = await town.pair()
+    here, there = await sender.connect(), await recipient.connect()
+    count, payload = 50, {"roomId": room_id, "content": "한" * 10_000}
+    answers = await asyncio.gather(*(here.call("message:send", payload) for _ in range(count)))
+    assert [answer["message"]["seq"] for answer in answers] == list(range(1, count + 1))
+    for device in (here, there):
+        assert [(await device.next("message:new"))["seq"] for _ in range(count)] == list(range(1, count + 1))
+
+
 async def test_compression_is_off(town: Town, residents: Residents) -> None:
     raw = await town.raw(headers={"Sec-WebSocket-Extensions": "permessage-deflate"})
     assert raw.status == 101
