@@ -23,6 +23,9 @@ PATIENCE: Final = 4.5
 MAX_REMEMBERED: Final = 20_000
 MAX_REMEMBERED_BYTES: Final = 64 * 1024 * 1024
 MAX_WAITING: Final = 20_000
+# Below this many a message never waits for another.
+LEAST_TO_GATHER: Final = 8
+LONGEST_GATHERING: Final = 0.004
 # Between two looks at what an unknown outcome has become.
 SETTLE_PAUSE: Final = 0.1
 # A write that was given up may still arrive at a store that was halted; it does so soon after the store is back.
@@ -78,6 +81,8 @@ class RoomLog:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.Task[None] | None = None
+        self._last_size = 0
+        self._last_seconds = 0.0
 
     def start(self) -> None:
         self._writer = self._loop.create_task(self._write_forever())
@@ -122,7 +127,9 @@ class RoomLog:
     async def _write_forever(self) -> None:
         while True:
             await self._wake.wait()
+            await self._gather()
             batch = [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
+            begun = self._loop.time()
             try:
                 await self._write(batch)
             except Exception:
@@ -132,8 +139,18 @@ class RoomLog:
                 self._doubt(batch)
                 self._fail(batch, Unavailable("Messages cannot be stored just now"))
                 await asyncio.sleep(SETTLE_PAUSE)
+            self._last_size, self._last_seconds = len(batch), self._loop.time() - begun
             if not self._waiting and not self._doubtful:
                 self._wake.clear()
+
+    async def _gather(self) -> None:
+        """Let more come in where far fewer wait than were written last: every write has a price of its own.
+
+        Those who were answered last are about to send again. Two batches in turn, one on its way to the store and
+        one with the senders, keep both sides busy.
+        """
+        if self._last_size >= LEAST_TO_GATHER and 2 * len(self._waiting) < self._last_size:
+            await asyncio.sleep(min(LONGEST_GATHERING, self._last_seconds / 2))
 
     async def _write(self, batch: list[Entry]) -> None:
         """Store all of `batch`, or fail what could not be stored in time."""
