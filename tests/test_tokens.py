@@ -1,6 +1,8 @@
 """Sessions: what makes an access token good, refresh tokens that rotate, and the end of a family."""
 
 import asyncio
+import contextlib
+import json
 import time
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.support.people import PASSWORD, Person, Town, unique
+from tests.support.raw_socket import RawSocket
 from tests.support.rest import API, Answer
 from tests.support.shapes import check_problem
 from tests.support.tokens import SECRET, ending_in, expired, forged, resigned, unsigned
@@ -16,6 +19,8 @@ from tests.support.tokens import SECRET, ending_in, expired, forged, resigned, u
 ME = f"{API}/users/me"
 REFRESH = f"{API}/auth/refresh"
 DEADLINE = 30.0
+SLIPPING_ROUNDS = 4
+SLIPPING_SOCKETS = 60
 
 
 async def refresh(town: Town, token: str) -> Answer:
@@ -163,3 +168,26 @@ async def test_sessions_outlive_the_server(start_server: StartServer, town_at: A
     assert await status_of(town, staying.access_token) == 200
     assert await status_of(town, leaving.access_token) == 401
     assert (await refresh(town, staying.refresh_token)).status == 200
+
+
+async def lives_until_ended(raw: RawSocket) -> None:
+    """Answer pings until the server ends the connection; fails where it does not."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            await raw.text()
+
+
+async def test_no_socket_slips_in_while_its_session_ends(quick_town: Town) -> None:
+    for _ in range(SLIPPING_ROUNDS):
+        person = await quick_town.person()
+        raws = [await quick_town.raw_session() for _ in range(SLIPPING_SOCKETS)]
+
+        async def enter(number: int, raws: list[RawSocket] = raws, token: str = person.access_token) -> None:
+            # Spread over the time that a logout takes.
+            await asyncio.sleep(number * 0.0003)
+            await raws[number].send(f"40/chat,{json.dumps({'token': token})}")
+
+        await asyncio.gather(
+            person.call("POST", f"{API}/auth/logout"), *(enter(number) for number in range(SLIPPING_SOCKETS))
+        )
+        await asyncio.gather(*(lives_until_ended(raw) for raw in raws))

@@ -108,6 +108,9 @@ class Gateway:
             # It left again in the same breath; nobody would ever count it out.
             return
         is_first = self._realtime.add(connection)
+        if self._context.accounts.is_known_to_be_over(connection.identity):
+            # Ended after it was authenticated and before it could be found here.
+            self._tasks.run(self._realtime.end([connection], Unauthorized("The session has ended")))
         self._realtime.renew(connection, connection.identity)
         self._tasks.run(self._context.offline.hand_over(connection))
         if is_first:
