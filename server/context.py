@@ -187,10 +187,9 @@ class Context:
 
     async def sweep(self) -> None:
         """Expire offline queues, presence leases and uploads that nothing uses."""
-        await self.offline.sweep()
-        await self.presence.sweep()
-        await self._spool.sweep()
-        await self.files.sweep()
+        # One that cannot go on while its store is away keeps no other from its work.
+        for work in self.offline.sweep, self.presence.sweep, self._spool.sweep, self.files.sweep:
+            await _quietly(work)
 
     async def save_ends(self) -> None:
         """Store the rooms' ends and marks, and forget those that rest."""
