@@ -60,11 +60,11 @@ class Dispatcher:
         ack_id, name = packet.ack_id, ""
         try:
             name, raw = packet.read()
+            if name != SEND:
+                self._context.limits.check_event(connection.user_id)
             event = EVENTS.get(name)
             if event is None:
                 raise NotFound(f"There is no event {name[:100]!r}")
-            if name != SEND:
-                self._context.limits.check_event(connection.user_id)
             call = Call(name, ack_id, event, parse_json(raw, event.payload))
             connection.in_work += 1
             if not connection.is_worked_on and name == SEND and self._send_at_once(connection, call):
