@@ -117,6 +117,10 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Context, int]]:
             server.stop()
             await context.drain()
             await server.close_all_connections()
+            # Engine.IO's pings of clients that are gone sleep on for the rest of their interval.
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                if "_send_ping" in repr(task):
+                    task.cancel()
 
 
 class Client:
