@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from engineio import packet as engine_packet
@@ -89,6 +89,14 @@ class Connection:
             self._cut_if_slow()
         else:
             self._behind_since = None
+
+    def send_together(self, frames: Sequence[Frame]) -> None:
+        """Send frames that count as one: parts of something that is larger than a client takes in one piece."""
+        size = sum(len(frame.wire) for frame in frames)
+        for frame in frames:
+            # Before each one, because Engine.IO's queue begins to count anew where it is empty.
+            self._largest = max(self._largest, size)
+            self.send(frame)
 
     def write_directly(self, stream: ByteStream) -> None:
         """From now on frames go straight to `stream`: all that went through Engine.IO's queue is written."""

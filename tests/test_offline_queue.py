@@ -1,5 +1,6 @@
 """The offline queue: delivered at least once, until acknowledged or proven; it expires per entry and has a cap."""
 
+import asyncio
 import os
 import signal
 import time
@@ -208,3 +209,24 @@ async def test_who_connects_while_redis_is_away_gets_their_batch_when_it_is_back
         os.kill(redis, signal.SIGCONT)
     for device in first, second:
         assert [message["content"] for message in await batch_of(device)] == ["waiting"]
+
+
+async def test_long_messages_come_in_pieces_that_every_client_takes(town: Town) -> None:
+    """The clients of python-socketio refuse a frame of more than 4 MiB; a batch of long messages is far above that."""
+    one, other, room_id = await town.pair()
+    sender, count, have = await one.connect(), 160, 0
+    payload = {"roomId": room_id, "content": "한" * 10_000}
+    answers = await asyncio.gather(*(sender.call("message:send", payload) for _ in range(count)))
+    assert all(answer["ok"] for answer in answers)
+    device = await other.connect()
+    waited: list[int] = []
+    while len(waited) < count:
+        waited += [message["seq"] for message in await batch_of(device)]
+    assert waited == list(range(1, count + 1))
+    while have < count:
+        room = (await device.call("sync", {"rooms": {room_id: have}}))["rooms"][0]
+        seqs = [message["seq"] for message in room["messages"]]
+        assert seqs and seqs == list(range(have + 1, have + 1 + len(seqs)))
+        have = seqs[-1]
+        assert room["hasMore"] == (have < count)
+    assert not device.is_gone

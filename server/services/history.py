@@ -1,8 +1,10 @@
 """Reading back: pages of a room's history, and what a returning client has missed."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final, Protocol
+
+import msgspec
 
 from server.errors import FieldError, NotFound, ValidationFailed
 from server.models import Message, User
@@ -12,6 +14,8 @@ from server.views import name_of, view_message
 
 SYNC_PER_ROOM: Final = 200
 SYNC_IN_ALL: Final = 2_000
+# An answer over a socket is one frame, and clients refuse larger ones than they expect (python-socketio 4 MiB).
+SYNC_BYTES: Final = 2 * 1024 * 1024
 # Ranges read at the same time by one sync: enough to hide the way to the store, few enough to leave it to others.
 SYNC_PARALLEL: Final = 8
 
@@ -103,7 +107,7 @@ class History:
                 has_more=upto < room.last_seq,
             )
 
-        return await asyncio.gather(*(read(room) for room in rooms.values()))
+        return _within_bytes(await asyncio.gather(*(read(room) for room in rooms.values())))
 
     async def _read(self, room: RoomState, first: int, last: int) -> list[Message]:
         if first > last:
@@ -116,3 +120,17 @@ class History:
             view_message(message, name_of(people.get(message.sender_id)), room.is_read(message, user_id))
             for message in messages
         ]
+
+
+def _within_bytes(synced: Iterable[SyncedRoom]) -> list[SyncedRoom]:
+    """As many of the messages as one frame may hold; rooms whose messages are cut say that there is more."""
+    left = SYNC_BYTES
+    kept: list[SyncedRoom] = []
+    for room in synced:
+        for position, message in enumerate(room.messages):
+            left -= len(msgspec.json.encode(message))
+            if left < 0:
+                room = msgspec.structs.replace(room, messages=room.messages[:position], has_more=True)
+                break
+        kept.append(room)
+    return kept

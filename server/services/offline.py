@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -22,6 +22,8 @@ from server.tasks import Tasks
 log = logging.getLogger(__name__)
 
 MAX_PUSHES: Final = 500
+# Clients refuse frames above a size of their own (python-socketio's 4 MiB) and would do so at every connect anew.
+PART_BYTES: Final = 1024 * 1024
 
 
 class Connection(Protocol):
@@ -35,7 +37,7 @@ class Connection(Protocol):
     @property
     def is_open(self) -> bool: ...
 
-    def send(self, frame: Frame) -> None: ...
+    def send_together(self, frames: Sequence[Frame]) -> None: ...
 
     def request_ack(self, on_ack: Any) -> int: ...
 
@@ -120,9 +122,15 @@ class OfflineQueue:
         if not batch or not connection.is_open:
             return
         connection.handed.update(item.head.message_id for item in batch)
-        ack_id = connection.request_ack(lambda: self._tasks.run(self._acknowledged(connection, batch)))
-        connection.when_proven(lambda: self._tasks.run(self._acknowledged(connection, batch)))
-        connection.send(event_frame(MESSAGES_OFFLINE, [msgspec.Raw(item.payload) for item in batch], ack_id))
+        connection.send_together([self._frame(connection, part) for part in _parts(batch)])
+
+    def _frame(self, connection: Connection, part: Sequence[_Waiting]) -> Frame:
+        def take_proof() -> None:
+            self._tasks.run(self._acknowledged(connection, part))
+
+        ack_id = connection.request_ack(take_proof)
+        connection.when_proven(take_proof)
+        return event_frame(MESSAGES_OFFLINE, [msgspec.Raw(item.payload) for item in part], ack_id)
 
     async def sweep(self) -> int:
         """Hand over what was postponed, and drop entries that are past their time; says how many.
@@ -201,6 +209,19 @@ def _in_room_order(waiting: Sequence[_Waiting]) -> list[_Waiting]:
         by_room.setdefault(item.head.room_id, []).append(item)
     ordered = {room_id: iter(sorted(items, key=lambda item: item.head.seq)) for room_id, items in by_room.items()}
     return [next(ordered[item.head.room_id]) for item in waiting]
+
+
+def _parts(batch: Sequence[_Waiting]) -> Iterator[list[_Waiting]]:
+    """The batch in its order, in pieces of at most `PART_BYTES` or of one entry. Nearly always that is one piece."""
+    part: list[_Waiting] = []
+    size = 0
+    for item in batch:
+        if part and size + len(item.payload) > PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += len(item.payload)
+    yield part
 
 
 def _log_lost_push(done: "asyncio.Future[None]") -> None:
