@@ -1,7 +1,9 @@
 """Reads `multipart/form-data` as it arrives and hands out its parts piece by piece, holding none of them."""
 
 import logging
+import re
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from python_multipart.exceptions import FormParserError
@@ -13,6 +15,8 @@ from server.errors import UnsupportedMediaType, ValidationFailed
 MAX_PARTS: Final = 20
 MAX_HEADERS: Final = 8
 MAX_HEADER_BYTES: Final = 4096
+# RFC 7578 forbids this form of a name, and yet some clients send a name beyond ASCII in no other.
+EXTENDED_NAME: Final = re.compile(r";\s*filename\*=utf-8'[^']*'([^;\s]+)", re.IGNORECASE)
 
 logging.getLogger("python_multipart").setLevel(logging.WARNING)
 
@@ -106,4 +110,7 @@ class FormReader:
         disposition = self._headers.get(b"content-disposition", b"").decode("latin-1")
         _, options = parse_options_header(disposition)
         name = options.get(b"name", b"").decode("utf-8", "replace")
-        self._pieces.append(PartBegin(name, options.get(b"filename")))
+        file_name = options.get(b"filename")
+        if file_name is None and (extended := EXTENDED_NAME.search(disposition)):
+            file_name = unquote_to_bytes(extended[1])
+        self._pieces.append(PartBegin(name, file_name))

@@ -177,6 +177,12 @@ async def test_names(upload_town: Town, name: str) -> None:
     assert len(stored["fileName"].encode()) <= 255
 
 
+async def test_a_name_in_the_extended_form_alone(upload_town: Town) -> None:
+    body = form(b"hello", "NAME").replace(b'filename="NAME"', b"filename*=utf-8''%EC%82%AC%EC%A7%84%201.txt")
+    answer = await post_form(await upload_town.person(), body)
+    assert (answer.status, answer.body["fileName"]) == (201, "사진 1.txt")
+
+
 @pytest.mark.parametrize(
     "data",
     [
