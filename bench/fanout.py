@@ -39,6 +39,10 @@ async def measure(server: Server, pair: Pair, sockets: int, options: argparse.Na
     return outcome
 
 
+def cpu_each(outcome: Outcome, part: str) -> float:
+    return outcome.cpu[part] / max(outcome.deliveries, 1) * 1e6
+
+
 async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     found: dict[tuple[str, int], list[Outcome]] = {}
     async with contextlib.AsyncExitStack() as stack:
@@ -59,8 +63,9 @@ async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
             "messages/s": round(median([outcome.acks for outcome in outcomes]), 1),
             "delivery p50 ms": median([outcome.delivery.p50 for outcome in outcomes]),
             "delivery p99 ms": median([outcome.delivery.p99 for outcome in outcomes]),
-            "server CPU": median([outcome.cpu["server"] for outcome in outcomes]),
-            "generator CPU": median([outcome.cpu["generator"] for outcome in outcomes]),
+            # CPU time for each delivery: it hardly depends on who else is busy.
+            "server µs": round(median([cpu_each(outcome, "server") for outcome in outcomes]), 2),
+            "generator µs": round(median([cpu_each(outcome, "generator") for outcome in outcomes]), 2),
         }
         for (name, sockets), outcomes in found.items()
     ]
