@@ -30,6 +30,7 @@ LONGEST_GATHERING: Final = 0.004
 SETTLE_PAUSE: Final = 0.1
 # A write that was given up may still arrive at a store that was halted; it does so soon after the store is back.
 LATE: Final = 15.0
+LATE_CHECK: Final = 0.2
 
 
 class Store(Protocol):
@@ -80,12 +81,12 @@ class RoomLog:
         self._is_closing = False
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._writer: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._last_size = 0
         self._last_seconds = 0.0
 
     def start(self) -> None:
-        self._writer = self._loop.create_task(self._write_forever())
+        self._tasks = [self._loop.create_task(work) for work in (self._write_forever(), self._refuse_late())]
 
     def append(self, draft: Draft) -> "asyncio.Future[Sent]":
         """Queue a draft in the order of calls; ends once it is stored. Raises `Unavailable` at once or later."""
@@ -119,16 +120,16 @@ class RoomLog:
             await asyncio.wait([entry.result for entry in self._by_id.values()])
             # An outcome that is in doubt is settled by the writer a little later.
             await asyncio.sleep(SETTLE_PAUSE)
-        if self._writer is not None:
-            self._writer.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._writer
+                await task
 
     async def _write_forever(self) -> None:
         while True:
             await self._wake.wait()
             await self._gather()
-            batch = [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
+            batch = self._take_batch()
             begun = self._loop.time()
             try:
                 await self._write(batch)
@@ -142,6 +143,31 @@ class RoomLog:
             self._last_size, self._last_seconds = len(batch), self._loop.time() - begun
             if not self._waiting and not self._doubtful:
                 self._wake.clear()
+
+    def _take_batch(self) -> list[Entry]:
+        """The next ones whose senders still wait."""
+        batch: list[Entry] = []
+        while self._waiting and len(batch) < self._max_batch:
+            entry = self._waiting.popleft()
+            if entry.result.done():
+                self._release(entry)
+            else:
+                batch.append(entry)
+        return batch
+
+    async def _refuse_late(self) -> None:
+        """Nobody waits longer than the patience, also while the store keeps an answer back.
+
+        What is on its way to the store then and arrives after all is delivered like any other.
+        """
+        while True:
+            await asyncio.sleep(LATE_CHECK)
+            for entry in self._by_id.values():
+                if entry.deadline > self._loop.time():
+                    break
+                if not entry.result.done():
+                    entry.result.set_exception(Unavailable("Messages cannot be stored just now"))
+                    entry.result.exception()
 
     async def _gather(self) -> None:
         """Let more come in where far fewer wait than were written last: every write has a price of its own.

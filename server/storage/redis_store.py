@@ -63,7 +63,8 @@ class RedisStore:
         """Whether Redis answers a ping now."""
         try:
             return bool(await self.client.ping())
-        except (RedisError, OSError, TimeoutError):
+        except Exception:
+            # Whatever it is, who probes must go on probing.
             return False
 
     async def close(self) -> None:
