@@ -43,10 +43,13 @@ class Commands(monitoring.CommandListener):
     """The commands that go to MongoDB, as (command, collection)."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[str, Any]] = []
+        self.seen: list[tuple[str, str]] = []
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self.seen.append((event.command_name, event.command[event.command_name]))
+        target = event.command[event.command_name]
+        # Others, such as `endSessions` of a client that closes, concern no collection.
+        if isinstance(target, str):
+            self.seen.append((event.command_name, target))
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         """Nothing to count."""
