@@ -35,8 +35,8 @@ MOST_INSERTS = 1 + -(-SENDERS // MAX_BATCH)
 # Queue pushes and notes of busy rooms are gathered as well.
 LEAST_PER_REDIS_CALL = 20
 DEADLINE = 60.0
-# Ends and marks of rooms are stored once a second, whatever happens meanwhile.
-PERIODIC = {("update", "rooms"), ("update", "members")}
+# Ends and marks of rooms are stored once a second, and the embedded store is looked after, whatever happens meanwhile.
+PERIODIC = {("update", "rooms"), ("update", "members"), ("find", "probe")}
 
 
 class Commands(monitoring.CommandListener):
