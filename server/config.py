@@ -111,7 +111,7 @@ class Sweep(Section, frozen=True, kw_only=True):
 class Limits(Section, frozen=True, kw_only=True):
     enabled: Annotated[bool, meaning("switches every rate limit at once")] = True
     messages: Annotated[int, meaning("messages per second and user, sustained", ge=1, le=1_000_000)] = 100
-    messages_burst: Annotated[int, meaning("messages of one user at once", ge=1, le=1_000_000)] = 1000
+    messages_burst: Annotated[int, meaning("messages of one user at once", ge=1, le=1_000_000)] = 3000
     events: Annotated[int, meaning("other socket events per second and user", ge=1, le=1_000_000)] = 200
     login_failures: Annotated[
         int, meaning("failed logins per account and address in one window", ge=1, le=1_000_000)
