@@ -20,7 +20,7 @@ from server.views import name_of, view_message
 log = logging.getLogger(__name__)
 
 # A round trip to Redis takes far less; a Redis that has just stopped answering costs one batch this much, once.
-LONGEST_WAIT: Final = 0.05
+LONGEST_WAIT: Final = 0.02
 MEND_PARALLEL: Final = 8
 
 
