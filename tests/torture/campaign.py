@@ -91,7 +91,7 @@ class Campaign:
                 if deadline is not None and time.monotonic() > deadline:
                     return
         finally:
-            process.kill()
+            server.end_all()
 
     def _choose(self, faults: Sequence[Fault], left: Counter[str] | None) -> list[Fault]:
         if left is None:

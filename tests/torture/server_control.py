@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -56,11 +57,15 @@ class ServerControl:
     def child(self, name: str) -> int:
         """The process id of `mongodb` or `redis`. Raises `ProcessLookupError` where there is none just now."""
         try:
-            pid = int((self.process.data_dir / "run" / name).read_text())
-            os.kill(pid, 0)
+            with (self.process.data_dir / "run" / name).open("r+") as lock:
+                pid = int(lock.read())
+                # The child holds the lock as long as it lives: the number is not somebody else's by now.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return pid
         except (OSError, ValueError) as error:
             raise ProcessLookupError(name) from error
-        return pid
+        raise ProcessLookupError(name)
 
     def signal_child(self, name: str, number: signal.Signals) -> None:
         """Send a signal to the child and all that it started."""
@@ -76,6 +81,13 @@ class ServerControl:
                     if answer.code == 200:
                         return
                 await asyncio.sleep(LOOK_PAUSE)
+
+    def end_all(self) -> None:
+        """End the server and whatever child of it has not ended with it, by `kill -9`."""
+        self.kill()
+        for name in ("mongodb", "redis"):
+            with contextlib.suppress(ProcessLookupError):
+                self.signal_child(name, signal.SIGKILL)
 
     def _note_death(self) -> None:
         self.is_dead = True
