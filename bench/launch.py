@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import cProfile
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,11 +41,12 @@ def watch_lag(late: list[float]) -> None:
         loop = asyncio.get_running_loop()
 
         def tick(due: float) -> None:
-            now = loop.time()
+            # The loop's own clock counts whole milliseconds.
+            now = time.perf_counter()
             late.append(max(0.0, now - due))
-            loop.call_at(now + LAG_STEP, tick, now + LAG_STEP)
+            loop.call_later(LAG_STEP, tick, now + LAG_STEP)
 
-        tick(loop.time())
+        tick(time.perf_counter())
 
     Context.open = open_watched  # type: ignore[method-assign]
 

@@ -70,7 +70,7 @@ def summarise(name: str, pairs: int, rate: float, outcomes: list[Outcome]) -> di
 
 
 async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
-    most = max(options.pairs)
+    most = max(options.pairs, default=0)
     loads = [(pairs, 0.0) for pairs in options.pairs] + [(options.fixed_pairs, rate) for rate in options.rates]
     found: dict[tuple[str, int, float], list[Outcome]] = {}
     limits: list[dict[int, float]] = []
