@@ -22,8 +22,9 @@ TRANSPORTS: Final = ("polling", "websocket")
 # Engine.IO's own packets wait here (pings, upgrades, CONNECT); a client that sends more is read more slowly.
 MAX_CONTROL_PACKETS: Final = 16
 _MARKER_PACKET: Final = "4" + DIRECT_MARKER
-# Engine.IO packet types that a client may send: close, pong, message, upgrade, and the probe ping.
+# Between the packets of a polled body.
 _SEPARATOR: Final = "\x1e"
+# Engine.IO packet types that a client may send: close, pong, message, upgrade, and the probe ping.
 _KNOWN_TYPES: Final = frozenset("12345")
 
 
