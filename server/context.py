@@ -30,6 +30,7 @@ from server.services.offline import OfflineQueue
 from server.services.people import People
 from server.services.pictures import Pictures
 from server.services.presence import Presence
+from server.services.pushes import Pushes
 from server.services.receipts import Receipts
 from server.services.recovery import Recovery, RoomsInFlight
 from server.services.room_log import RoomLog
@@ -62,6 +63,7 @@ log = logging.getLogger(__name__)
 MAX_MARKS: Final = 500
 # The ends of rooms are derived from the log: storing them late costs a little reading after a crash, nothing else.
 SAVE_INTERVAL: Final = 1.0
+RETRY_INTERVAL: Final = 1.0
 # A lease survives two renewals that fail.
 RENEWALS_PER_LEASE: Final = 3
 
@@ -112,8 +114,9 @@ class Context:
         self.chats = Chats(self.rooms, self.people, online, self.realtime)
         self._marks: Batcher[Member] = Batcher(self._members.save_marks, max_batch=MAX_MARKS)
         crash = CrashPoints(os.environ)
+        queues = OfflineQueues(self.redis, max_entries=settings.offline_queue.max_messages)
         self.offline = OfflineQueue(
-            OfflineQueues(self.redis, max_entries=settings.offline_queue.max_messages),
+            queues,
             self.rooms,
             self._marks,
             self.realtime,
@@ -121,18 +124,12 @@ class Context:
             retention=settings.offline_queue.retention,
         )
         self.typing = Typing(self.rooms, self.realtime, timeout=settings.typing.timeout)
-        self._delivery = Delivery(self.people, self.realtime, self.offline, self.typing.end)
-        unsettled = UnsettledRooms(self.redis)
-        self._in_flight = RoomsInFlight(unsettled)
-        self._recovery = Recovery(
-            unsettled,
-            self._rooms,
-            self._members,
-            self._messages,
-            rooms=self.rooms,
-            people=self.people,
-            offline=self.offline,
-        )
+        self.pushes = Pushes(queues, self.offline.hand_over_to, crash)
+        self._delivery = Delivery(self.people, self.realtime, self.pushes, self.typing.end)
+        self._notes = DiskThreads(1)
+        self._unsettled = UnsettledRooms(Path(settings.data_dir) / "unsettled_rooms", self._notes)
+        self._in_flight = RoomsInFlight(self._unsettled)
+        self._recovery = Recovery(self._unsettled, self._in_flight, self.rooms, self._delivery.deliver)
         self._log = RoomLog(
             self._messages,
             self.database,
@@ -175,6 +172,7 @@ class Context:
         await self._spool.open()
         await self._index.settle_all()
         await self._recovery.mend()
+        await self._delivery.wait_empty()
         self._log.start()
         self.realtime.start()
         settings = self.settings
@@ -182,6 +180,7 @@ class Context:
         self._every(settings.sweep.interval, self._index.settle_all)
         self._every(settings.presence.lease / RENEWALS_PER_LEASE, self.presence.renew_leases)
         self._every(SAVE_INTERVAL, self.save_ends)
+        self._every(RETRY_INTERVAL, self.offline.retry_postponed)
         await _quietly(self.presence.open)
         await _quietly(self.sweep)
 
@@ -220,13 +219,15 @@ class Context:
         await self._pictures.close()
         await self._spool.close()
         self._disk.close()
+        self._unsettled.close()
+        self._notes.close()
         await self.redis.close()
         self.database.close()
 
     async def _finish_work(self) -> None:
         await self._log.close()
         await self._delivery.wait_empty()
-        await self.offline.wait_empty()
+        await self.pushes.wait_empty()
         await self._marks.wait_empty()
 
     def _every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:

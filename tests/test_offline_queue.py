@@ -1,10 +1,13 @@
 """The offline queue: delivered at least once, until acknowledged or proven; it expires per entry and has a cap."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
 from typing import Any
+
+import pytest
 
 from tests.conftest import StartServer
 from tests.support.device import Device
@@ -191,7 +194,7 @@ async def test_entries_die_while_the_server_is_down(start_server: StartServer, t
 async def test_who_connects_while_redis_is_away_gets_their_batch_when_it_is_back(
     start_server: StartServer, town_at: Any
 ) -> None:
-    server = start_server({"sweep.interval": "500ms"})
+    server = start_server()
     one, other, room_id = await town_at(server).pair()
     await one.send(room_id, "waiting")
     redis = int((server.data_dir / "run" / "redis").read_text())
@@ -207,8 +210,46 @@ async def test_who_connects_while_redis_is_away_gets_their_batch_when_it_is_back
         await second.round_trip()
     finally:
         os.kill(redis, signal.SIGCONT)
+
+    async def is_handed_over() -> bool:
+        # To both, or to one that had acknowledged it when the other's turn came.
+        return bool(first.heard("messages:offline") or second.heard("messages:offline"))
+
+    await eventually(is_handed_over, "the batch comes")
     for device in first, second:
-        assert [message["content"] for message in await batch_of(device)] == ["waiting"]
+        for batch in device.heard("messages:offline"):
+            assert [message["content"] for message in batch] == ["waiting"]
+
+
+@pytest.mark.parametrize("ending", ["SIGCONT", "SIGTERM", "SIGKILL"])
+async def test_what_came_while_redis_was_away_is_handed_over(
+    start_server: StartServer, town_at: Any, ending: str
+) -> None:
+    """Redis falls silent, messages come for somebody absent; then Redis is back, or the server ends before that."""
+    server = start_server()
+    one, other, room_id = await town_at(server).pair()
+    await one.send(room_id, "before")
+    redis = int((server.data_dir / "run" / "redis").read_text())
+    os.kill(redis, signal.SIGSTOP)
+    try:
+        for number in range(3):
+            await one.send(room_id, f"while away {number}")
+        if ending == "SIGTERM":
+            server.stop()
+        elif ending == "SIGKILL":
+            server.kill()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(redis, signal.SIGCONT)
+    if ending != "SIGCONT":
+        server.restart()
+    town: Town = town_at(server)
+    await town.resident(one).send(room_id, "after")
+    device = await town.resident(other).connect()
+    waited: list[str] = []
+    while len(waited) < 5:
+        waited += [message["content"] for message in await batch_of(device)]
+    assert waited == ["before", "while away 0", "while away 1", "while away 2", "after"]
 
 
 async def test_long_messages_come_in_pieces_that_every_client_takes(town: Town) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -30,17 +31,16 @@ class Sockets(Protocol):
     def send(self, user_id: str, frame: Frame) -> bool: ...
 
 
-class Offline(Protocol):
-    def push(self, user_id: str, payload: bytes) -> "asyncio.Future[None]": ...
+class Pushes(Protocol):
+    def push(self, user_id: str, payload: bytes, at: datetime) -> "asyncio.Future[None]": ...
 
 
 class _OnItsWay:
     """A message until all its pushes on offline queues are written or have failed."""
 
-    __slots__ = ("message", "pushes", "room")
+    __slots__ = ("message", "pushes")
 
-    def __init__(self, room: RoomState, message: Message) -> None:
-        self.room = room
+    def __init__(self, message: Message) -> None:
         self.message = message
         self.pushes = 0
 
@@ -52,15 +52,15 @@ class Delivery:
         self,
         people: People,
         sockets: Sockets,
-        offline: Offline,
+        pushes: Pushes,
         end_typing: Callable[[str, str], None],
     ) -> None:
         self._people = people
         self._sockets = sockets
-        self._offline = offline
+        self._pushes = pushes
         self._end_typing = end_typing
         self._waiting: deque[Stored] = deque()
-        self._on_their_way: deque[_OnItsWay] = deque()
+        self._on_their_way: dict[str, deque[_OnItsWay]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def deliver(self, stored: Sequence[Stored]) -> None:
@@ -109,28 +109,40 @@ class Delivery:
             self._task = None
 
     def _deliver_one(self, room: RoomState, message: Message, sender_name: str) -> None:
-        progress = _OnItsWay(room, message)
-        self._on_their_way.append(progress)
+        progress = _OnItsWay(message)
         try:
             self._end_typing(message.sender_id, room.id)
             view = view_message(message, sender_name, is_read=False)
             frame = event_frame(MESSAGE_NEW, view)
             for user_id in room.user_ids:
-                if not self._sockets.send(user_id, frame) and user_id != message.sender_id:
+                if not self._sockets.send(user_id, frame) and self._is_owed(room, message, user_id):
                     progress.pushes += 1
-                    pushed = self._offline.push(user_id, msgspec.json.encode(view))
-                    pushed.add_done_callback(lambda _done: self._end_push(progress))
+                    pushed = self._pushes.push(user_id, msgspec.json.encode(view), message.sent_at)
+                    pushed.add_done_callback(lambda _done: self._end_push(room, progress))
         except Exception:
             log.exception("message %s of room %s was not delivered live", message.seq, room.id)
-        self._settle()
+        if progress.pushes or room.id in self._on_their_way:
+            self._on_their_way.setdefault(room.id, deque()).append(progress)
+        else:
+            _let_go(room, message)
 
-    def _end_push(self, progress: _OnItsWay) -> None:
+    def _is_owed(self, room: RoomState, message: Message, user_id: str) -> bool:
+        """Not one's own, and, where it was stored before a crash, not what one has got before."""
+        return user_id != message.sender_id and room.members[user_id].delivered < message.seq
+
+    def _end_push(self, room: RoomState, progress: _OnItsWay) -> None:
         progress.pushes -= 1
-        self._settle()
+        self._settle(room)
 
-    def _settle(self) -> None:
-        """Let go of what is delivered, in the log's order, so that a room's settled end leaves nothing behind it."""
-        while self._on_their_way and not self._on_their_way[0].pushes:
-            done = self._on_their_way.popleft()
-            done.room.settle(done.message)
-            done.room.holds -= 1
+    def _settle(self, room: RoomState) -> None:
+        """Let go of what is delivered, in the room's order, so that its settled end leaves nothing behind it."""
+        on_their_way = self._on_their_way[room.id]
+        while on_their_way and not on_their_way[0].pushes:
+            _let_go(room, on_their_way.popleft().message)
+        if not on_their_way:
+            del self._on_their_way[room.id]
+
+
+def _let_go(room: RoomState, message: Message) -> None:
+    room.settle(message)
+    room.holds -= 1

@@ -1,17 +1,14 @@
 """The offline queue: what came while nobody was connected, handed over at the next connect until it is proven."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from server.batching import Batcher
 from server.errors import NotFound, Unavailable
-from server.faults import AFTER_PUSH, BEFORE_TRIM, CrashPoints
+from server.faults import BEFORE_TRIM, CrashPoints
 from server.frames import Frame, event_frame
 from server.models import Member, now
 from server.protocol import MESSAGE_DELIVERED, MESSAGES_OFFLINE, Receipt, wire_time
@@ -19,9 +16,6 @@ from server.room_state import RoomState
 from server.storage.offline_queues import OfflineQueues
 from server.tasks import Tasks
 
-log = logging.getLogger(__name__)
-
-MAX_PUSHES: Final = 500
 # Clients refuse frames above a size of their own (python-socketio's 4 MiB) and would do so at every connect anew.
 PART_BYTES: Final = 1024 * 1024
 
@@ -94,18 +88,14 @@ class OfflineQueue:
         self._sockets = sockets
         self._crash = crash
         self._retention = round(retention * 1000)
-        self._pushes: Batcher[tuple[str, bytes, datetime | None]] = Batcher(self._write, max_batch=MAX_PUSHES)
         self._tasks = Tasks()
         self._postponed: list[Connection] = []
 
-    def push(self, user_id: str, payload: bytes, at: datetime | None = None) -> "asyncio.Future[None]":
-        """Queue one message for a user without a socket; many pushes share one round trip.
-
-        It ages from `at`, or from when it is written.
-        """
-        pushed = self._pushes.add((user_id, payload, at))
-        pushed.add_done_callback(_log_lost_push)
-        return pushed
+    def hand_over_to(self, user_ids: Iterable[str]) -> None:
+        """Their queues have grown: whoever connected in the meantime has read theirs too early."""
+        for user_id in user_ids:
+            for connection in self._sockets.connections_of(user_id):
+                self._tasks.run(self.hand_over(connection))
 
     async def hand_over(self, connection: Connection) -> None:
         """Give a connection what waits for its user and what it was not given before; while a store is away, later."""
@@ -133,31 +123,16 @@ class OfflineQueue:
         return event_frame(MESSAGES_OFFLINE, [msgspec.Raw(item.payload) for item in part], ack_id)
 
     async def sweep(self) -> int:
-        """Hand over what was postponed, and drop entries that are past their time; says how many.
+        """Drop entries that are past their time; says how many. Raises `Unavailable`."""
+        return await self._queues.expire(_milliseconds() - self._retention)
 
-        Raises `Unavailable`.
-        """
+    async def retry_postponed(self) -> None:
+        """Hand over what could not be while a store was away."""
+        if not self._queues.is_available:
+            return
         postponed, self._postponed = self._postponed, []
         for connection in postponed:
             if connection.is_open:
-                self._tasks.run(self.hand_over(connection))
-        return await self._queues.expire(_milliseconds() - self._retention)
-
-    async def wait_empty(self) -> None:
-        """Return once every push is written or has failed."""
-        await self._pushes.wait_empty()
-
-    async def _write(self, pushes: Sequence[tuple[str, bytes, datetime | None]]) -> None:
-        by_user: dict[str, list[tuple[int, bytes]]] = {}
-        written_at = _milliseconds()
-        for user_id, payload, at in pushes:
-            pushed_at = written_at if at is None else round(at.timestamp() * 1000)
-            by_user.setdefault(user_id, []).append((pushed_at, payload))
-        await self._queues.push(by_user)
-        self._crash.reach(AFTER_PUSH)
-        # Whoever connected while this was written has read their queue too early.
-        for user_id in by_user:
-            for connection in self._sockets.connections_of(user_id):
                 self._tasks.run(self.hand_over(connection))
 
     async def _sort_out(
@@ -222,11 +197,6 @@ def _parts(batch: Sequence[_Waiting]) -> Iterator[list[_Waiting]]:
         part.append(item)
         size += len(item.payload)
     yield part
-
-
-def _log_lost_push(done: "asyncio.Future[None]") -> None:
-    if not done.cancelled() and (error := done.exception()) is not None:
-        log.warning("a message is not in the offline queue, only in the log: %s", error)
 
 
 def _milliseconds() -> int:

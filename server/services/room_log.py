@@ -59,7 +59,7 @@ class RoomLog:
         self,
         messages: MessageStore,
         store: Store,
-        read_tail: Callable[[RoomState], Awaitable[None]],
+        read_tail: Callable[[RoomState], Awaitable[object]],
         on_stored: Callable[[Sequence[tuple[RoomState, Message]]], None],
         in_flight: InFlight,
         crash: CrashPoints,

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 from server.errors import NotFound, Unavailable, ValidationFailed
-from server.models import Member, Room, User, now
+from server.models import Member, Message, Room, User, now
 from server.protocol import RoomRequest
 from server.room_state import RoomState
 from server.storage.messages import MessageStore
@@ -111,12 +111,26 @@ class Rooms:
         """Everybody who shares a room with the user."""
         return set((await self._peers_by_room(user_id)).values())
 
-    async def read_tail(self, state: RoomState) -> None:
-        """Take in what the log holds beyond the end that is known here."""
+    async def read_tail(self, state: RoomState) -> list[Message]:
+        """Take in what the log holds beyond the end that is known here, and say what that was."""
+        found = []
         for message in await self._messages.read_tail(state.id, state.last_seq):
             if message.seq == state.last_seq + 1:
                 state.append(message)
+                found.append(message)
         state.is_checked = True
+        return found
+
+    async def hold_many(self, room_ids: Sequence[str]) -> list[RoomState]:
+        """Those of these rooms that exist, with one hold on each, and not yet read beyond their stored ends."""
+        held = []
+        for start in range(0, len(room_ids), MAX_SAVED):
+            batch = room_ids[start : start + MAX_SAVED]
+            await self._load_many(batch)
+            for state in (self._cache[room_id] for room_id in batch if room_id in self._cache):
+                state.holds += 1
+                held.append(state)
+        return held
 
     async def save_changed(self) -> int:
         """Store the derived ends and marks of all rooms that changed; says how many. Raises `Unavailable`.

@@ -24,10 +24,10 @@ NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, 
 
 
 class DiskThreads:
-    """Runs blocking calls one each in a thread."""
+    """Runs blocking calls one each in a thread; with one thread, in their order."""
 
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
+    def __init__(self, threads: int = THREADS) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="disk")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of the call. Raises `Unavailable` where the disk is full or failing."""

@@ -38,6 +38,14 @@ class OfflineQueues:
         self._max_entries = max_entries
         self._expire: Any = store.client.register_script(_EXPIRE)
 
+    @property
+    def is_available(self) -> bool:
+        return self._store.is_available
+
+    async def wait_available(self) -> None:
+        """Return once Redis answers."""
+        await self._store.wait_available()
+
     async def push(self, payloads: Mapping[str, Sequence[tuple[int, bytes]]]) -> None:
         """Append to several users' queues in one round trip, each payload with the time from which it ages.
 

@@ -25,7 +25,8 @@ MAX_PINGS: Final = 8
 class RedisStore:
     """What Redis holds may be lost without losing a message, so its absence is an error only to those who must know.
 
-    `run` refuses at once while Redis is away: a dead Redis must not slow down the living parts.
+    `run` refuses at once while Redis is away: a dead Redis must not slow down the living parts. `wait_available` is
+    for work that can wait.
     """
 
     def __init__(self, url: str) -> None:
@@ -39,17 +40,21 @@ class RedisStore:
         )
         self.client: Any = redis.Redis.from_pool(pool)
         self._probe: asyncio.Task[None] | None = None
-        self._available = True
+        self._available = asyncio.Event()
+        self._available.set()
         self._turns = asyncio.Semaphore(MAX_CALLS)
 
     @property
     def is_available(self) -> bool:
-        return self._available
+        return self._available.is_set()
+
+    async def wait_available(self) -> None:
+        await self._available.wait()
 
     async def run(self, call: Awaitable[T]) -> T:
         """Await one Redis call. Raises `Unavailable` when Redis does not answer."""
         async with self._turns:
-            if not self._available:
+            if not self._available.is_set():
                 if asyncio.iscoroutine(call):
                     call.close()
                 raise Unavailable("Redis is away")
@@ -73,13 +78,13 @@ class RedisStore:
         await self.client.aclose(close_connection_pool=True)
 
     def _lose(self, error: BaseException) -> None:
-        if self._available:
+        if self._available.is_set():
             log.warning("Redis is away: %s", type(error).__name__)
-            self._available = False
+            self._available.clear()
             self._probe = asyncio.get_running_loop().create_task(self._probe_until_back())
 
     async def _probe_until_back(self) -> None:
         while not await self.ping():
             await asyncio.sleep(PROBE_INTERVAL)
         log.warning("Redis is back")
-        self._available = True
+        self._available.set()

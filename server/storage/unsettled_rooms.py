@@ -1,50 +1,81 @@
-"""Rooms whose last messages may be stored but not yet delivered, as a sorted set in Redis that outlives the server."""
+"""Rooms whose last messages may be stored but not yet delivered, in a file that outlives a killed server."""
 
-from collections.abc import Collection, Mapping
-from typing import Any, Final
+import contextlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
 
-from server.storage.redis_store import RedisStore
+from server.storage.disk import FILE_MODE, DiskThreads, make_folder
 
-# Room ids, each scored by the stamp of its last entering.
-UNSETTLED: Final = "unsettled"
-
-# Removes each room whose stamp is still the given one: a removal that arrives late never takes a newer entry away.
-# KEYS: the set. ARGV: room, stamp, room, stamp, …
-_REMOVE: Final = """
-for i = 1, #ARGV, 2 do
-  local stamp = redis.call('ZSCORE', KEYS[1], ARGV[i])
-  if stamp and tonumber(stamp) == tonumber(ARGV[i + 1]) then
-    redis.call('ZREM', KEYS[1], ARGV[i])
-  end
-end
-"""
-REMOVE_BATCH: Final = 1_000
+ID_DIGITS: Final = 32
+NOT_OPEN: Final = -1
 
 
 class UnsettledRooms:
-    """Stamps grow with time and stay below 2**53."""
+    """One room id a line. What `add` and `replace` have written is there after `kill -9`: the system holds it.
 
-    def __init__(self, store: RedisStore) -> None:
-        self._store = store
-        self._remove: Any = store.client.register_script(_REMOVE)
+    Nothing is synced to the disk: a loss of power may lose a note, and with it a message's place on an offline queue.
+    """
 
-    @property
-    def is_available(self) -> bool:
-        return self._store.is_available
+    def __init__(self, path: Path, threads: DiskThreads) -> None:
+        """`threads` must have one thread, which keeps the order of calls."""
+        self._path = path
+        self._threads = threads
+        self._descriptor = NOT_OPEN
 
-    async def add(self, room_ids: Collection[str], stamp: int) -> None:
-        await self._store.run(self._store.client.zadd(UNSETTLED, dict.fromkeys(room_ids, stamp)))
+    async def open(self) -> set[str]:
+        """What an earlier server has left. Call it first. Raises `Unavailable` where the disk refuses."""
+        return await self._threads.run(self._open)
 
-    async def remove(self, stamps: Mapping[str, int]) -> None:
-        """Remove rooms that have not been added again since their stamp."""
-        rooms = list(stamps.items())
-        for start in range(0, len(rooms), REMOVE_BATCH):
-            arguments = [value for pair in rooms[start : start + REMOVE_BATCH] for value in pair]
-            await self._store.run(self._remove(keys=[UNSETTLED], args=arguments))
+    async def add(self, room_ids: Collection[str]) -> None:
+        """Raises `Unavailable` where the disk refuses."""
+        await self._threads.run(self._append, list(room_ids))
 
-    async def read(self) -> dict[str, int]:
-        """All rooms in the set, with their stamps."""
-        entries: list[tuple[bytes, float]] = await self._store.run(
-            self._store.client.zrange(UNSETTLED, 0, -1, withscores=True)
-        )
-        return {room_id.decode(): int(stamp) for room_id, stamp in entries}
+    async def replace(self, room_ids: Collection[str]) -> None:
+        """Forget all others. Raises `Unavailable` where the disk refuses; then all stay."""
+        await self._threads.run(self._replace, list(room_ids))
+
+    def close(self) -> None:
+        if self._descriptor != NOT_OPEN:
+            os.close(self._descriptor)
+            self._descriptor = NOT_OPEN
+
+    def _open(self) -> set[str]:
+        make_folder(self._path.parent)
+        self._descriptor = _open_for_appending(self._path)
+        # The last line may be half a line, of a write that the disk refused.
+        return {line for line in self._path.read_text().splitlines() if len(line) == ID_DIGITS}
+
+    def _append(self, room_ids: list[str]) -> None:
+        _write_all(self._descriptor, _lines(room_ids))
+
+    def _replace(self, room_ids: list[str]) -> None:
+        fresh = self._path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        descriptor = _open_for_appending(fresh)
+        try:
+            _write_all(descriptor, _lines(room_ids))
+            fresh.replace(self._path)
+        except OSError:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            raise
+        self.close()
+        self._descriptor = descriptor
+
+
+def _lines(room_ids: list[str]) -> bytes:
+    # A line of its own also after half a line.
+    return "".join(f"\n{room_id}" for room_id in room_ids).encode() + b"\n"
+
+
+def _open_for_appending(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

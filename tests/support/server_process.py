@@ -1,5 +1,6 @@
 """A server under test: `python main.py` in a process of its own, with its own data folder."""
 
+import contextlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 READY_LINE = re.compile(r"listening on (http://\S+)")
 START_DEADLINE = 60.0
 STOP_DEADLINE = 30.0
+ENDING_SECONDS = 5.0
 LOG_TAIL = 60
 
 
@@ -49,6 +51,10 @@ class ServerProcess:
         )
         threading.Thread(target=self._copy_output, args=(self._process, self._ready), daemon=True).start()
         self._ready.wait(START_DEADLINE)
+        if not self.url:
+            # Its output ends a little before itself.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(ENDING_SECONDS)
         if not self.url or self._process.poll() is not None:
             status = self._process.poll()
             self.kill()

@@ -1,4 +1,4 @@
-"""The faults: each strikes once, and says by which processes it may hurt what the checker may expect."""
+"""The faults: each strikes once, and says what the checker may not expect of it."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ class Scene(Protocol):
 
 
 class Fault(NamedTuple):
-    """`hurts` names the processes whose promises are off meanwhile: `redis` for the offline queue."""
+    """`hurts` names the processes that lose what they hold: `redis` for the offline queue."""
 
     name: str
     hurts: Sequence[str]
@@ -202,9 +202,9 @@ async def _child(scene: Scene, name: str) -> int:
 KILLS = (
     Fault("kill-server", (), kill_server),
     Fault("kill-mongodb", (), kill_mongodb),
-    Fault("kill-redis", ("redis",), kill_redis),
-    Fault("kill-two", ("redis",), kill_two),
-    Fault("kill-all", ("redis",), kill_all),
+    Fault("kill-redis", (), kill_redis),
+    Fault("kill-two", (), kill_two),
+    Fault("kill-all", (), kill_all),
 )
 CRASHES = tuple(Fault(f"crash-{point}", (), crash_at(point)) for point in LATEST_PASS)
 NETWORK = (
@@ -214,13 +214,13 @@ NETWORK = (
 )
 STORES = (
     Fault("freeze-mongodb", (), freeze_mongodb),
-    Fault("freeze-redis", ("redis",), freeze_redis),
+    Fault("freeze-redis", (), freeze_redis),
     Fault("flush-redis", ("redis",), flush_redis),
 )
 EMBEDDED = (*KILLS, *CRASHES, *NETWORK, *STORES)
 OUTSIDE = (
     *(Fault(f"{manner}-mongodb-way", (), on_the_way("mongodb", manner)) for manner in MANNERS),
-    *(Fault(f"{manner}-redis-way", ("redis",), on_the_way("redis", manner)) for manner in MANNERS),
+    *(Fault(f"{manner}-redis-way", (), on_the_way("redis", manner)) for manner in MANNERS),
 )
 CLOCK = (Fault("clock-forward", (), move_clock),)
 DISK = (Fault("full-disk", ("redis",), fill_disk),)

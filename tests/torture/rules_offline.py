@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tests.torture.history import Record
 from tests.torture.verdict import Log, Violation
 
-# After Redis was hurt, the server needs a moment until it uses it again.
+# A message that was sent shortly before may be on its way to the queue.
 AFTERMATH = 2.0
 # Within this time of a kill, everybody with a connection knows of it, and no new server is there yet.
 KILL_NOTICED = 0.5
@@ -26,7 +26,7 @@ class OfflineHandedOver:
     `messages:offline`. Settled means acknowledged, or that the server was killed and every attempt ended with it: one
     that is still under way may be stored by the next server, when the receiver is back.
 
-    Nothing is promised where Redis was hurt between the sending and the receiver's return.
+    Nothing is promised where Redis lost what it held between the sending and the receiver's return.
     """
 
     def __init__(self) -> None:

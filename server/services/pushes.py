@@ -1,0 +1,96 @@
+"""What comes for people without a socket, on its way to their offline queues; it waits while Redis is away."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from server.batching import Batcher
+from server.errors import Unavailable
+from server.faults import AFTER_PUSH, CrashPoints
+from server.storage.offline_queues import OfflineQueues
+
+log = logging.getLogger(__name__)
+
+MAX_PUSHES: Final = 500
+# What may wait while Redis is away: some hundred thousand ordinary messages.
+MAX_BACKLOG_BYTES: Final = 64 * 1024 * 1024
+# For a Redis that answers pings but takes nothing, because its memory is full.
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 5.0
+LOOK_SECONDS: Final = 0.1
+
+
+class _Push(NamedTuple):
+    user_id: str
+    payload: bytes
+    at: datetime
+
+
+class Pushes:
+    """Keeps the order of `push`. `on_written` is told whose queues have grown.
+
+    What still waits when the server ends, however it ends, the next start finds in the log.
+    """
+
+    def __init__(
+        self, queues: OfflineQueues, on_written: Callable[[Collection[str]], None], crash: CrashPoints
+    ) -> None:
+        self._queues = queues
+        self._on_written = on_written
+        self._crash = crash
+        self._batches: Batcher[_Push] = Batcher(self._write, max_batch=MAX_PUSHES)
+        self._backlog = 0
+        self._is_overfull = False
+
+    def push(self, user_id: str, payload: bytes, at: datetime) -> "asyncio.Future[None]":
+        """Queue one message, which ages from `at`; many pushes share one round trip.
+
+        Ends once it is written, however long Redis is away. Raises `Unavailable` where too much waits for that.
+        """
+        if self._backlog + len(payload) > MAX_BACKLOG_BYTES:
+            return self._refuse()
+        self._backlog += len(payload)
+        pushed = self._batches.add(_Push(user_id, payload, at))
+        pushed.add_done_callback(lambda _done: self._forget(len(payload)))
+        return pushed
+
+    async def wait_empty(self) -> None:
+        """Return once every push is written, or Redis is away."""
+        emptied = asyncio.get_running_loop().create_task(self._batches.wait_empty())
+        while not emptied.done() and self._queues.is_available:
+            await asyncio.wait([emptied], timeout=LOOK_SECONDS)
+        emptied.cancel()
+
+    async def _write(self, pushes: Sequence[_Push]) -> None:
+        by_user: dict[str, list[tuple[int, bytes]]] = {}
+        for push in pushes:
+            by_user.setdefault(push.user_id, []).append((round(push.at.timestamp() * 1000), push.payload))
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await self._queues.push(by_user)
+                break
+            except Unavailable:
+                # What is written twice, because only the answer was lost, is handed over once.
+                await asyncio.sleep(pause)
+                await self._queues.wait_available()
+                pause = min(2 * pause, LONGEST_PAUSE)
+        self._crash.reach(AFTER_PUSH)
+        self._on_written(by_user.keys())
+
+    def _refuse(self) -> "asyncio.Future[None]":
+        if not self._is_overfull:
+            log.error("too much waits for Redis: what comes now for the absent is in the log only")
+            self._is_overfull = True
+        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        refused.set_exception(Unavailable("Redis is away"))
+        # Who pushes may not want to know.
+        refused.exception()
+        return refused
+
+    def _forget(self, size: int) -> None:
+        self._backlog -= size
+        if not self._backlog:
+            self._is_overfull = False
