@@ -39,23 +39,7 @@ from server.services.search import Search
 from server.services.typing import Typing
 from server.services.uploads import Uploads
 from server.services.user_index import UserIndex
-from server.storage.blobs import Blobs
-from server.storage.counters import Counters
-from server.storage.database import Database
-from server.storage.disk import DiskThreads
-from server.storage.disk_blobs import DiskBlobs
-from server.storage.gridfs_blobs import GridFSBlobs
-from server.storage.messages import MessageStore
-from server.storage.offline_queues import OfflineQueues
-from server.storage.presence_leases import PresenceLeases
-from server.storage.redis_store import RedisStore
-from server.storage.rooms import MemberStore, RoomStore
-from server.storage.search_terms import SearchTerms
-from server.storage.sessions import Sessions
-from server.storage.spool import Spool
-from server.storage.unsettled_rooms import UnsettledRooms
-from server.storage.upload_records import UploadRecords
-from server.storage.users import Users
+from server.storage.stores import Stores
 from server.tokens import Passwords, Tokens
 
 log = logging.getLogger(__name__)
@@ -73,21 +57,15 @@ class Context:
 
     def __init__(self, settings: Settings, mongodb_uri: str, redis_url: str) -> None:
         self.settings = settings
-        self.database = Database(mongodb_uri, settings.mongodb.database)
-        self.redis = RedisStore(redis_url)
-        self._users = Users(self.database)
-        self._sessions = Sessions(self.database)
-        self._search_terms = SearchTerms(self.database)
-        self._rooms = RoomStore(self.database)
-        self._members = MemberStore(self.database)
-        self._messages = MessageStore(self.database)
-        self._index = UserIndex(self._users, self._search_terms)
+        self.stores = Stores(settings, mongodb_uri, redis_url)
+        self._index = UserIndex(self.stores.users, self.stores.search_terms)
         self._passwords = Passwords()
+        self._pictures = Pictures()
         self._periodic: list[PeriodicCallback] = []
         self._build()
 
     def _build(self) -> None:
-        settings = self.settings
+        settings, stores = self.settings, self.stores
         self.realtime = Realtime(
             ping_interval=settings.socket.ping_interval,
             ping_timeout=settings.socket.ping_timeout,
@@ -95,13 +73,14 @@ class Context:
             origins=settings.cors.origins,
         )
         online = OnlineUsers()
-        self.limits = Limits(settings.limits, Counters(self.redis))
-        self._build_uploads()
-        self.people = People(self._users, self._index, online, self.files)
-        self.search = Search(self._search_terms, self.people, self.limits)
+        self.limits = Limits(settings.limits, stores.counters)
+        self.uploads = Uploads(settings.uploads, stores.spool, stores.blobs, stores.upload_records, self._pictures)
+        self.files = Files(stores.upload_records, stores.blobs, stores.users)
+        self.people = People(stores.users, self._index, online, self.files)
+        self.search = Search(stores.search_terms, self.people, self.limits)
         self.accounts = Accounts(
-            users=self._users,
-            sessions=self._sessions,
+            users=stores.users,
+            sessions=stores.sessions,
             tokens=Tokens(read_secret(settings), settings.auth.access_ttl),
             passwords=self._passwords,
             limits=self.limits,
@@ -110,13 +89,12 @@ class Context:
             end_session=lambda session_id: self.realtime.end_session(session_id, Unauthorized("The session has ended")),
             end_user=lambda user_id: self.realtime.end_user(user_id, Unauthorized("The account is not active")),
         )
-        self.rooms = Rooms(self._rooms, self._members, self._messages, self.people)
+        self.rooms = Rooms(stores.rooms, stores.members, stores.messages, self.people)
         self.chats = Chats(self.rooms, self.people, online, self.realtime)
-        self._marks: Batcher[Member] = Batcher(self._members.save_marks, max_batch=MAX_MARKS)
+        self._marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
         crash = CrashPoints(os.environ)
-        queues = OfflineQueues(self.redis, max_entries=settings.offline_queue.max_messages)
         self.offline = OfflineQueue(
-            queues,
+            stores.offline_queues,
             self.rooms,
             self._marks,
             self.realtime,
@@ -124,15 +102,13 @@ class Context:
             retention=settings.offline_queue.retention,
         )
         self.typing = Typing(self.rooms, self.realtime, timeout=settings.typing.timeout)
-        self.pushes = Pushes(queues, self.offline.hand_over_to, crash)
+        self.pushes = Pushes(stores.offline_queues, self.offline.hand_over_to, crash)
         self._delivery = Delivery(self.people, self.realtime, self.pushes, self.typing.end)
-        self._notes = DiskThreads(1)
-        self._unsettled = UnsettledRooms(Path(settings.data_dir) / "unsettled_rooms", self._notes)
-        self._in_flight = RoomsInFlight(self._unsettled)
-        self._recovery = Recovery(self._unsettled, self._in_flight, self.rooms, self._delivery.deliver)
+        self._in_flight = RoomsInFlight(stores.unsettled_rooms)
+        self._recovery = Recovery(stores.unsettled_rooms, self._in_flight, self.rooms, self._delivery.deliver)
         self._log = RoomLog(
-            self._messages,
-            self.database,
+            stores.messages,
+            stores.database,
             self.rooms.read_tail,
             crash.end_before(AFTER_ACK, self._delivery.deliver),
             self._in_flight,
@@ -142,11 +118,11 @@ class Context:
         self.messages = Messages(
             self.rooms, self._log, self.people, self.limits, self.files, max_length=settings.messages.max_length
         )
-        self.receipts = Receipts(self.rooms, self._log, self._messages, self._marks, self.realtime)
-        self.history = History(self.rooms, self.people, self._messages)
+        self.receipts = Receipts(self.rooms, self._log, stores.messages, self._marks, self.realtime)
+        self.history = History(self.rooms, self.people, stores.messages)
         self.presence = Presence(
             online,
-            PresenceLeases(self.redis),
+            stores.presence_leases,
             self.rooms,
             self.people,
             self.realtime,
@@ -154,22 +130,9 @@ class Context:
             lease=settings.presence.lease,
         )
 
-    def _build_uploads(self) -> None:
-        settings = self.settings
-        self._disk = DiskThreads()
-        self._spool = Spool(Path(settings.data_dir) / "uploads" / "arriving", self._disk)
-        self._upload_records = UploadRecords(self.database, settings.uploads.orphan_ttl)
-        self._blobs = make_blobs(settings, self.database, self._disk)
-        self._pictures = Pictures()
-        self.uploads = Uploads(settings.uploads, self._spool, self._blobs, self._upload_records, self._pictures)
-        self.files = Files(self._upload_records, self._blobs, self._users)
-
     async def open(self) -> None:
         """Prepare the collections, then start the writer and the periodic work."""
-        stores = self._users, self._sessions, self._search_terms, self._rooms, self._members, self._messages
-        await asyncio.gather(*(store.prepare() for store in (*stores, self._upload_records, self._blobs)))
-        await self.database.warn_if_volatile()
-        await self._spool.open()
+        await self.stores.open()
         await self._index.settle_all()
         await self._recovery.mend()
         await self._delivery.wait_empty()
@@ -187,18 +150,13 @@ class Context:
     async def sweep(self) -> None:
         """Expire offline queues, presence leases and uploads that nothing uses."""
         # One that cannot go on while its store is away keeps no other from its work.
-        for work in self.offline.sweep, self.presence.sweep, self._spool.sweep, self.files.sweep:
+        for work in self.offline.sweep, self.presence.sweep, self.stores.spool.sweep, self.files.sweep:
             await _quietly(work)
 
     async def save_ends(self) -> None:
         """Store the rooms' ends and marks, and forget those that rest."""
         await self.rooms.save_changed()
         await self._in_flight.leave_settled()
-
-    async def find_missing(self) -> list[str]:
-        """The stores that do not answer now."""
-        mongodb, redis = await asyncio.gather(self.database.ping(), self.redis.ping())
-        return [name for name, answers in (("mongodb", mongodb), ("redis", redis)) if not answers]
 
     async def drain(self) -> None:
         """Store and deliver what is in flight, within the time for stopping, then tell the sockets and end them."""
@@ -217,12 +175,7 @@ class Context:
         self._passwords.close()
         await self.uploads.wait_empty()
         await self._pictures.close()
-        await self._spool.close()
-        self._disk.close()
-        self._unsettled.close()
-        self._notes.close()
-        await self.redis.close()
-        self.database.close()
+        await self.stores.close()
 
     async def _finish_work(self) -> None:
         await self._log.close()
@@ -236,18 +189,11 @@ class Context:
         self._periodic.append(callback)
 
 
-def make_blobs(settings: Settings, database: Database, threads: DiskThreads) -> Blobs:
-    """Where uploads are kept, by `uploads.store`."""
-    if settings.uploads.store == "gridfs":
-        return GridFSBlobs(database, threads)
-    return DiskBlobs(Path(settings.data_dir) / "uploads" / "files", threads)
-
-
 @contextlib.asynccontextmanager
 async def open_context(settings: Settings) -> AsyncIterator[Context]:
     """A running context on its stores; everything is closed at the end, also when opening fails half-way."""
-    stores = EmbeddedStores()
-    addresses = await stores.start(settings)
+    children = EmbeddedStores()
+    addresses = await children.start(settings)
     try:
         context = Context(settings, addresses.mongodb_uri, addresses.redis_url)
         try:
@@ -256,7 +202,7 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
         finally:
             await context.close()
     finally:
-        await stores.stop()
+        await children.stop()
 
 
 async def _open(context: Context) -> None:

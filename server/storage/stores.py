@@ -1,0 +1,76 @@
+"""Everything that is kept: the collections, what lives in Redis, and the files of `data_dir`."""
+
+import asyncio
+from pathlib import Path
+
+from server.config import Settings
+from server.storage.blobs import Blobs
+from server.storage.counters import Counters
+from server.storage.database import Database
+from server.storage.disk import DiskThreads
+from server.storage.disk_blobs import DiskBlobs
+from server.storage.gridfs_blobs import GridFSBlobs
+from server.storage.messages import MessageStore
+from server.storage.offline_queues import OfflineQueues
+from server.storage.presence_leases import PresenceLeases
+from server.storage.redis_store import RedisStore
+from server.storage.rooms import MemberStore, RoomStore
+from server.storage.search_terms import SearchTerms
+from server.storage.sessions import Sessions
+from server.storage.spool import Spool
+from server.storage.unsettled_rooms import UnsettledRooms
+from server.storage.upload_records import UploadRecords
+from server.storage.users import Users
+
+
+class Stores:
+    """One of each, over one client of MongoDB, one of Redis, and a few threads for the disk."""
+
+    def __init__(self, settings: Settings, mongodb_uri: str, redis_url: str) -> None:
+        data = Path(settings.data_dir)
+        self.database = Database(mongodb_uri, settings.mongodb.database)
+        self.users = Users(self.database)
+        self.sessions = Sessions(self.database)
+        self.search_terms = SearchTerms(self.database)
+        self.rooms = RoomStore(self.database)
+        self.members = MemberStore(self.database)
+        self.messages = MessageStore(self.database)
+        self.upload_records = UploadRecords(self.database, settings.uploads.orphan_ttl)
+        self.redis = RedisStore(redis_url)
+        self.counters = Counters(self.redis)
+        self.presence_leases = PresenceLeases(self.redis)
+        self.offline_queues = OfflineQueues(self.redis, max_entries=settings.offline_queue.max_messages)
+        self._upload_threads = DiskThreads()
+        self.spool = Spool(data / "uploads" / "arriving", self._upload_threads)
+        self.blobs = make_blobs(settings, self.database, self._upload_threads)
+        # Of its own, so that no upload holds up a message.
+        self._note_thread = DiskThreads(1)
+        self.unsettled_rooms = UnsettledRooms(data / "unsettled_rooms", self._note_thread)
+
+    async def open(self) -> None:
+        """Prepare the collections and folders. Raises `Unavailable`."""
+        collections = self.users, self.sessions, self.search_terms, self.rooms, self.members, self.messages
+        await asyncio.gather(*(store.prepare() for store in (*collections, self.upload_records, self.blobs)))
+        await self.database.warn_if_volatile()
+        await self.spool.open()
+
+    async def find_missing(self) -> list[str]:
+        """Which of `mongodb` and `redis` do not answer now."""
+        mongodb, redis = await asyncio.gather(self.database.ping(), self.redis.ping())
+        return [name for name, answers in (("mongodb", mongodb), ("redis", redis)) if not answers]
+
+    async def close(self) -> None:
+        """Let go of everything; nothing may be under way."""
+        await self.spool.close()
+        self._upload_threads.close()
+        self.unsettled_rooms.close()
+        self._note_thread.close()
+        await self.redis.close()
+        self.database.close()
+
+
+def make_blobs(settings: Settings, database: Database, threads: DiskThreads) -> Blobs:
+    """Where uploads are kept, by `uploads.store`."""
+    if settings.uploads.store == "gridfs":
+        return GridFSBlobs(database, threads)
+    return DiskBlobs(Path(settings.data_dir) / "uploads" / "files", threads)
