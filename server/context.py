@@ -15,6 +15,7 @@ from server.config import Settings
 from server.embedded import EmbeddedStores, StartFailed
 from server.errors import ChatError, Unauthorized, Unavailable
 from server.faults import AFTER_ACK, CrashPoints
+from server.intake import Intake
 from server.models import Member
 from server.online import OnlineUsers
 from server.realtime import Realtime
@@ -106,9 +107,10 @@ class Context:
         self._delivery = Delivery(self.people, self.realtime, self.pushes, self.typing.end)
         self._in_flight = RoomsInFlight(stores.unsettled_rooms)
         self._recovery = Recovery(stores.unsettled_rooms, self._in_flight, self.rooms, self._delivery.deliver)
+        intake = Intake(stores.database)
         self._log = RoomLog(
+            intake,
             stores.messages,
-            stores.database,
             self.rooms.read_tail,
             crash.end_before(AFTER_ACK, self._delivery.deliver),
             self._in_flight,
@@ -116,9 +118,9 @@ class Context:
             max_batch=settings.messages.max_batch,
         )
         self.messages = Messages(
-            self.rooms, self._log, self.people, self.limits, self.files, max_length=settings.messages.max_length
+            self.rooms, intake, self.people, self.limits, self.files, max_length=settings.messages.max_length
         )
-        self.receipts = Receipts(self.rooms, self._log, stores.messages, self._marks, self.realtime)
+        self.receipts = Receipts(self.rooms, intake, stores.messages, self._marks, self.realtime)
         self.history = History(self.rooms, self.people, stores.messages)
         self.presence = Presence(
             online,

@@ -22,7 +22,7 @@ from handlers.socket.gateway import Gateway
 from server import frames
 from server.config import load
 from server.context import Context, open_context
-from server.services.room_log import RoomLog
+from server.intake import Intake
 from server.storage.messages import MessageStore
 from server.storage.redis_store import RedisStore
 from tests.support.server_process import ROOT
@@ -204,20 +204,20 @@ def everybody(senders: list[Client], pairs: list[Pair]) -> None:
 
 def hold_until_all_wait(patch: pytest.MonkeyPatch) -> None:
     """The store takes nothing before all have sent, so that the batches do not depend on how fast anything is."""
-    append, insert = RoomLog.append, MessageStore.insert
+    append, insert = Intake.append, MessageStore.insert
     all_wait = asyncio.Event()
     appended = 0
 
-    def counted(log: RoomLog, draft: Any) -> Any:
+    def counted(intake: Intake, draft: Any) -> Any:
         nonlocal appended
         appended += 1
         if appended == SENDERS:
             all_wait.set()
-        return append(log, draft)
+        return append(intake, draft)
 
     async def held(store: MessageStore, messages: Any) -> int:
         await all_wait.wait()
         return await insert(store, messages)
 
-    patch.setattr(RoomLog, "append", counted)
+    patch.setattr(Intake, "append", counted)
     patch.setattr(MessageStore, "insert", held)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from server import intake
 from server.config import load
 from server.context import Context, open_context
 from server.drafts import Sent
 from server.errors import Unavailable
 from server.models import Message
 from server.protocol import Registration, RoomRequest, SendMessage
-from server.services import room_log
 from server.storage.messages import MessageStore
 from tests.conftest import StartServer
 from tests.support.device import NAMESPACE
@@ -130,7 +130,7 @@ async def test_what_was_refused_and_arrives_late_is_delivered(
         with monkeypatch.context() as halted:
             halted.setattr(MessageStore, "insert", hold)
             halted.setattr(MessageStore, "find_many", look)
-            halted.setattr(room_log, "PATIENCE", SHORT_PATIENCE)
+            halted.setattr(intake, "PATIENCE", SHORT_PATIENCE)
             with pytest.raises(Unavailable):
                 await send("late")
             await looked.wait()
