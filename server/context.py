@@ -45,7 +45,8 @@ from server.tokens import Passwords, Tokens
 
 log = logging.getLogger(__name__)
 
-MAX_MARKS: Final = 500
+# No message is stored while marks are: some forty milliseconds, on the embedded store.
+MAX_MARKS: Final = 50
 # The ends of rooms are derived from the log: storing them late costs a little reading after a crash, nothing else.
 SAVE_INTERVAL: Final = 1.0
 RETRY_INTERVAL: Final = 1.0
@@ -168,7 +169,7 @@ class Context:
             await asyncio.wait_for(self._finish_work(), self.settings.server.shutdown_timeout)
         await self.realtime.close(Unavailable("The server is stopping"))
         self.presence.close()
-        await _quietly(self.save_ends)
+        await _quietly(self._save_all)
 
     async def close(self) -> None:
         """Let go of the stores."""
@@ -178,6 +179,10 @@ class Context:
         await self.uploads.wait_empty()
         await self._pictures.close()
         await self.stores.close()
+
+    async def _save_all(self) -> None:
+        await self.rooms.save_all()
+        await self._in_flight.leave_settled()
 
     async def _finish_work(self) -> None:
         await self._log.close()

@@ -4,10 +4,9 @@ import asyncio
 import hashlib
 import itertools
 import json
-import logging
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
-from typing import Final, Protocol
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final, Protocol, TypeVar
 
 from server.errors import NotFound, Unavailable, ValidationFailed
 from server.models import Member, Message, Room, User, now
@@ -16,13 +15,17 @@ from server.room_state import RoomState
 from server.storage.messages import MessageStore
 from server.storage.rooms import MemberStore, RoomStore
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # About two kilobytes each; the working set of a small team's server, and all of it for most.
 MAX_CACHED_ROOMS: Final = 20_000
 MAX_CACHED_PEOPLE: Final = 20_000
-# Rooms whose ends and marks are stored by one write each: far below the time that one call may take.
-MAX_SAVED: Final = 250
+# Rooms that are loaded, or saved without a pause, by one call each: far below the time that a call may take.
+MAX_TOGETHER: Final = 250
+# No message is stored while ends and marks are: a millisecond and a half for each room, on the embedded store.
+SAVED_TOGETHER: Final = 5
+# Of the time; the rest is the messages'.
+SAVING_SHARE: Final = 0.2
 
 
 class People(Protocol):
@@ -124,23 +127,32 @@ class Rooms:
     async def hold_many(self, room_ids: Sequence[str]) -> list[RoomState]:
         """Those of these rooms that exist, with one hold on each, and not yet read beyond their stored ends."""
         held = []
-        for start in range(0, len(room_ids), MAX_SAVED):
-            batch = room_ids[start : start + MAX_SAVED]
+        for batch in _in_groups(room_ids, MAX_TOGETHER):
             await self._load_many(batch)
             for state in (self._cache[room_id] for room_id in batch if room_id in self._cache):
                 state.holds += 1
                 held.append(state)
         return held
 
-    async def save_changed(self) -> int:
-        """Store the derived ends and marks of all rooms that changed; says how many. Raises `Unavailable`.
+    async def save_changed(self) -> None:
+        """Store the derived ends and marks of all rooms that changed, few at a time and with pauses.
 
         A room's end is stored only once everything up to it is delivered: what lies beyond is mended after a crash.
+        Raises `Unavailable`.
         """
-        changed = [state for state in self._cache.values() if state.is_changed]
-        for start in range(0, len(changed), MAX_SAVED):
-            await self._save(changed[start : start + MAX_SAVED])
-        return len(changed)
+        loop = asyncio.get_running_loop()
+        for states in _in_groups(self._changed(), SAVED_TOGETHER):
+            begun = loop.time()
+            await self._save([state for state in states if state.is_changed])
+            await asyncio.sleep((loop.time() - begun) * (1 / SAVING_SHARE - 1))
+
+    async def save_all(self) -> None:
+        """As `save_changed`, at once: nobody is waiting for anything else. Raises `Unavailable`."""
+        for states in _in_groups(self._changed(), MAX_TOGETHER):
+            await self._save(states)
+
+    def _changed(self) -> list[RoomState]:
+        return [state for state in self._cache.values() if state.is_changed]
 
     async def _save(self, changed: Sequence[RoomState]) -> None:
         ends = [state.settled_end for state in changed if state.settled_end is not None]
@@ -218,6 +230,10 @@ class Rooms:
         idle = (room_id for room_id, state in self._cache.items() if not state.is_changed and state.holds == 0)
         for room_id in list(itertools.islice(idle, excess)):
             del self._cache[room_id]
+
+
+def _in_groups(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def derive_room_id(user_id: str, other_id: str, booking_id: str | None) -> str:
