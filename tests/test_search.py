@@ -16,6 +16,7 @@ from tests.support.shapes import USER_KEYS, check_problem
 SEARCH = f"{API}/users/search"
 ME = f"{API}/users/me"
 CROWD = 130
+MOST_LISTED = 100
 AT_ONCE = 10
 # More than enough registrations to be in the middle of some when the server is killed.
 REGISTRATIONS = 40
@@ -122,6 +123,15 @@ async def test_a_phone_is_found_as_it_is_dialled_at_home(town: Town, code: str, 
     assert await finds(asker, number), number
 
 
+async def test_whom_both_the_text_and_the_digits_find_counts_once(town: Town) -> None:
+    asker, number = await town.person(), str(uuid4().int)[:12]
+    by_name = await town.person(f"{number[:6]}-{number[6:]}")
+    by_phone = await town.person(phone=f"+1{number}")
+    by_both = await town.person(f"+1 {number}", phone=f"+1{number}")
+    assert await finds(asker, f"+1 {number}", by_phone, by_both)
+    assert await finds(asker, f"{number[:6]}-{number[6:]}", by_name, by_both)
+
+
 @pytest.mark.parametrize("order", ["given first", "family first"])
 async def test_korean_names_are_found_anywhere(town: Town, order: str) -> None:
     asker, family, given = await town.person(), hangul(2), hangul(4)
@@ -215,6 +225,36 @@ async def test_a_crowd_is_counted_exactly_and_listed_in_order(town: Town) -> Non
     assert await finds(asker, word[::-1], *renamed)
     stranger = await town.person()
     assert (await search(stranger, word, 1))[1] == CROWD
+
+
+async def test_more_people_than_one_node_holds_are_all_listed(town: Town) -> None:
+    """Their names go apart right after the first letter, so that the index has to be followed downwards."""
+    first, word = hangul(1), stem()
+    people = await crowd(town, MOST_LISTED - 1, last_name=word)
+    names = {person.id: f"{first}{hangul(1)}{number}" for number, person in enumerate(people)}
+    for person in people:
+        await person.call("PATCH", ME, {"firstName": names[person.id]})
+    asker = await town.person()
+    found, total = await search(asker, first, MOST_LISTED)
+    assert set(found) >= set(names)
+    assert total == len(found)
+    assert (await search(asker, first, 60))[0] == found[:60]
+    gone = people[: MOST_LISTED // 2]
+    for person in gone:
+        await person.call("PATCH", ME, {"firstName": "Gone"})
+    found, total = await search(asker, first, MOST_LISTED)
+    assert set(found) >= {person.id for person in people} - {person.id for person in gone}
+    assert not set(found) & {person.id for person in gone}
+    assert total == len(found)
+
+
+async def test_whole_words_are_listed_first(town: Town) -> None:
+    word = stem()
+    longer = await crowd(town, CROWD // 2, first_name=f"{word}berly")
+    whole = await crowd(town, 3, first_name=word)
+    found, total = await search(longer[0], word, 20)
+    assert total == len(longer) + len(whole) - 1
+    assert found[:3] == sorted(person.id for person in whole)
 
 
 async def test_the_index_survives_a_kill_at_any_moment(start_server: StartServer, town_at: Any) -> None:

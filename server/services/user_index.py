@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,19 +10,25 @@ from typing import Final
 
 from server import search_text
 from server.batching import Batcher
-from server.errors import ChatError
+from server.errors import ChatError, Unavailable
 from server.models import User
 from server.storage.search_terms import SEPARATOR, IndexChange, SearchTerms
 from server.storage.users import Users
 
 log = logging.getLogger(__name__)
 
-# Every prefix up to this length is counted.
-ALWAYS_COUNTED: Final = 3
-# A longer prefix is counted once its parent counts this many people: so many keys may have to be read for a count.
-POPULAR: Final = 16
+# A prefix that counts so many people takes no further keys; longer prefixes are counted then. It is more than most
+# answers list, so that most searches need no other node.
+POPULAR: Final = 48
+# No query goes beyond a term, so what follows it, the id, is taken in larger steps. With two digits of 16 there are
+# few enough nodes below a node to be named in it.
+ID_STEP: Final = 2
+# So many steps of each way are asked for at once.
+LOOK_AHEAD: Final = 4
 # Popular prefixes that are remembered, to spare the question.
 REMEMBERED: Final = 100_000
+# Changes that are known as done. Whoever read one in a user just before may ask for it a moment later.
+REMEMBERED_DONE: Final = 1_000
 SETTLED_AT_ONCE: Final = 100
 # Changes that are carried out together: people who come at the same time share most of the prefixes that grow.
 MAX_BATCH: Final = 16
@@ -38,25 +45,37 @@ class UserIndex:
         self._search_terms = search_terms
         self._popular: set[str] = set()
         self._batcher: Batcher[IndexChange] = Batcher(self._carry_out, max_batch=MAX_BATCH)
+        self._settling: dict[str, asyncio.Future[None]] = {}
+        # Begun but cut off. They go first, while the nodes still know which of it they have seen.
+        self._cut_off: dict[str, IndexChange] = {}
+        self._done: dict[str, None] = {}
 
     async def plan(self, user: User, indexed: Mapping[str, str]) -> IndexChange:
         """What makes the index hold what `user` can be found by, where it holds `indexed` now. Nothing is written."""
         terms = search_text.terms(user) if user.is_active else set()
-        wanted = await self._stops([f"{term}{SEPARATOR}{user.id}" for term in terms])
-        counts = Counter(_counted(wanted.values()))
-        counts.subtract(_counted(indexed.values()))
+        ways = {key: _way(key) for key in (f"{term}{SEPARATOR}{user.id}" for term in sorted(terms))}
+        wanted, born = await self._stops(ways)
+        counts = Counter(_counted(wanted.items()))
+        counts.subtract(_counted(indexed.items()))
         return IndexChange(
-            id=uuid.uuid4().hex[:16],
+            id=_new_id(),
             add={key: stop for key, stop in wanted.items() if indexed.get(key) != stop},
-            drop=[key for key in indexed if key not in wanted],
+            drop={key: stop for key, stop in indexed.items() if wanted.get(key) != stop},
             counts={prefix: number for prefix, number in counts.items() if number},
+            born=born,
             indexed=wanted,
         )
 
     async def settle(self, change: IndexChange) -> None:
         """Carry out a change that is stored with its user. Raises `Unavailable`."""
-        if change.to_document() is not None:
-            await self._batcher.add(change)
+        if change.to_document() is None or change.id in self._done:
+            return
+        settling = self._settling.get(change.id)
+        if settling is None:
+            settling = self._settling[change.id] = self._batcher.add(change)
+            settling.add_done_callback(lambda _: self._settling.pop(change.id))
+        # Others may wait for it as well.
+        await asyncio.shield(settling)
 
     async def settle_soon(self, change: IndexChange) -> None:
         """As `settle`, but a failure is left to `settle_all`: the change of the user itself stands already."""
@@ -74,28 +93,78 @@ class UserIndex:
         return mended
 
     async def _carry_out(self, changes: Sequence[IndexChange]) -> None:
-        once = {change.id: change for change in changes}
-        await self._search_terms.apply(list(once.values()))
-        await self._users.finish(list(once))
+        self._cut_off |= {change.id: change for change in changes if change.id not in self._done}
+        while self._cut_off:
+            some = list(self._cut_off.values())[:MAX_BATCH]
+            try:
+                await self._search_terms.apply(some)
+                await self._users.finish([change.id for change in some])
+            except Unavailable:
+                raise
+            except Exception:
+                # Not again and again with all that come next: the sweep tries them.
+                for change in some:
+                    del self._cut_off[change.id]
+                raise
+            for change in some:
+                del self._cut_off[change.id]
+                self._done[change.id] = None
+            for change_id in list(self._done)[:-REMEMBERED_DONE]:
+                del self._done[change_id]
 
-    async def _stops(self, keys: list[str]) -> dict[str, str]:
-        """Each key with its longest prefix that is to be counted."""
-        stops = {key: key[:ALWAYS_COUNTED] for key in keys}
-        frontier = stops
-        while frontier:
-            unknown = set(frontier.values()) - self._popular
-            if unknown:
-                self._remember(await self._search_terms.popular(unknown, POPULAR))
-            frontier = {key: key[: len(stop) + 1] for key, stop in frontier.items() if stop in self._popular}
-            stops.update(frontier)
-        return stops
+    async def _stops(self, ways: Mapping[str, list[str]]) -> tuple[dict[str, str], dict[str, str]]:
+        """Each key with its longest prefix that is to be counted; and such prefixes as are new, with the one above."""
+        stops: dict[str, str] = {}
+        born: dict[str, str] = {}
+        places = dict.fromkeys(ways, 0)
+        while places:
+            for key, place in places.items():
+                places[key] = self._skip_popular(ways[key], place)
+            asked = {prefix for key, place in places.items() for prefix in ways[key][place : place + LOOK_AHEAD]}
+            counts = await self._search_terms.counts(asked)
+            self._remember(prefix for prefix, count in counts.items() if count >= POPULAR)
+            for key, place in list(places.items()):
+                way = ways[key]
+                ahead = range(place, min(place + LOOK_AHEAD, len(way)))
+                stop = next((at for at in ahead if counts.get(way[at], 0) < POPULAR or at == len(way) - 1), None)
+                if stop is None:
+                    places[key] += LOOK_AHEAD
+                    continue
+                del places[key]
+                stops[key] = way[stop]
+                if stop > 0 and way[stop] not in counts:
+                    born[way[stop]] = way[stop - 1]
+        return stops, born
 
-    def _remember(self, popular: set[str]) -> None:
-        if len(self._popular) + len(popular) > REMEMBERED:
+    def _skip_popular(self, way: list[str], place: int) -> int:
+        while place < len(way) - 1 and way[place] in self._popular:
+            place += 1
+        return place
+
+    def _remember(self, popular: Iterable[str]) -> None:
+        if len(self._popular) > REMEMBERED:
             self._popular.clear()
-        self._popular |= popular
+        self._popular.update(popular)
 
 
-def _counted(stops: Iterable[str]) -> set[str]:
-    """The prefixes under which a user with these stops is counted, each once."""
-    return {stop[:length] for stop in stops for length in range(1, len(stop) + 1)}
+def _new_id() -> str:
+    # Those that are older sort first.
+    return f"{time.time_ns() // 1_000_000:011x}{uuid.uuid4().hex[:5]}"
+
+
+def _way(key: str) -> list[str]:
+    """The prefixes of a key that may be counted, one below the other."""
+    end = key.index(SEPARATOR) + 1
+    lengths = [*range(1, end + 1), *range(end + ID_STEP, len(key), ID_STEP), len(key)]
+    return [key[:length] for length in lengths]
+
+
+def _counted(stops: Iterable[tuple[str, str]]) -> set[str]:
+    """The prefixes under which a user whose keys have these stops is counted, each once."""
+    counted: set[str] = set()
+    for key, stop in stops:
+        for prefix in _way(key):
+            counted.add(prefix)
+            if len(prefix) == len(stop):
+                break
+    return counted

@@ -1,8 +1,8 @@
-"""The search index: sorted keys of people, and counts of the people behind each popular prefix.
+"""The search index: a tree of prefixes, each with the number of people behind it and the first of their keys.
 
-A key is `term NUL user id`. MongoDB can count neither cheaply nor fast, so a tree of counted prefixes is kept: every
-prefix of up to three characters, and longer ones below those that many people share. `stop` of a key is the longest of
-its prefixes that is counted. Whoever asks for a prefix adds its count to the few keys that stopped above it.
+A key is `term NUL user id`. MongoDB can neither count nor list a part of a range cheaply, so both are kept: `n` counts
+the people behind a prefix, and `keys` are those that stopped there, because the prefix was not popular yet when they
+came. So a popular prefix holds as many keys as an answer may need, and every other one all that are behind it.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,26 +17,27 @@ from server.storage.database import Database
 T = TypeVar("T")
 
 SEPARATOR: Final = "\0"
-END: Final = "\U0010ffff"
 DUPLICATE_KEY: Final = 11000
-# Each counter remembers its last changes, so that a change which is applied twice counts once. Many more than are
-# applied together, because one that was cut off is applied again after others.
-REMEMBERED_CHANGES: Final = 64
-# Writes in one call: few enough that it stays far below the time that a call may take.
-CHUNK: Final = 100
+# Each node remembers its last changes, so that a change which is applied twice counts once. More than are applied
+# together, because changes that were cut off are applied again, with others that come at the same time.
+REMEMBERED_CHANGES: Final = 48
+# Nodes in one call: few enough that it stays far below the time that a call may take. The embedded store compares each
+# key asked for with all others.
+CHUNK: Final = 50
 
 
 class IndexChange(msgspec.Struct, frozen=True):
-    """What one change of people does to the index. Applying it again changes nothing more.
+    """What one change of a person does to the index. Applying it again changes nothing more.
 
-    `add` maps keys to their stops, `drop` lists keys, `counts` says by how much each prefix grows. `indexed` is what
-    the index holds about the user afterwards.
+    `add` and `drop` map keys to their stops, `counts` says by how much each prefix grows, `born` maps prefixes that
+    may be new to the ones above them. `indexed` is what the index holds about the user afterwards.
     """
 
     id: str
     add: dict[str, str]
-    drop: list[str]
+    drop: dict[str, str]
     counts: dict[str, int]
+    born: dict[str, str]
     indexed: dict[str, str]
 
     def to_document(self) -> dict[str, Any] | None:
@@ -46,115 +47,161 @@ class IndexChange(msgspec.Struct, frozen=True):
         # Lists of pairs, because field names must hold neither dots nor NUL.
         return {
             "id": self.id,
-            "add": [[key, stop] for key, stop in self.add.items()],
-            "drop": self.drop,
-            "counts": [[prefix, number] for prefix, number in self.counts.items()],
+            "add": _pairs(self.add),
+            "drop": _pairs(self.drop),
+            "counts": _pairs(self.counts),
+            "born": _pairs(self.born),
         }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "IndexChange":
-        return cls(
-            id=document["id"],
-            add=dict(document["add"]),
-            drop=list(document["drop"]),
-            counts=dict(document["counts"]),
-            indexed={},
-        )
+        parts = {name: dict(document[name]) for name in ("add", "drop", "counts", "born")}
+        return cls(id=document["id"], indexed={}, **parts)
+
+
+class Node(msgspec.Struct):
+    """A prefix: how many people are counted behind it, the keys that stopped at it, the counted prefixes right below
+    it, and its last changes."""
+
+    prefix: str
+    count: int = 0
+    keys: list[str] = []
+    below: list[str] = []
+    changes: list[str] = []
+
+    def grow(self, change_id: str, growth: "Growth") -> None:
+        """What `SearchTerms.apply` does to a node in the store that does not know the change."""
+        self.count += growth.number
+        self.keys += growth.keys
+        self.below += [prefix for prefix in growth.below if prefix not in self.below]
+        self.changes = [*self.changes[1 - REMEMBERED_CHANGES :], change_id]
+
+    def to_document(self) -> dict[str, Any]:
+        # As updates would leave it: what nobody added is not there.
+        lists = {"keys": self.keys, "below": self.below, "changes": self.changes}
+        return {"_id": self.prefix, "n": self.count} | {name: value for name, value in lists.items() if value}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Node":
+        lists = {name: document.get(name, []) for name in ("keys", "below", "changes")}
+        return cls(document["_id"], document["n"], **lists)
+
+
+class Growth(msgspec.Struct):
+    """What one change does to one node, beside the keys that go from it."""
+
+    number: int = 0
+    keys: list[str] = []
+    below: list[str] = []
+
+    @property
+    def is_plain(self) -> bool:
+        return not (self.keys or self.below)
+
+
+def growths_of(change: IndexChange) -> dict[str, Growth]:
+    """By prefix."""
+    growths = {prefix: Growth(number) for prefix, number in change.counts.items()}
+    for key, stop in change.add.items():
+        growths.setdefault(stop, Growth()).keys.append(key)
+    for prefix, above in change.born.items():
+        growths.setdefault(above, Growth()).below.append(prefix)
+    return growths
 
 
 class SearchTerms:
-    """The collections `search_keys` and `search_counts`."""
+    """The collection `search_nodes`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._keys: Any = database.collection("search_keys")
-        self._counts: Any = database.collection("search_counts")
+        self._nodes: Any = database.collection("search_nodes")
 
     async def prepare(self) -> None:
-        await self._database.run(self._keys.create_index("key", unique=True, name="key"))
-        await self._database.run(self._keys.create_index("stop", name="stop"))
-        await self._database.run(self._counts.create_index("parent", name="parent"))
+        """Nodes are only ever asked for by their prefixes, so that no write has to pay for another index."""
 
     async def apply(self, changes: Sequence[IndexChange]) -> None:
-        """Bring keys and counts to what the changes of different users say, whatever part of it was done before."""
-        for keys in _chunks(list({key: stop for change in changes for key, stop in change.add.items()}.items())):
-            await self._add(keys)
-        for dropped in _chunks([key for change in changes for key in change.drop]):
-            await self._database.run(self._keys.delete_many({"key": {"$in": dropped}}))
-        growths: dict[str, dict[str, int]] = {}
+        """Bring the nodes to what the changes of different users say, whatever part of it was done before."""
+        dropped: dict[str, list[str]] = {}
+        growing: dict[str, dict[str, Growth]] = {}
         for change in changes:
-            for prefix, number in change.counts.items():
-                growths.setdefault(prefix, {})[change.id] = number
-        for some in _chunks(list(growths.items())):
-            await self._count(dict(some))
+            for key, stop in change.drop.items():
+                dropped.setdefault(stop, []).append(key)
+            for prefix, growth in growths_of(change).items():
+                growing.setdefault(prefix, {})[change.id] = growth
+        await self._drop(dropped)
+        alike: dict[tuple[str, int], list[str]] = {}
+        for prefix, growths in list(growing.items()):
+            change_id, growth = next(iter(growths.items()))
+            if len(growths) == 1 and growth.is_plain:
+                alike.setdefault((change_id, growth.number), []).append(prefix)
+                del growing[prefix]
+        for (change_id, number), prefixes in alike.items():
+            await self._count(change_id, number, prefixes)
+        for some in _chunks(list(growing.items())):
+            await self._grow(dict(some))
 
-    async def count(self, prefix: str) -> int:
-        """How many people are counted under this prefix; those whose keys stopped above it are not."""
-        document: dict[str, Any] | None = await self._database.run(self._counts.find_one({"_id": prefix}, {"n": 1}))
-        return 0 if document is None else int(document["n"])
+    async def counts(self, prefixes: Collection[str]) -> dict[str, int]:
+        """How many people are counted behind each of the prefixes that are nodes."""
+        return {document["_id"]: document["n"] for document in await self._find(prefixes, {"n": 1})}
 
-    async def popular(self, prefixes: Collection[str], least: int) -> set[str]:
-        """Those of the prefixes that count at least `least` people."""
-        cursor = self._counts.find({"_id": {"$in": list(prefixes)}, "n": {"$gte": least}}, {"_id": 1})
-        documents: list[dict[str, Any]] = await self._database.run(cursor.to_list(None))
-        return {document["_id"] for document in documents}
+    async def nodes(self, prefixes: Collection[str]) -> dict[str, Node]:
+        """Those of the prefixes that are nodes."""
+        # Whole: on the embedded store, leaving out a field costs more than it saves.
+        return {document["_id"]: Node.from_document(document) for document in await self._find(prefixes, None)}
 
-    async def children(self, prefix: str) -> list[tuple[str, int]]:
-        """The counted prefixes that are one character longer, sorted, each with its count above 0."""
-        cursor = self._counts.find({"parent": prefix}, {"n": 1})
-        documents: list[dict[str, Any]] = await self._database.run(cursor.to_list(None))
-        return sorted((document["_id"], document["n"]) for document in documents if document["n"] > 0)
+    async def _find(self, prefixes: Collection[str], fields: Mapping[str, int] | None) -> list[dict[str, Any]]:
+        documents: list[dict[str, Any]] = []
+        for some in _chunks(list(prefixes)):
+            cursor = self._nodes.find({"_id": {"$in": some}}, fields)
+            documents.extend(await self._database.run(cursor.to_list(None)))
+        return documents
 
-    async def stopped(self, stops: Sequence[str], prefix: str) -> list[str]:
-        """The keys that begin with `prefix` and stopped at one of `stops`, sorted."""
-        if not stops:
-            return []
-        query = {"stop": {"$in": list(stops)}, "key": {"$gte": prefix, "$lt": prefix + END}}
-        return await self._find(query)
+    async def _drop(self, dropped: Mapping[str, list[str]]) -> None:
+        for some in _chunks(list(dropped.items())):
+            updates = [UpdateOne({"_id": stop}, {"$pull": {"keys": {"$in": keys}}}) for stop, keys in some]
+            await self._database.run(self._nodes.bulk_write(updates, ordered=False))
 
-    async def between(self, low: str, high: str) -> list[str]:
-        """The keys from `low` up to and without `high`, sorted. It costs as much as there are."""
-        return await self._find({"key": {"$gte": low, "$lt": high}})
+    async def _count(self, change_id: str, number: int, prefixes: list[str]) -> None:
+        """Let nodes that are there grow alike by one change: in one write for many, which costs a third."""
+        for some in _chunks(prefixes):
+            await self._database.run(
+                self._nodes.update_many(
+                    {"_id": {"$in": some}, "changes": {"$ne": change_id}},
+                    {"$inc": {"n": number}, "$push": {"changes": _remembered([change_id])}},
+                )
+            )
 
-    async def _find(self, query: dict[str, Any]) -> list[str]:
-        cursor = self._keys.find(query, {"_id": 0, "key": 1})
-        documents: list[dict[str, Any]] = await self._database.run(cursor.to_list(None))
-        return sorted(document["key"] for document in documents)
-
-    async def _add(self, keys: Sequence[tuple[str, str]]) -> None:
-        documents = [{"key": key, "stop": stop} for key, stop in keys]
+    async def _grow(self, growing: Mapping[str, Mapping[str, Growth]]) -> None:
+        """Let each node grow by several changes at once; where some of them are known already, one by one."""
+        prefixes = list(growing)
         try:
-            await self._database.run(self._keys.insert_many(documents, ordered=False))
-        except BulkWriteError as error:
-            known = [documents[index] for index in _duplicates(error)]
-            updates = [UpdateOne({"key": item["key"]}, {"$set": {"stop": item["stop"]}}) for item in known]
-            await self._database.run(self._keys.bulk_write(updates, ordered=False))
-
-    async def _count(self, growths: Mapping[str, Mapping[str, int]]) -> None:
-        """Let each prefix grow by several changes at once; where some of them are known already, one by one."""
-        prefixes = list(growths)
-        try:
-            updates = [_growth(prefix, growths[prefix]) for prefix in prefixes]
-            await self._database.run(self._counts.bulk_write(updates, ordered=False))
+            updates = [_update(prefix, growing[prefix]) for prefix in prefixes]
+            await self._database.run(self._nodes.bulk_write(updates, ordered=False))
         except BulkWriteError as error:
             for prefix in (prefixes[index] for index in _duplicates(error)):
-                if len(growths[prefix]) > 1:
-                    for change_id, number in growths[prefix].items():
-                        await self._count({prefix: {change_id: number}})
+                if len(growing[prefix]) > 1:
+                    for change_id, growth in growing[prefix].items():
+                        await self._grow({prefix: {change_id: growth}})
 
 
-def _growth(prefix: str, growth: Mapping[str, int]) -> UpdateOne:
-    """Count by each change. It fails as a duplicate where the prefix is there and knows one of the changes."""
-    ids = list(growth)
+def _update(prefix: str, growths: Mapping[str, Growth]) -> UpdateOne:
+    """Grow by each change. It fails as a duplicate where the node is there and knows one of the changes."""
+    ids = list(growths)
+    keys = [key for growth in growths.values() for key in growth.keys]
+    below = [lower for growth in growths.values() for lower in growth.below]
     return UpdateOne(
         {"_id": prefix, "changes": {"$nin": ids}},
         {
-            "$inc": {"n": sum(growth.values())},
-            "$push": {"changes": {"$each": ids, "$slice": -REMEMBERED_CHANGES}},
-            "$setOnInsert": {"parent": prefix[:-1]},
+            "$inc": {"n": sum(growth.number for growth in growths.values())},
+            "$push": {"changes": _remembered(ids)} | ({"keys": {"$each": keys}} if keys else {}),
+            **({"$addToSet": {"below": {"$each": below}}} if below else {}),
         },
         upsert=True,
     )
+
+
+def _remembered(change_ids: list[str]) -> dict[str, Any]:
+    return {"$each": change_ids, "$slice": -REMEMBERED_CHANGES}
 
 
 def _duplicates(error: BulkWriteError) -> list[int]:
@@ -163,6 +210,10 @@ def _duplicates(error: BulkWriteError) -> list[int]:
     if any(failure["code"] != DUPLICATE_KEY for failure in failures):
         raise error
     return [failure["index"] for failure in failures]
+
+
+def _pairs(values: Mapping[str, T]) -> list[list[Any]]:
+    return [[key, value] for key, value in values.items()]
 
 
 def _chunks(items: Sequence[T]) -> Iterator[list[T]]:

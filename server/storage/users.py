@@ -11,10 +11,8 @@ from pymongo.errors import DuplicateKeyError
 from server.errors import Conflict
 from server.models import User
 from server.storage.database import Database
-from server.storage.search_terms import IndexChange
+from server.storage.search_terms import SEPARATOR, IndexChange
 
-# What belongs to the search index is longer than the profile and rarely needed.
-PROFILE: Final = {"passwordHash": 0, "indexed": 0, "pending": 0}
 FIELDS: Final = {
     "email": "email",
     "first_name": "firstName",
@@ -61,14 +59,15 @@ class Users:
             raise Conflict("This email address is taken") from None
 
     async def find(self, user_id: str) -> User | None:
-        document: dict[str, Any] | None = await self._database.run(self._users.find_one({"_id": user_id}, PROFILE))
+        document: dict[str, Any] | None = await self._database.run(self._users.find_one({"_id": user_id}))
         return None if document is None else _user(document)
 
     async def find_many(self, user_ids: Collection[str]) -> list[User]:
         """Those that exist, in no promised order."""
         if not user_ids:
             return []
-        cursor = self._users.find({"_id": {"$in": list(user_ids)}}, PROFILE)
+        # Whole: on the embedded store, leaving out fields costs more than it saves.
+        cursor = self._users.find({"_id": {"$in": list(user_ids)}})
         documents: list[dict[str, Any]] = await self._database.run(cursor.to_list(None))
         return [_user(document) for document in documents]
 
@@ -84,8 +83,8 @@ class Users:
         return None if document is None else _record(document)
 
     async def find_pending(self, limit: int) -> list[UserRecord]:
-        """At most `limit` users whose last change of the index was not finished."""
-        cursor = self._users.find({"pending.id": {"$gt": ""}}, {"passwordHash": 0}).limit(limit)
+        """At most `limit` users whose last change of the index was not finished, in the order of the changes."""
+        cursor = self._users.find({"pending.id": {"$gt": ""}}, {"passwordHash": 0}).sort("pending.id", 1).limit(limit)
         documents: list[dict[str, Any]] = await self._database.run(cursor.to_list(None))
         return [_record(document) for document in documents]
 
@@ -96,7 +95,7 @@ class Users:
         """
         values = {
             **{FIELDS[name]: value for name, value in fields.items()},
-            "indexed": _pairs(change.indexed),
+            "indexed": _index_text(change.indexed),
             "pending": change.to_document(),
         }
         try:
@@ -134,7 +133,7 @@ def user_document(user: User, password_hash: str | None, change: IndexChange) ->
         **{stored: getattr(user, name) for name, stored in FIELDS.items()},
         "passwordHash": password_hash,
         "revision": 1,
-        "indexed": _pairs(change.indexed),
+        "indexed": _index_text(change.indexed),
         "pending": change.to_document(),
     }
 
@@ -149,11 +148,20 @@ def _record(document: dict[str, Any]) -> UserRecord:
     return UserRecord(
         user=_user(document),
         revision=document["revision"],
-        indexed=dict(document["indexed"]),
+        indexed=_indexed(document["indexed"], document["_id"]),
         pending=None if pending is None else IndexChange.from_document(pending),
     )
 
 
-def _pairs(keys: Mapping[str, str]) -> list[list[str]]:
-    # Keys of the index hold dots and NUL, which field names must not.
-    return [[key, stop] for key, stop in keys.items()]
+def _index_text(indexed: Mapping[str, str]) -> str:
+    """The keys and their stops as one short text, because every read of a profile brings it along."""
+    return SEPARATOR.join(f"{len(stop)} {key.rpartition(SEPARATOR)[0]}" for key, stop in indexed.items())
+
+
+def _indexed(text: str, user_id: str) -> dict[str, str]:
+    indexed: dict[str, str] = {}
+    for part in text.split(SEPARATOR) if text else ():
+        length, _, term = part.partition(" ")
+        key = f"{term}{SEPARATOR}{user_id}"
+        indexed[key] = key[: int(length)]
+    return indexed
