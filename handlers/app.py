@@ -39,10 +39,9 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     with _stop_signals() as stopped:
         sockets = bind_sockets(settings.server.port, settings.server.host, backlog=BACKLOG)
         async with open_context(settings) as context:
-            gateway = Gateway(context)
-            gateway.attach()
+            Gateway(context).attach()
             server = HTTPServer(
-                make_application(context, gateway),
+                make_application(context),
                 idle_connection_timeout=IDLE_TIMEOUT,
                 body_timeout=BODY_TIMEOUT,
                 max_body_size=settings.server.max_payload,
@@ -64,13 +63,13 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
                 await asyncio.wait_for(server.close_all_connections(), CONNECTIONS_TIMEOUT)
 
 
-def make_application(context: Context, gateway: Gateway) -> Application:
+def make_application(context: Context) -> Application:
     """The routes, with the error shape for every path that is none."""
     routes: list[tuple[str, type[RequestHandler], dict[str, Context]]] = [
         (pattern, handler, {"context": context}) for pattern, handler in ROUTES
     ]
     return Application(
-        [(r"/socket\.io/?", make_socket_handler(context, gateway.dispatcher)), *routes],
+        [(r"/socket\.io/?", make_socket_handler(context)), *routes],
         default_handler_class=UnknownPath,
         default_handler_args={"context": context},
         websocket_max_message_size=context.settings.server.max_payload,

@@ -23,19 +23,22 @@ class Frame:
     __slots__ = ("_packet", "wire")
 
     def __init__(self, packet: bytes) -> None:
-        size = len(packet) + 1
-        if size < _MAX_SHORT:
-            head = bytes((_TEXT_FRAME, size))
-        elif size < _MAX_MEDIUM:
-            head = bytes((_TEXT_FRAME, 126)) + size.to_bytes(2, "big")
-        else:
-            head = bytes((_TEXT_FRAME, 127)) + size.to_bytes(8, "big")
-        self.wire = head + _MESSAGE + packet
+        self.wire = text_frame(_MESSAGE + packet)
         self._packet = packet
 
     @property
     def packet(self) -> str:
         return self._packet.decode()
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A server's WebSocket frame with a whole text in it."""
+    size = len(payload)
+    if size < _MAX_SHORT:
+        return bytes((_TEXT_FRAME, size)) + payload
+    if size < _MAX_MEDIUM:
+        return bytes((_TEXT_FRAME, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((_TEXT_FRAME, 127)) + size.to_bytes(8, "big") + payload
 
 
 def event_frame(event: str, payload: Any, ack_id: int | None = None) -> Frame:

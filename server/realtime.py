@@ -1,6 +1,7 @@
 """The only owner of the Socket.IO server: who is connected, sending to them, and ending connections."""
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Collection, Iterable
@@ -19,16 +20,23 @@ from server.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-# Engine.IO looks for dead clients here, not in its own monitor, which wakes up once per socket and cycle.
-MONITOR_INTERVAL: Final = 5.0
+# Who is asked whether they are there, whose token ends and who never logged in is looked at this often, in seconds,
+# for all at once: timers of their own would take a tenth of what a connection needs.
+LOOK_INTERVAL: Final = 1.0
+# A ping is late by at most this share of its interval or its timeout.
+MAX_LATENESS: Final = 0.25
 
 
 class SessionManager(socketio.AsyncManager):  # type: ignore[misc]
-    """Forgets a client without searching every other client's room, of which there are as many as clients."""
+    """Has no rooms, as nothing is sent through it: neither one for each client to keep, nor all to be searched."""
+
+    def basic_enter_room(self, sid: str, namespace: str, room: str | None, eio_sid: str | None = None) -> None:
+        # The room of the whole namespace is where it looks up who is connected.
+        if room is None:
+            super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
 
     def basic_disconnect(self, sid: str, namespace: str, **_options: Any) -> None:
-        for room in (sid, None):
-            self.basic_leave_room(sid, namespace, room)
+        self.basic_leave_room(sid, namespace, None)
         self.callbacks.pop(sid, None)
         for pending in (self.pending_connect, self.pending_disconnect):
             waiting = pending.get(namespace, [])
@@ -61,7 +69,9 @@ class Realtime:
         self._by_sid: dict[str, Connection] = {}
         self._by_engine_sid: dict[str, Connection] = {}
         self._by_user: dict[str, list[Connection]] = {}
-        self._monitor: asyncio.Task[None] | None = None
+        # Sessions that nobody has logged in on, with the time by which somebody must, the earliest first.
+        self._strangers: dict[str, float] = {}
+        self._looking: asyncio.Task[None] | None = None
         self._tasks = Tasks()
 
     @property
@@ -69,7 +79,16 @@ class Realtime:
         return self.server.eio
 
     def start(self) -> None:
-        self._monitor = asyncio.get_running_loop().create_task(self._close_dead_clients())
+        self._looking = asyncio.get_running_loop().create_task(self._look_after_all())
+
+    def expect_login(self, engine_sid: str, timeout: float) -> None:
+        """End this session unless somebody logs in on it within `timeout` seconds, which is the same for all."""
+        self._strangers.pop(engine_sid, None)
+        self._strangers[engine_sid] = time.monotonic() + timeout
+
+    def forget_session(self, engine_sid: str) -> None:
+        """It has ended; no login is expected any more."""
+        self._strangers.pop(engine_sid, None)
 
     def add(self, connection: Connection) -> bool:
         """Count a connection in; True where it is its user's first."""
@@ -77,6 +96,7 @@ class Realtime:
         connections.append(connection)
         self._by_sid[connection.sid] = connection
         self._by_engine_sid[connection.engine_sid] = connection
+        self._strangers.pop(connection.engine_sid, None)
         return len(connections) == 1
 
     def remove(self, sid: str) -> tuple[Connection, bool] | None:
@@ -120,23 +140,19 @@ class Realtime:
             self.send(user_id, frame, skip=skip)
 
     def renew(self, connection: Connection, identity: Identity) -> None:
-        """Let a connection live until its (new) token ends, when it is told so and disconnected."""
+        """Let a connection live until this token ends, when it is told so and disconnected."""
         connection.identity = identity
-        if connection.expiry is not None:
-            connection.expiry.cancel()
-        loop = asyncio.get_running_loop()
-        left = max(0.0, identity.expires_at - time.time())
-        connection.expiry = loop.call_later(left, self._expire, connection)
 
-    def _expire(self, connection: Connection) -> None:
-        if connection.is_open:
-            self._tasks.run(self.end([connection], TokenExpired()))
+    def take_pong(self, engine_sid: str, sent_at: float) -> None:
+        """The client of this session has answered the ping that was sent at that time (seconds since 1970)."""
+        connection = self._by_engine_sid.get(engine_sid)
+        if connection is not None:
+            connection.take_pong(sent_at)
 
     async def end(self, connections: Iterable[Connection], reason: ChatError) -> None:
         """Tell each of these connections why, then disconnect it."""
         for connection in list(connections):
             connection.send(event_frame(EXCEPTION, reason.body()))
-            connection.flush()
             await self.server.disconnect(connection.sid, namespace=NAMESPACE)
 
     async def end_session(self, session_id: str, reason: ChatError) -> None:
@@ -152,25 +168,47 @@ class Realtime:
         socket = self.engine.sockets.get(engine_sid)
         if socket is not None and not socket.closed:
             await socket.close(wait=False)
-            # Ends the writer, and with it the WebSocket, once the CLOSE packet is out.
-            socket.queue.put_nowait(None)
 
     async def close(self, reason: ChatError) -> None:
         """Tell everybody and disconnect them."""
-        if self._monitor is not None:
-            self._monitor.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         await self.end(self._by_sid.values(), reason)
         for engine_sid in list(self.engine.sockets):
             await self.drop(engine_sid)
 
-    async def _close_dead_clients(self) -> None:
+    async def _look_after_all(self) -> None:
+        engine = self.engine
+        interval = min(LOOK_INTERVAL, MAX_LATENESS * engine.ping_interval, MAX_LATENESS * engine.ping_timeout)
         while True:
-            await asyncio.sleep(min(MONITOR_INTERVAL, self.engine.ping_timeout))
-            for engine_sid, socket in list(self.engine.sockets.items()):
+            await asyncio.sleep(interval)
+            try:
+                await self._end_strangers()
+                self._end_expired()
+            except Exception:
+                log.exception("could not look after connections")
+            for engine_sid, socket in list(engine.sockets.items()):
                 try:
                     if socket.closed:
-                        self.engine.sockets.pop(engine_sid, None)
+                        engine.sockets.pop(engine_sid, None)
                     elif not socket.closing:
                         await socket.check_ping_timeout()
                 except Exception:
                     log.exception("could not check a connection")
+
+    async def _end_strangers(self) -> None:
+        now = time.monotonic()
+        late = list(itertools.takewhile(lambda engine_sid: self._strangers[engine_sid] <= now, self._strangers))
+        for engine_sid in late:
+            self._strangers.pop(engine_sid, None)
+            await self.drop(engine_sid)
+
+    def _end_expired(self) -> None:
+        now = time.time()
+        expired = [
+            connection
+            for connection in self._by_sid.values()
+            if connection.identity.expires_at <= now and connection.is_open
+        ]
+        if expired:
+            self._tasks.run(self.end(expired, TokenExpired()))

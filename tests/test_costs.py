@@ -109,9 +109,8 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Context, int]]:
     """The server on a port of this process."""
     sets = [f"data_dir={folder / 'data'}", "limits.enabled=false", f"auth.secret={SECRET}"]
     async with open_context(load(ROOT / "config.yaml", sets, {})) as context:
-        gateway = Gateway(context)
-        gateway.attach()
-        server = HTTPServer(make_application(context, gateway))
+        Gateway(context).attach()
+        server = HTTPServer(make_application(context))
         sockets = bind_sockets(0, "127.0.0.1")
         server.add_sockets(sockets)
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections import deque
 from typing import Any, Final, NamedTuple
 
 from handlers.socket.events import EVENTS, Event
@@ -41,7 +41,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._tasks = tasks
 
-    def receive(self, connection: Connection, data: str) -> Awaitable[None] | None:
+    def receive(self, connection: Connection, data: str) -> "asyncio.Future[None] | None":
         """Take one packet of a connected client. What is returned, if anything, ends when it may send more."""
         packet = read_packet(data)
         if isinstance(packet, EventPacket):
@@ -67,12 +67,11 @@ class Dispatcher:
                 raise NotFound(f"There is no event {name[:100]!r}")
             call = Call(name, ack_id, event, parse_json(raw, event.payload))
             connection.in_work += 1
-            if not connection.is_worked_on and name == SEND and self._send_at_once(connection, call):
-                return
-            connection.inbox.append(call)
-            if not connection.is_worked_on:
-                connection.is_worked_on = True
-                self._tasks.run(self._work(connection))
+            if connection.inbox is not None:
+                connection.inbox.append(call)
+            elif name != SEND or not self._send_at_once(connection, call):
+                connection.inbox = deque((call,))
+                self._tasks.run(self._work(connection, connection.inbox))
         except ChatError as error:
             self._fail(connection, name, ack_id, error)
 
@@ -89,11 +88,11 @@ class Dispatcher:
         self._answer_when_sent(connection, call, sending)
         return True
 
-    async def _work(self, connection: Connection) -> None:
+    async def _work(self, connection: Connection, inbox: deque[Call]) -> None:
         """Begin one event after the other. A send lets the next one begin once its place is certain."""
         try:
-            while connection.inbox:
-                call = connection.inbox.popleft()
+            while inbox:
+                call = inbox.popleft()
                 try:
                     async with asyncio.timeout(EVENT_TIMEOUT):
                         answer = await call.event.handle(self._context, connection, call.payload)
@@ -109,7 +108,7 @@ class Dispatcher:
                     self._finish(connection)
                     self._answer(connection, call.ack_id, answer)
         finally:
-            connection.is_worked_on = False
+            connection.inbox = None
 
     def _answer_when_sent(self, connection: Connection, call: Call, sending: "asyncio.Future[Sent]") -> None:
         sending.add_done_callback(lambda done: self._answer_send(connection, call, done))

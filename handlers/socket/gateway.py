@@ -2,20 +2,23 @@
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, Final, cast
 
-from engineio import packet as engine_packet
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
 from handlers.socket.dispatcher import Dispatcher
-from server.connection import Connection
+from handlers.socket.engine_session import ENTER_OR_LEAVE, EngineSession, WebSocketSessions
+from server.connection import Connection, Link
 from server.context import Context
-from server.engine_socket import bound_polls
+from server.engine_socket import Environ, PolledSocket, answer_poll, bound_polls, let_rest, watch_pongs
 from server.errors import ChatError, Internal, TokenExpired, Unauthorized, Unavailable
+from server.models import Identity
 from server.protocol import NAMESPACE
 from server.tasks import Tasks
 
 log = logging.getLogger(__name__)
+
+AUTHORIZATION: Final = "HTTP_AUTHORIZATION"
 
 
 class Gateway:
@@ -26,7 +29,15 @@ class Gateway:
         self._realtime = context.realtime
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks()
-        self.dispatcher = Dispatcher(context, self._tasks)
+        self._dispatcher = Dispatcher(context, self._tasks)
+        self._sessions = WebSocketSessions(
+            context.realtime,
+            self,
+            self._dispatcher.receive,
+            connect_timeout=context.settings.socket.connect_timeout,
+            max_size=context.settings.server.max_payload,
+            max_unsent=context.settings.socket.max_unsent,
+        )
 
     def attach(self) -> None:
         """Take over what Socket.IO's server receives, except for CONNECT and DISCONNECT themselves."""
@@ -34,44 +45,45 @@ class Gateway:
         server.on("connect", self._connect, namespace=NAMESPACE)
         server.on("disconnect", self._disconnect, namespace=NAMESPACE)
         self._receive_other = engine.handlers["message"]
-        self._open_engine_socket = engine.handlers["connect"]
-        self._close_engine_socket = engine.handlers["disconnect"]
+        self._open_session = engine.handlers["connect"]
+        self._close_session = engine.handlers["disconnect"]
         engine.on("message", self._receive_polled)
-        engine.on("connect", self._engine_connect)
-        engine.on("disconnect", self._engine_disconnect)
+        engine.on("connect", self._session_opened)
+        engine.on("disconnect", self.count_out)
+        self._sessions.attach()
 
-    async def _engine_connect(self, engine_sid: str, environ: dict[str, Any]) -> Any:
-        handler = environ["tornado.handler"]
+    async def _session_opened(self, engine_sid: str, environ: Environ) -> Any:
+        engine_socket = self._realtime.engine.sockets[engine_sid]
         if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
-            handler.bind(engine_sid)
+            let_rest(engine_socket)
         else:
-            bound_polls(self._realtime.engine.sockets[engine_sid])
-        self._watch_for_login(engine_sid)
-        return await self._open_engine_socket(engine_sid, environ)
+            bound_polls(engine_socket)
+            watch_pongs(engine_socket, lambda sent_at: self._realtime.take_pong(engine_sid, sent_at))
+        self._expect_login(engine_sid)
+        return await self._open_session(engine_sid, environ)
 
-    async def _engine_disconnect(self, engine_sid: str, reason: str) -> None:
-        socket = self._realtime.engine.sockets.get(engine_sid)
-        if socket is not None and not socket.upgraded:
+    async def count_out(self, engine_sid: str, reason: str) -> None:
+        """An Engine.IO session ends, and with it the connection on it, if there is one."""
+        engine_socket = self._realtime.engine.sockets.get(engine_sid)
+        if engine_socket is not None and not engine_socket.upgraded:
             # A poll that waits is answered now, not at the next ping; after the CLOSE packet, where there is one.
-            self._loop.call_soon(socket.queue.put_nowait, engine_packet.Packet(engine_packet.NOOP))
-        await self._close_engine_socket(engine_sid, reason)
+            self._loop.call_soon(answer_poll, engine_socket)
+        await self._close_session(engine_sid, reason)
+        self._realtime.forget_session(engine_sid)
 
-    def _watch_for_login(self, engine_sid: str) -> None:
-        self._loop.call_later(
-            self._context.settings.socket.connect_timeout,
-            lambda: self._tasks.run(self._end_without_login(engine_sid)),
-        )
+    async def enter_or_leave(self, engine_sid: str, data: str) -> None:
+        """Let Socket.IO's server take a CONNECT or DISCONNECT. Raises `ValueError` where it is malformed."""
+        await self._receive_other(engine_sid, data)
 
-    async def _end_without_login(self, engine_sid: str) -> None:
-        if self._realtime.find(engine_sid) is None:
-            await self._realtime.drop(engine_sid)
+    def _expect_login(self, engine_sid: str) -> None:
+        self._realtime.expect_login(engine_sid, self._context.settings.socket.connect_timeout)
 
-    async def _connect(self, sid: str, environ: dict[str, Any], auth: Any) -> None:
-        request = environ["tornado.handler"].request
+    async def _connect(self, sid: str, environ: Environ, auth: Any) -> None:
+        _shed(environ)
         engine_sid = self._realtime.server.manager.eio_sid_from_sid(sid, NAMESPACE)
         try:
             identity = await asyncio.wait_for(
-                self._context.accounts.authenticate(_token_of(auth, request.headers.get("Authorization"))),
+                self._context.accounts.authenticate(_token_of(auth, environ.get(AUTHORIZATION))),
                 self._context.settings.socket.connect_timeout,
             )
         except TokenExpired as error:
@@ -88,63 +100,61 @@ class Gateway:
         if engine_socket is None or engine_socket.closed or engine_socket.closing:
             # Gone while it was authenticated: accepting it now would keep it for ever.
             raise RefusedError(Unavailable.code, Unavailable().body())
-        connection = Connection(
-            sid,
-            engine_sid,
-            engine_socket,
-            identity,
-            request.remote_ip or "",
-            max_unsent=self._context.settings.socket.max_unsent,
-        )
-        _shed(environ)
         # The answer to CONNECT is queued when this returns; nothing may be sent before it.
-        self._loop.call_soon(self._open, connection)
+        self._loop.call_soon(self._open, sid, engine_sid, identity)
 
-    def _open(self, connection: Connection) -> None:
-        engine_socket = self._realtime.engine.sockets.get(connection.engine_sid)
+    def _open(self, sid: str, engine_sid: str, identity: Identity) -> None:
+        engine_socket = self._realtime.engine.sockets.get(engine_sid)
         if engine_socket is None or engine_socket.closed:
             return
-        if not self._realtime.server.manager.is_connected(connection.sid, NAMESPACE):
+        if not self._realtime.server.manager.is_connected(sid, NAMESPACE):
             # It left again in the same breath; nobody would ever count it out.
             return
+        connection = Connection(sid, engine_sid, self._link_to(engine_socket), identity)
         is_first = self._realtime.add(connection)
-        if self._context.accounts.is_known_to_be_over(connection.identity):
+        if self._context.accounts.is_known_to_be_over(identity):
             # Ended after it was authenticated and before it could be found here.
             self._tasks.run(self._realtime.end([connection], Unauthorized("The session has ended")))
-        self._realtime.renew(connection, connection.identity)
         self._tasks.run(self._context.offline.hand_over(connection))
         if is_first:
             self._tasks.run(self._context.presence.come(connection.user_id))
+
+    def _link_to(self, engine_socket: Any) -> Link:
+        if engine_socket.upgraded:
+            return cast(EngineSession, engine_socket).websocket
+        return PolledSocket(engine_socket, max_unsent=self._context.settings.socket.max_unsent)
 
     async def _disconnect(self, sid: str, _reason: str) -> None:
         removed = self._realtime.remove(sid)
         if removed is None:
             return
         connection, was_last = removed
-        self._watch_for_login(connection.engine_sid)
+        self._expect_login(connection.engine_sid)
         if was_last:
             self._context.typing.end_all(connection.user_id)
             self._context.presence.go(connection.user_id)
 
     async def _receive_polled(self, engine_sid: str, data: Any) -> None:
-        """Whatever comes through Engine.IO itself: all of long-polling, and a WebSocket until it is connected."""
+        """What comes in the bodies of polling clients."""
         if not isinstance(data, str):
             return
-        if data[:1] in ("0", "1"):
+        if data[:1] in ENTER_OR_LEAVE:
             await self._receive_other(engine_sid, data)
             return
         connection = self._realtime.find(engine_sid)
         if connection is not None:
-            more = self.dispatcher.receive(connection, data)
+            more = self._dispatcher.receive(connection, data)
             if more is not None:
                 await more
 
 
-def _shed(environ: dict[str, Any]) -> None:
-    """Let go of what Socket.IO would keep of the request for as long as the connection lives."""
-    kept: dict[str, Any] = {key: environ[key] for key in ("REQUEST_METHOD", "tornado.handler") if key in environ}
+def _shed(environ: Environ) -> None:
+    """Let go of what Socket.IO would keep of the request for as long as the session lives."""
+    authorization = environ.get(AUTHORIZATION)
     environ.clear()
-    environ.update(kept)
+    if authorization is not None:
+        # Whoever leaves may come again on the same session.
+        environ[AUTHORIZATION] = authorization
 
 
 def _token_of(auth: Any, header: str | None) -> str:
