@@ -153,21 +153,24 @@ async def end_process(process: asyncio.subprocess.Process) -> None:
 
 
 async def end_orphan(name: str, lock: Path) -> None:
-    """End the child that an earlier, hard-killed server left behind, if there is one. Raises `StartFailed`."""
-    for number, limit in ((signal.SIGTERM, TERMINATE_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
-        deadline = time.monotonic() + limit
-        asked = False
-        while time.monotonic() < deadline:
-            group = _locking_group(lock)
-            if group is None:
-                return
-            # Zero: it has the lock, but has not yet written its id.
-            if group and not asked:
-                log.warning("ending %s of an earlier server (process group %s) by %s", name, group, number.name)
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(group, number)
-                asked = True
-            await asyncio.sleep(PROBE_SECONDS)
+    """End the child that an earlier, hard-killed server left behind, if there is one. Raises `StartFailed`.
+
+    At once: nobody is served by it any more, and what it has acknowledged is on the disk. To end by itself would take
+    it seconds in which nobody is served by us.
+    """
+    deadline = time.monotonic() + KILL_SECONDS
+    asked = False
+    while time.monotonic() < deadline:
+        group = _locking_group(lock)
+        if group is None:
+            return
+        # Zero: it has the lock, but has not yet written its id.
+        if group and not asked:
+            log.warning("ending %s of an earlier server (process group %s)", name, group)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+            asked = True
+        await asyncio.sleep(PROBE_SECONDS)
     raise StartFailed(f"{name} of an earlier server is still running and cannot be ended; see {lock}")
 
 
