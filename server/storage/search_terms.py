@@ -175,17 +175,21 @@ class SearchTerms:
         """Let each node grow by several changes at once; where some of them are known already, one by one."""
         prefixes = list(growing)
         try:
-            updates = [_update(prefix, growing[prefix]) for prefix in prefixes]
+            updates = [_update(prefix, growing[prefix], upsert=True) for prefix in prefixes]
             await self._database.run(self._nodes.bulk_write(updates, ordered=False))
         except BulkWriteError as error:
-            for prefix in (prefixes[index] for index in _duplicates(error)):
-                if len(growing[prefix]) > 1:
-                    for change_id, growth in growing[prefix].items():
-                        await self._grow({prefix: {change_id: growth}})
+            there = [prefixes[index] for index in _duplicates(error)]
+            single = [
+                _update(prefix, {change_id: growth}, upsert=False)
+                for prefix in there
+                for change_id, growth in growing[prefix].items()
+            ]
+            for some in _chunks(single):
+                await self._database.run(self._nodes.bulk_write(some, ordered=False))
 
 
-def _update(prefix: str, growths: Mapping[str, Growth]) -> UpdateOne:
-    """Grow by each change. It fails as a duplicate where the node is there and knows one of the changes."""
+def _update(prefix: str, growths: Mapping[str, Growth], *, upsert: bool) -> UpdateOne:
+    """Grow by all these changes, or by none where the node knows one of them: an upsert fails as a duplicate then."""
     ids = list(growths)
     keys = [key for growth in growths.values() for key in growth.keys]
     below = [lower for growth in growths.values() for lower in growth.below]
@@ -196,7 +200,7 @@ def _update(prefix: str, growths: Mapping[str, Growth]) -> UpdateOne:
             "$push": {"changes": _remembered(ids)} | ({"keys": {"$each": keys}} if keys else {}),
             **({"$addToSet": {"below": {"$each": below}}} if below else {}),
         },
-        upsert=True,
+        upsert=upsert,
     )
 
 
