@@ -104,6 +104,8 @@ class WebSocket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        # What is flushed has been gathered already: the transport need not gather it again.
+        self._transport.set_write_buffer_limits(high=0)
         self.is_open = True
 
     def connection_lost(self, _error: Exception | None) -> None:
