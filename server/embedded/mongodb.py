@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import socket
 import sys
-import sysconfig
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -73,8 +72,7 @@ def check_uri(uri: str) -> None:
 
 
 def _command(options: Path, port: int, folder: Path) -> list[str]:
-    """Run by this interpreter: the script's own first line breaks where the environment's path is long or moved."""
-    script = Path(sysconfig.get_path("scripts")) / "secantusd-py"
+    script = Path(__file__).with_name("mongodb_serve.py")
     arguments = f"--host 127.0.0.1 --port {port} --sync-on-commit --standalone --auth --log-level WARNING".split()
     return [sys.executable, "-P", str(script), "--config", str(options), "--storage-path", str(folder), *arguments]
 

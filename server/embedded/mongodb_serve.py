@@ -1,0 +1,37 @@
+"""The embedded store's own command, `secantusd-py`, except that it starts as fast with much data as with little.
+
+Run as `python -P mongodb_serve.py OPTION…`. To find the number that its next record gets, the store walks over every
+record that it holds at each start: 20 s for a million. The numbers of a collection are in order, so that its last
+record tells as much as all of them.
+"""
+
+import sys
+
+from secantus import storage
+from secantus.cli import main
+
+LOWEST = -(2**63)
+
+
+def find_last_record(self: storage.Storage) -> int:
+    """The highest record number of all collections, 0 where there is none; one look at each collection."""
+    highest = 0
+    for shard in range(storage._DOC_SHARDS):
+        cursor = self._cursor_optional(storage._doc_shard_name(shard))
+        if cursor is None:
+            continue
+        cursor.reset()
+        is_there = cursor.prev() == 0
+        while is_there:
+            database, collection, number = cursor.get_key()
+            highest = max(highest, int(number))
+            cursor.set_key(database, collection, LOWEST)
+            # It lands on the collection's first record, or on the one before, which is the last of another collection.
+            is_there = cursor.search_near() < 0 or cursor.prev() == 0
+        cursor.reset()
+    return highest
+
+
+if __name__ == "__main__":
+    storage.Storage._scan_max_nat_seq = find_last_record
+    sys.exit(main())
