@@ -37,7 +37,7 @@ from server.storage.users import Users
 
 SEED: Final = 1
 SAMPLES: Final = 2_000  # people from whose names and addresses the questions are taken
-WARM_UP: Final = 10
+WARM_UP: Final = 100  # rounds; a store that has just started reads everything from the disk
 LIMIT_MS: Final = 50.0
 LIMIT_SIZE: Final = 100_000
 REFERENCE: Final = "reference: one profile"
