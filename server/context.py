@@ -139,6 +139,8 @@ class Context:
         await self._index.settle_all()
         await self._recovery.mend()
         await self._delivery.wait_empty()
+        # Whoever connects next gets in one piece what waited.
+        await self.pushes.wait_empty()
         self._log.start()
         self.realtime.start()
         settings = self.settings

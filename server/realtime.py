@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import math
 import time
 from collections.abc import Collection, Iterable
 from typing import Any, Final
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 LOOK_INTERVAL: Final = 1.0
 # A ping is late by at most this share of its interval or its timeout.
 MAX_LATENESS: Final = 0.25
+# So that a sum of fractions is not just below a whole second.
+ROUNDING: Final = 0.001
 
 
 class SessionManager(socketio.AsyncManager):  # type: ignore[misc]
@@ -59,7 +62,8 @@ class Realtime:
             async_mode="tornado",
             namespaces=[NAMESPACE],
             client_manager=SessionManager(),
-            ping_interval=ping_interval,
+            # Clients are told whole seconds, rounded down: a short interval would be none, and a ping always late.
+            ping_interval=(ping_interval, math.ceil(ping_interval) - ping_interval + ROUNDING),
             ping_timeout=ping_timeout,
             max_http_buffer_size=max_payload,
             cors_allowed_origins=list(origins) or None,
