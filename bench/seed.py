@@ -47,7 +47,7 @@ async def _seed_some(
     database: Database, sessions: Sessions, rooms: RoomStore, members: MemberStore, count: int
 ) -> list[Pair]:
     people = [_person() for _ in range(2 * count)]
-    nothing = IndexChange("seed", {}, [], {}, {})
+    nothing = IndexChange("seed", {}, {}, {}, {}, {})
     documents = [user_document(person, None, nothing) | {"pending": None} for person in people]
     await database.run(database.collection("users").insert_many(documents), timeout=60)
     couples = list(zip(people[::2], people[1::2], strict=True))
