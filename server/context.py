@@ -95,8 +95,10 @@ class Context:
         self.chats = Chats(self.rooms, self.people, online, self.realtime)
         self._marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
         crash = CrashPoints(os.environ)
+        self.pushes = Pushes(stores.offline_queues, lambda user_ids: self.offline.hand_over_to(user_ids), crash)
         self.offline = OfflineQueue(
             stores.offline_queues,
+            self.pushes,
             self.rooms,
             self._marks,
             self.realtime,
@@ -104,7 +106,6 @@ class Context:
             retention=settings.offline_queue.retention,
         )
         self.typing = Typing(self.rooms, self.realtime, timeout=settings.typing.timeout)
-        self.pushes = Pushes(stores.offline_queues, self.offline.hand_over_to, crash)
         self._delivery = Delivery(self.people, self.realtime, self.pushes, self.typing.end)
         self._in_flight = RoomsInFlight(stores.unsettled_rooms)
         self._recovery = Recovery(stores.unsettled_rooms, self._in_flight, self.rooms, self._delivery.deliver)
@@ -140,7 +141,7 @@ class Context:
         await self._recovery.mend()
         await self._delivery.wait_empty()
         # Whoever connects next gets in one piece what waited.
-        await self.pushes.wait_empty()
+        await self.pushes.wait_written()
         self._log.start()
         self.realtime.start()
         settings = self.settings
@@ -189,7 +190,7 @@ class Context:
     async def _finish_work(self) -> None:
         await self._log.close()
         await self._delivery.wait_empty()
-        await self.pushes.wait_empty()
+        await self.pushes.wait_written()
         await self._marks.wait_empty()
 
     def _every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:

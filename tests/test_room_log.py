@@ -75,7 +75,7 @@ async def was_delivered(context: Context, receiver: str, *contents: str) -> None
         return len(await queued()) >= len(contents)
 
     await eventually(all_there, f"{contents} are queued")
-    await context.pushes.wait_empty()
+    await context.pushes.wait_written()
     assert await queued() == list(contents)
 
 

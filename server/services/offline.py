@@ -52,6 +52,10 @@ class Sockets(Protocol):
     def emit(self, user_ids: Iterable[str], event: str, payload: Any, *, skip: Any = None) -> None: ...
 
 
+class Pushes(Protocol):
+    async def wait_written(self) -> None: ...
+
+
 class Queued(msgspec.Struct, rename="camel"):
     """The part of a queued message that decides where it goes."""
 
@@ -75,6 +79,7 @@ class OfflineQueue:
     def __init__(
         self,
         queues: OfflineQueues,
+        pushes: Pushes,
         rooms: Rooms,
         marks: Marks,
         sockets: Sockets,
@@ -83,6 +88,7 @@ class OfflineQueue:
         retention: float,
     ) -> None:
         self._queues = queues
+        self._pushes = pushes
         self._rooms = rooms
         self._marks = marks
         self._sockets = sockets
@@ -100,6 +106,8 @@ class OfflineQueue:
     async def hand_over(self, connection: Connection) -> None:
         """Give a connection what waits for its user and what it was not given before; while a store is away, later."""
         user_id = connection.user_id
+        # What was acknowledged just before the connect comes with the rest, in one piece.
+        await self._pushes.wait_written()
         try:
             entries = await self._queues.read(user_id, since=_milliseconds() - self._retention)
             waiting, done = await self._sort_out(user_id, entries)

@@ -41,6 +41,7 @@ class Pushes:
         self._on_written = on_written
         self._crash = crash
         self._batches: Batcher[_Push] = Batcher(self._write, max_batch=MAX_PUSHES)
+        self._last: asyncio.Future[None] | None = None
         self._backlog = 0
         self._is_overfull = False
 
@@ -52,16 +53,15 @@ class Pushes:
         if self._backlog + len(payload) > MAX_BACKLOG_BYTES:
             return self._refuse()
         self._backlog += len(payload)
-        pushed = self._batches.add(_Push(user_id, payload, at))
+        pushed = self._last = self._batches.add(_Push(user_id, payload, at))
         pushed.add_done_callback(lambda _done: self._forget(len(payload)))
         return pushed
 
-    async def wait_empty(self) -> None:
-        """Return once every push is written, or Redis is away."""
-        emptied = asyncio.get_running_loop().create_task(self._batches.wait_empty())
-        while not emptied.done() and self._queues.is_available:
-            await asyncio.wait([emptied], timeout=LOOK_SECONDS)
-        emptied.cancel()
+    async def wait_written(self) -> None:
+        """Return once everything that was pushed before this call is written, or Redis is away."""
+        last = self._last
+        while last is not None and not last.done() and self._queues.is_available:
+            await asyncio.wait([last], timeout=LOOK_SECONDS)
 
     async def _write(self, pushes: Sequence[_Push]) -> None:
         by_user: dict[str, list[tuple[int, bytes]]] = {}
