@@ -33,11 +33,12 @@ class Scene(Protocol):
 
 
 class Fault(NamedTuple):
-    """`hurts` names the processes that lose what they hold: `redis` for the offline queue."""
+    """`hurts` names the processes that lose what they hold, and `halts` those that cannot be asked meanwhile."""
 
     name: str
     hurts: Sequence[str]
     strike: Callable[[Any], Awaitable[None]]
+    halts: Sequence[str] = ()
 
 
 async def kill_server(scene: Scene) -> None:
@@ -202,9 +203,9 @@ async def _child(scene: Scene, name: str) -> int:
 KILLS = (
     Fault("kill-server", (), kill_server),
     Fault("kill-mongodb", (), kill_mongodb),
-    Fault("kill-redis", (), kill_redis),
-    Fault("kill-two", (), kill_two),
-    Fault("kill-all", (), kill_all),
+    Fault("kill-redis", (), kill_redis, halts=("redis",)),
+    Fault("kill-two", (), kill_two, halts=("redis",)),
+    Fault("kill-all", (), kill_all, halts=("redis",)),
 )
 CRASHES = tuple(Fault(f"crash-{point}", (), crash_at(point)) for point in LATEST_PASS)
 NETWORK = (
@@ -214,13 +215,13 @@ NETWORK = (
 )
 STORES = (
     Fault("freeze-mongodb", (), freeze_mongodb),
-    Fault("freeze-redis", (), freeze_redis),
+    Fault("freeze-redis", (), freeze_redis, halts=("redis",)),
     Fault("flush-redis", ("redis",), flush_redis),
 )
 EMBEDDED = (*KILLS, *CRASHES, *NETWORK, *STORES)
 OUTSIDE = (
     *(Fault(f"{manner}-mongodb-way", (), on_the_way("mongodb", manner)) for manner in MANNERS),
-    *(Fault(f"{manner}-redis-way", (), on_the_way("redis", manner)) for manner in MANNERS),
+    *(Fault(f"{manner}-redis-way", (), on_the_way("redis", manner), halts=("redis",)) for manner in MANNERS),
 )
 CLOCK = (Fault("clock-forward", (), move_clock),)
 DISK = (Fault("full-disk", ("redis",), fill_disk),)

@@ -112,7 +112,7 @@ class Round:
 
     async def strike(self, fault: Fault) -> None:
         """One fault from its beginning until all is well again."""
-        self.history.note("fault", name=fault.name, hurts=list(fault.hurts))
+        self.history.note("fault", name=fault.name, hurts=list(fault.hurts), halts=list(fault.halts))
         await fault.strike(self)
         await self.server.wait_well()
         self._check_alive()

@@ -26,7 +26,8 @@ class OfflineHandedOver:
     `messages:offline`. Settled means acknowledged, or that the server was killed and every attempt ended with it: one
     that is still under way may be stored by the next server, when the receiver is back.
 
-    Nothing is promised where Redis lost what it held between the sending and the receiver's return.
+    Where Redis could not be asked at that time, it comes when Redis is back. Nothing is promised where Redis lost what
+    it held before, or the receiver has read the message by then.
     """
 
     def __init__(self) -> None:
@@ -43,8 +44,10 @@ class OfflineHandedOver:
         self._acked_at: dict[int, float] = {}
         self._ended_at: dict[int, float] = {}
         self._kills: list[float] = []
-        self._hurt: list[tuple[float, float]] = []
-        self._hurting: float | None = None
+        # When Redis lost what it held, and when it could not be asked.
+        self._spans: dict[str, list[tuple[float, float]]] = {"hurts": [], "halts": []}
+        self._struck_at: dict[str, float] = {}
+        self._reads: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
 
     def take(self, record: Record) -> None:
         handle = getattr(self, f"_on_{record['k'].replace('-', '_')}", None)
@@ -60,7 +63,7 @@ class OfflineHandedOver:
                     continue
                 for user_id in log.members[room_id]:
                     absence = self._missed(intent, user_id) if user_id != message["u"] else None
-                    if absence is not None:
+                    if absence is not None and not self._is_read(user_id, message, self._due(absence)):
                         self.owed += 1
                         if message["m"] not in self._queued[user_id]:
                             yield Violation(
@@ -83,9 +86,22 @@ class OfflineHandedOver:
         if not is_settled and kill < len(self._kills):
             ended = self._ended_at.get(intent, float("inf"))
             is_settled = ended <= self._kills[kill] + KILL_NOTICED and self._kills[kill] <= absence.end
-        back = absence.end + AFTERMATH
-        is_hurt = any(begin <= back and first <= end + AFTERMATH for begin, end in self._hurt)
+        due = self._due(absence)
+        is_hurt = any(begin <= due and first <= end + AFTERMATH for begin, end in self._spans["hurts"])
         return absence if is_settled and not is_hurt else None
+
+    def _due(self, absence: _Absence) -> float:
+        """When what came in this absence must have been handed over."""
+        due = absence.end + AFTERMATH
+        for begin, end in self._spans["halts"]:
+            if begin <= due and absence.begin <= end + AFTERMATH:
+                due = max(due, end + AFTERMATH)
+        return due
+
+    def _is_read(self, user_id: str, message: Record, due: float) -> bool:
+        """Whether the receiver has read it before it was due, which takes it from the queue."""
+        reads = self._reads[user_id, message["r"]]
+        return any(at <= due and seq >= message["q"] for at, seq in reads)
 
     def _on_dial(self, record: Record) -> None:
         user_id = record["u"]
@@ -131,11 +147,13 @@ class OfflineHandedOver:
     def _on_killed(self, record: Record) -> None:
         self._kills.append(record["t"])
 
+    def _on_read(self, record: Record) -> None:
+        self._reads[record["u"], record["r"]].append((record["t"], record["q"]))
+
     def _on_fault(self, record: Record) -> None:
-        if "redis" in record["hurts"]:
-            self._hurting = record["t"]
+        self._struck_at = {kind: record["t"] for kind in self._spans if "redis" in record.get(kind, ())}
 
     def _on_healed(self, record: Record) -> None:
-        if self._hurting is not None:
-            self._hurt.append((self._hurting, record["t"]))
-            self._hurting = None
+        for kind, begin in self._struck_at.items():
+            self._spans[kind].append((begin, record["t"]))
+        self._struck_at = {}
