@@ -50,6 +50,8 @@ MAX_MARKS: Final = 50
 # The ends of rooms are derived from the log: storing them late costs a little reading after a crash, nothing else.
 SAVE_INTERVAL: Final = 1.0
 RETRY_INTERVAL: Final = 1.0
+# Of the time for stopping, at least this is for the ends, however long the rest took.
+LEAST_TO_SAVE: Final = 1.0
 # A lease survives two renewals that fail.
 RENEWALS_PER_LEASE: Final = 3
 
@@ -64,6 +66,7 @@ class Context:
         self._passwords = Passwords()
         self._pictures = Pictures()
         self._periodic: list[PeriodicCallback] = []
+        self._saving: asyncio.Task[None] | None = None
         self._build()
 
     def _build(self) -> None:
@@ -108,7 +111,9 @@ class Context:
         self.typing = Typing(self.rooms, self.realtime, timeout=settings.typing.timeout)
         self._delivery = Delivery(self.people, self.realtime, self.pushes, self.typing.end)
         self._in_flight = RoomsInFlight(stores.unsettled_rooms)
-        self._recovery = Recovery(stores.unsettled_rooms, self._in_flight, self.rooms, self._delivery.deliver)
+        self._recovery = Recovery(
+            stores.unsettled_rooms, self._in_flight, self.rooms, self._delivery.deliver, self._wait_delivered
+        )
         intake = Intake(stores.database)
         self._log = RoomLog(
             intake,
@@ -139,16 +144,13 @@ class Context:
         await self.stores.open()
         await self._index.settle_all()
         await self._recovery.mend()
-        await self._delivery.wait_empty()
-        # Whoever connects next gets in one piece what waited.
-        await self.pushes.wait_written()
         self._log.start()
         self.realtime.start()
         settings = self.settings
         self._every(settings.sweep.interval, self.sweep)
         self._every(settings.sweep.interval, self._index.settle_all)
         self._every(settings.presence.lease / RENEWALS_PER_LEASE, self.presence.renew_leases)
-        self._every(SAVE_INTERVAL, self.save_ends)
+        self._saving = asyncio.get_running_loop().create_task(self._save_forever())
         self._every(RETRY_INTERVAL, self.offline.retry_postponed)
         await _quietly(self.presence.open)
         await _quietly(self.sweep)
@@ -166,18 +168,18 @@ class Context:
 
     async def drain(self) -> None:
         """Store and deliver what is in flight, within the time for stopping, then tell the sockets and end them."""
-        for callback in self._periodic:
-            callback.stop()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._finish_work(), self.settings.server.shutdown_timeout)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.settings.server.shutdown_timeout
+        await self._stop_periodic()
+        await _until(deadline, self._finish_work)
         await self.realtime.close(Unavailable("The server is stopping"))
         self.presence.close()
-        await _quietly(self._save_all)
+        # What is not saved is noted, and mended at the next start.
+        await _until(max(deadline, loop.time() + LEAST_TO_SAVE), self._save_all)
 
     async def close(self) -> None:
         """Let go of the stores."""
-        for callback in self._periodic:
-            callback.stop()
+        await self._stop_periodic()
         self._passwords.close()
         await self.uploads.wait_empty()
         await self._pictures.close()
@@ -189,9 +191,25 @@ class Context:
 
     async def _finish_work(self) -> None:
         await self._log.close()
+        await self._wait_delivered()
+        await self._marks.wait_empty()
+
+    async def _wait_delivered(self) -> None:
         await self._delivery.wait_empty()
         await self.pushes.wait_written()
-        await self._marks.wait_empty()
+
+    async def _save_forever(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_INTERVAL)
+            await _quietly(self.save_ends)
+
+    async def _stop_periodic(self) -> None:
+        for callback in self._periodic:
+            callback.stop()
+        if self._saving is not None:
+            # Its pauses may be long. What it was at is saved again.
+            self._saving.cancel()
+            await asyncio.wait([self._saving])
 
     def _every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
         callback = PeriodicCallback(lambda: _quietly(work), seconds * 1000)
@@ -220,6 +238,8 @@ async def _open(context: Context) -> None:
         await context.open()
     except Unavailable as error:
         raise StartFailed("the database does not answer") from error
+    except OSError as error:
+        raise StartFailed(str(error)) from error
 
 
 def read_secret(settings: Settings) -> str:
@@ -235,3 +255,10 @@ async def _quietly(work: Callable[[], Awaitable[object]]) -> None:
         log.debug("periodic work waits: %s", error)
     except Exception:
         log.exception("periodic work failed")
+
+
+async def _until(deadline: float, work: Callable[[], Awaitable[object]]) -> None:
+    """As `_quietly`, and broken off at this time of the loop's clock."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline):
+            await _quietly(work)

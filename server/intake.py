@@ -131,7 +131,12 @@ class Intake:
         """Refuse what is new, and return once everything is answered; `pause` seconds between two looks."""
         self._is_closing = True
         while self._by_id:
-            await asyncio.wait([entry.result for entry in self._by_id.values()])
+            if not self._store.is_available:
+                # What has been stored of it, the next start finds.
+                for entry in self._by_id.values():
+                    refuse(entry)
+                return
+            await asyncio.wait([entry.result for entry in self._by_id.values()], timeout=pause)
             # An outcome that is in doubt is settled by the writer a little later.
             await asyncio.sleep(pause)
 

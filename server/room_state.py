@@ -79,7 +79,6 @@ class RoomState:
         if self.settled_end is None or message.seq > self.settled_end.seq:
             self.settled_end = message
             self.is_changed = True
-            self.is_changed = True
 
     def sent_by(self, user_id: str) -> int:
         return self.members[user_id].sent

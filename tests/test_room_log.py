@@ -106,7 +106,7 @@ async def test_what_fails_behind_a_collision_is_not_delivered_twice(
         await was_delivered(context, receiver, "first", "second")
 
 
-@pytest.mark.parametrize("then", ["the same again", "another"])
+@pytest.mark.parametrize("then", ["the same again", "another", "another and the same again"])
 async def test_what_was_refused_and_arrives_late_is_delivered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
 ) -> None:
@@ -140,8 +140,48 @@ async def test_what_was_refused_and_arrives_late_is_delivered(
             assert (sent.message.seq, sent.is_new) == (1, False)
             await was_delivered(context, receiver, "late")
         else:
-            assert (await sent_at_last(send, "next")).message.seq == 2
+            following = asyncio.ensure_future(sent_at_last(send, "next"))
+            if then == "another and the same again":
+                # In one batch, of which the first collides.
+                await asyncio.sleep(0)
+                assert (await send("late")).message.seq == 1
+            assert (await following).message.seq == 2
             await was_delivered(context, receiver, "late", "next")
+
+
+async def test_who_gives_up_while_a_collision_is_settled_can_send_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+        sender, receiver, room_id = await open_room(context)
+        send = sending(context, sender, room_id)
+        room = await context.rooms.access_room(sender, room_id)
+        collided = False
+
+        async def collide_once(self: MessageStore, messages: Sequence[Message]) -> int:
+            nonlocal collided
+            if collided:
+                return await insert(self, messages)
+            collided = True
+            return 0
+
+        async def give_up(self: MessageStore, message_ids: Collection[str]) -> dict[str, Message]:
+            second.cancel()
+            return await find_many(self, message_ids)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(MessageStore, "insert", collide_once)
+            patched.setattr(MessageStore, "find_many", give_up)
+            first, second = send("first"), send("second")
+            assert (await first).message.seq == 1
+        assert second.cancelled()
+        assert (await sent_at_last(send, "second")).message.seq == 2
+        await was_delivered(context, receiver, "first", "second")
+
+        async def is_released() -> bool:
+            return room.holds == 0
+
+        await eventually(is_released, "nothing holds the room")
 
 
 async def test_who_goes_on_sending_does_not_keep_the_server_from_stopping(

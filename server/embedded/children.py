@@ -14,7 +14,8 @@ from typing import Final
 
 READY_SECONDS: Final = 20.0
 PROBE_SECONDS: Final = 0.03
-TERMINATE_SECONDS: Final = 5.0
+# To end by itself takes it two at most. What it has acknowledged is on the disk, and a server must end within ten.
+TERMINATE_SECONDS: Final = 3.0
 KILL_SECONDS: Final = 5.0
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0

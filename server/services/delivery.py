@@ -36,7 +36,10 @@ class Pushes(Protocol):
 
 
 class _OnItsWay:
-    """A message until all its pushes on offline queues are written or have failed."""
+    """The pushes of one message on offline queues, until all are written or have failed, and what is settled then:
+
+    that message, or a later one that needed none.
+    """
 
     __slots__ = ("message", "pushes")
 
@@ -116,13 +119,18 @@ class Delivery:
             frame = event_frame(MESSAGE_NEW, view)
             for user_id in room.user_ids:
                 if not self._sockets.send(user_id, frame) and self._is_owed(room, message, user_id):
-                    progress.pushes += 1
                     pushed = self._pushes.push(user_id, msgspec.json.encode(view), message.sent_at)
-                    pushed.add_done_callback(lambda _done: self._end_push(room, progress))
+                    if not pushed.done():
+                        progress.pushes += 1
+                        pushed.add_done_callback(lambda _done: self._end_push(room, progress))
         except Exception:
             log.exception("message %s of room %s was not delivered live", message.seq, room.id)
-        if progress.pushes or room.id in self._on_their_way:
+        if progress.pushes:
             self._on_their_way.setdefault(room.id, deque()).append(progress)
+        elif room.id in self._on_their_way:
+            # Settled together with the one before: what needs no queue must not pile up behind what waits for Redis.
+            self._on_their_way[room.id][-1].message = message
+            room.holds -= 1
         else:
             _let_go(room, message)
 

@@ -136,12 +136,14 @@ class OfflineQueue:
 
     async def retry_postponed(self) -> None:
         """Hand over what could not be while a store was away."""
+        postponed = [connection for connection in self._postponed if connection.is_open]
         if not self._queues.is_available:
+            # Those that have left are not kept for as long as Redis is away.
+            self._postponed = postponed
             return
-        postponed, self._postponed = self._postponed, []
+        self._postponed = []
         for connection in postponed:
-            if connection.is_open:
-                self._tasks.run(self.hand_over(connection))
+            self._tasks.run(self.hand_over(connection))
 
     async def _sort_out(
         self, user_id: str, entries: Sequence[tuple[bytes, bytes]]

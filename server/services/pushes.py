@@ -14,12 +14,11 @@ from server.storage.offline_queues import OfflineQueues
 log = logging.getLogger(__name__)
 
 MAX_PUSHES: Final = 500
-# What may wait while Redis is away: some hundred thousand ordinary messages.
+# What may wait while Redis is away: some hundred thousand ordinary messages, each of which takes two kilobytes in all.
 MAX_BACKLOG_BYTES: Final = 64 * 1024 * 1024
 # For a Redis that answers pings but takes nothing, because its memory is full.
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 5.0
-LOOK_SECONDS: Final = 0.1
 
 
 class _Push(NamedTuple):
@@ -44,6 +43,7 @@ class Pushes:
         self._last: asyncio.Future[None] | None = None
         self._backlog = 0
         self._is_overfull = False
+        self._stuck = asyncio.Event()
 
     def push(self, user_id: str, payload: bytes, at: datetime) -> "asyncio.Future[None]":
         """Queue one message, which ages from `at`; many pushes share one round trip.
@@ -58,10 +58,14 @@ class Pushes:
         return pushed
 
     async def wait_written(self) -> None:
-        """Return once everything that was pushed before this call is written, or Redis is away."""
-        last = self._last
-        while last is not None and not last.done() and self._queues.is_available:
-            await asyncio.wait([last], timeout=LOOK_SECONDS)
+        """Return once everything that was pushed before this call is written, or Redis takes none."""
+        if self._last is None or self._last.done():
+            return
+        stuck = asyncio.ensure_future(self._stuck.wait())
+        try:
+            await asyncio.wait([self._last, stuck], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stuck.cancel()
 
     async def _write(self, pushes: Sequence[_Push]) -> None:
         by_user: dict[str, list[tuple[int, bytes]]] = {}
@@ -73,10 +77,12 @@ class Pushes:
                 await self._queues.push(by_user)
                 break
             except Unavailable:
+                self._stuck.set()
                 # What is written twice, because only the answer was lost, is handed over once.
                 await asyncio.sleep(pause)
                 await self._queues.wait_available()
                 pause = min(2 * pause, LONGEST_PAUSE)
+        self._stuck.clear()
         self._crash.reach(AFTER_PUSH)
         self._on_written(by_user.keys())
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from server.errors import Unavailable
@@ -13,6 +14,8 @@ from server.storage.unsettled_rooms import UnsettledRooms
 log = logging.getLogger(__name__)
 
 MEND_PARALLEL: Final = 8
+# A disk that refuses is not asked again for every message.
+DISK_PAUSE: Final = 1.0
 
 Stored = tuple[RoomState, Message]
 
@@ -26,17 +29,28 @@ class RoomsInFlight:
     def __init__(self, unsettled: UnsettledRooms) -> None:
         self._unsettled = unsettled
         self._rooms: dict[str, RoomState] = {}
+        self._refused_until = 0.0
 
     async def enter(self, rooms: Iterable[RoomState]) -> None:
         """To be awaited before messages of these rooms are stored. Never raises: a full disk must not stop the chat."""
-        new = {room.id: room for room in rooms if room.id not in self._rooms}
+        new = []
+        for room in rooms:
+            if room.id in self._rooms:
+                # It may have been loaded anew since.
+                self._rooms[room.id] = room
+            elif time.monotonic() >= self._refused_until:
+                self._rooms[room.id] = room
+                new.append(room.id)
         if not new:
             return
-        self._rooms.update(new)
         try:
-            await self._unsettled.add(new.keys())
-        except Unavailable:
-            # The disk has said why. The next message of such a room tries again.
+            await self._unsettled.add(new)
+        except (Unavailable, OSError) as error:
+            log.error(
+                "rooms under way cannot be noted: a crash now leaves their last messages to sync alone: %s", error
+            )
+            self._refused_until = time.monotonic() + DISK_PAUSE
+            # Its next messages try again.
             for room_id in new:
                 self._rooms.pop(room_id, None)
 
@@ -74,25 +88,34 @@ class Recovery:
         in_flight: RoomsInFlight,
         rooms: Rooms,
         deliver: Callable[[Sequence[Stored]], None],
+        wait_delivered: Callable[[], Awaitable[None]],
     ) -> None:
         self._unsettled = unsettled
         self._in_flight = in_flight
         self._rooms = rooms
         self._deliver = deliver
+        self._wait_delivered = wait_delivered
 
     async def mend(self) -> None:
         """Hand what may not have been delivered on for delivery, and say so in one line.
 
         A message that did arrive before the crash may arrive once more, as `messages:offline`. Raises `Unavailable`.
         """
-        room_ids = sorted(await self._unsettled.open())
+        try:
+            room_ids = sorted(await self._unsettled.open())
+        except Unavailable:
+            log.error("what was under way at a crash is not known: the disk refuses")
+            return
         if not room_ids:
             return
         bounded = asyncio.Semaphore(MEND_PARALLEL)
 
         async def mend_one(room: RoomState) -> _Mended:
             async with bounded:
-                return await self._mend_room(room)
+                mended = await self._mend_room(room)
+                # What waits to be queued is in memory.
+                await self._wait_delivered()
+                return mended
 
         mended = await asyncio.gather(*map(mend_one, await self._rooms.hold_many(room_ids)))
         log.warning(

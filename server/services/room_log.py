@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from server.drafts import Entry, Sent
@@ -148,8 +148,19 @@ class RoomLog:
                 elif entry.result.done():
                     self._intake.release(entry)
                     self._refused.append((entry, moment + LATE))
-            batch = [entry for entry in batch if entry.id not in found and not entry.result.done()]
+            batch = [entry for entry in batch if not self._is_settled(entry, found)]
         return batch
+
+    def _is_settled(self, entry: Entry, found: Mapping[str, Message]) -> bool:
+        """Whether nothing is left to do for one that is to be written; then it is let go of."""
+        if entry.id in found:
+            # An earlier send under the same id, which was given up, has arrived after all.
+            self._intake.answer(entry, Sent(found[entry.id], is_new=False))
+        elif entry.result.done():
+            self._intake.release(entry)
+        else:
+            return False
+        return True
 
     def _number(self, batch: Sequence[Entry]) -> list[Message]:
         """Give each its place after the end of its room, as this process knows it."""

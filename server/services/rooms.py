@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, Protocol, TypeVar
 
-from server.errors import NotFound, Unavailable, ValidationFailed
+from server.errors import NotFound, ValidationFailed
 from server.models import Member, Message, Room, User, now
 from server.protocol import RoomRequest
 from server.room_state import RoomState
@@ -107,7 +107,7 @@ class Rooms:
                 self._cache.move_to_end(room_id)
         missing = [room_id for room_id in room_ids if room_id not in self._cache]
         if missing:
-            await self._load_many(missing)
+            await self._load_many(missing, spare=room_ids)
         return [self._cache[room_id] for room_id in room_ids if room_id in self._cache]
 
     async def peers(self, user_id: str) -> set[str]:
@@ -161,7 +161,7 @@ class Rooms:
             # Marks first: a crash in between leaves an old end, and reading the log from there repeats the marks.
             await self._members.save_marks(marks)
             await self._rooms.save_ends(ends)
-        except Unavailable:
+        except BaseException:
             for state in changed:
                 state.keep_changes()
             raise
@@ -208,7 +208,8 @@ class Rooms:
                 state.settle(state.last_message)
         return state
 
-    async def _load_many(self, room_ids: Collection[str]) -> None:
+    async def _load_many(self, room_ids: Collection[str], *, spare: Collection[str] = ()) -> None:
+        """Put those that exist into the cache, where these, and `spare`, stay at least until somebody else waits."""
         rooms, members = await asyncio.gather(self._rooms.find_many(room_ids), self._members.of_rooms(room_ids))
         by_room: dict[str, list[Member]] = {}
         for member in members:
@@ -221,13 +222,17 @@ class Rooms:
                 await self._members.create(present)
             if room.id not in self._cache:
                 self._cache[room.id] = RoomState(room, present)
-        self._evict()
+        self._evict({*room_ids, *spare})
 
-    def _evict(self) -> None:
+    def _evict(self, spare: Collection[str]) -> None:
         excess = len(self._cache) - MAX_CACHED_ROOMS
         if excess <= 0:
             return
-        idle = (room_id for room_id, state in self._cache.items() if not state.is_changed and state.holds == 0)
+        idle = (
+            room_id
+            for room_id, state in self._cache.items()
+            if not state.is_changed and state.holds == 0 and room_id not in spare
+        )
         for room_id in list(itertools.islice(idle, excess)):
             del self._cache[room_id]
 

@@ -60,7 +60,8 @@ class RedisStore:
                 raise Unavailable("Redis is away")
             try:
                 return await call
-            except (RedisError, OSError, TimeoutError) as error:
+            # The event loop says RuntimeError where the connection was closed just before it was written to.
+            except (RedisError, OSError, TimeoutError, RuntimeError) as error:
                 self._lose(error)
                 raise Unavailable("Redis is away") from error
 

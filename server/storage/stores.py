@@ -63,8 +63,8 @@ class Stores:
         """Let go of everything; nothing may be under way."""
         await self.spool.close()
         self._upload_threads.close()
-        self.unsettled_rooms.close()
         self._note_thread.close()
+        self.unsettled_rooms.close()
         await self.redis.close()
         self.database.close()
 
