@@ -67,6 +67,20 @@ async def test_a_full_cache_hides_no_room(tmp_path: Path, monkeypatch: pytest.Mo
         assert await chats_of(context, one) == mine
 
 
+async def test_rooms_in_use_keep_no_other_room_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "MAX_CACHED_ROOMS", 4)
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+        one, other, third = await register(context), await register(context), await register(context)
+        mine = await open_rooms(context, one, other, 4)
+        others = await open_rooms(context, other, third, 5)
+        # As while Redis is away, and messages for the absent wait for it.
+        held = await context.rooms.hold_many(sorted(others))
+        assert {room.id for room in held} == others
+        for room_id in mine:
+            assert (await context.rooms.access_room(one, room_id)).id == room_id
+        assert await chats_of(context, one) == mine
+
+
 async def test_a_room_made_while_two_ask_for_theirs_is_in_every_later_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from server.errors import Unavailable
 from server.models import Message
 from server.protocol import Registration, RoomRequest, SendMessage
 from server.storage.messages import MessageStore
+from server.storage.offline_queues import OfflineQueues
 from tests.conftest import StartServer
 from tests.support.device import NAMESPACE
 from tests.support.people import PASSWORD, Town, unique
@@ -182,6 +183,41 @@ async def test_who_gives_up_while_a_collision_is_settled_can_send_again(
             return room.holds == 0
 
         await eventually(is_released, "nothing holds the room")
+
+
+async def test_what_was_heard_live_does_not_pile_up_behind_what_waits_for_redis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back = asyncio.Event()
+    push = OfflineQueues.push
+
+    async def wait(self: OfflineQueues, payloads: Mapping[str, Sequence[tuple[int, bytes]]]) -> None:
+        await back.wait()
+        await push(self, payloads)
+
+    monkeypatch.setattr(OfflineQueues, "push", wait)
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+        sender, receiver, room_id = await open_room(context)
+        send = sending(context, sender, room_id)
+        room = await context.rooms.access_room(sender, room_id)
+        await send("waits")
+        with monkeypatch.context() as connected:
+            connected.setattr(context.realtime, "send", lambda *_: True)
+            for number in range(10):
+                await send(f"live {number}")
+
+            async def is_delivered() -> bool:
+                return room.holds == 1
+
+            await eventually(is_delivered, "the room is held by what waits alone")
+        assert room.settled_end is None
+        back.set()
+        await was_delivered(context, receiver, "waits")
+
+        async def is_settled() -> bool:
+            return room.holds == 0 and room.settled_end is not None and room.settled_end.seq == 11
+
+        await eventually(is_settled, "everything counts as delivered, up to the end")
 
 
 async def test_who_goes_on_sending_does_not_keep_the_server_from_stopping(
