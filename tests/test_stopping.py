@@ -13,6 +13,7 @@ from tests.conftest import StartServer
 from tests.support.people import Town
 from tests.support.rest import MESSAGES
 from tests.support.server_process import ServerProcess
+from tests.support.shapes import check_problem
 from tests.support.waiting import eventually
 
 # Far above the time that a stop may take: nothing ends only because it is broken off.
@@ -61,12 +62,9 @@ async def test_silent_stores(start_server: StartServer, town_at: OpenTown) -> No
     one, other, room_id = await town_at(server).pair()
     await one.send(room_id, "before")
     with frozen(server, "mongodb", "redis"):
-        sending = asyncio.ensure_future(one.post(f"{MESSAGES}/chats/{room_id}/messages", {"content": "then"}))
+        refused = await one.post(f"{MESSAGES}/chats/{room_id}/messages", {"content": "then"})
+        check_problem(refused, "UNAVAILABLE")
         await asyncio.to_thread(server.stop)
-    stored = ["before"]
-    with contextlib.suppress(Exception):
-        if (await sending).status == 201:
-            stored.append("then")
     server.restart()
-    town = town_at(server)
-    assert (await offline_batch(town, other))[: len(stored)] == stored
+    # What was refused may have been stored all the same.
+    assert (await offline_batch(town_at(server), other))[0] == "before"
