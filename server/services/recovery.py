@@ -99,6 +99,7 @@ class Recovery:
     async def mend(self) -> None:
         """Hand what may not have been delivered on for delivery, and say so in one line.
 
+        Returns once it is queued, or Redis takes none: whoever connects next gets in one piece what waited.
         A message that did arrive before the crash may arrive once more, as `messages:offline`. Raises `Unavailable`.
         """
         try:
@@ -113,7 +114,7 @@ class Recovery:
         async def mend_one(room: RoomState) -> _Mended:
             async with bounded:
                 mended = await self._mend_room(room)
-                # What waits to be queued is in memory.
+                # What waits to be queued is in memory: a few rooms at a time.
                 await self._wait_delivered()
                 return mended
 
