@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from server.batching import Batcher
 from server.errors import Unavailable
@@ -62,8 +62,9 @@ class Pushes:
         if self._last is None or self._last.done():
             return
         stuck = asyncio.ensure_future(self._stuck.wait())
+        either: list[asyncio.Future[Any]] = [self._last, stuck]
         try:
-            await asyncio.wait([self._last, stuck], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stuck.cancel()
 
