@@ -25,7 +25,7 @@ MAX_TOGETHER: Final = 250
 # No message is stored while ends and marks are: a millisecond and a half for each room, on the embedded store.
 SAVED_TOGETHER: Final = 5
 # Of the time; the rest is the messages'.
-SAVING_SHARE: Final = 0.2
+SAVING_SHARE: Final = 0.1
 
 
 class People(Protocol):
