@@ -24,6 +24,9 @@ class Link(Protocol):
     def send_together(self, frames: Sequence[Frame]) -> None:
         """Send frames that count as one: parts of something that is larger than a client takes in one piece."""
 
+    async def wait_sent(self) -> None:
+        """Until what was sent has left, or cannot leave any more; to be called once the link is closed."""
+
 
 class _NoLink:
     """The way to a client that is gone."""
@@ -34,6 +37,9 @@ class _NoLink:
         pass
 
     def send_together(self, frames: Sequence[Frame]) -> None:
+        pass
+
+    async def wait_sent(self) -> None:
         pass
 
 

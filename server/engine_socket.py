@@ -43,6 +43,9 @@ class PolledSocket:
         if self._backlog.is_too_long_with(size, waiting):
             self._cut()
 
+    async def wait_sent(self) -> None:
+        """There is nothing to wait for: a session that has ended answers no further poll."""
+
     def _cut(self) -> None:
         self.is_open = False
         self._engine_socket.queue.put_nowait(None)

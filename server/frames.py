@@ -1,4 +1,4 @@
-"""Socket.IO packets of the one namespace, encoded once and written to many."""
+"""Socket.IO packets of the one namespace, encoded once and written to many, and the frames that carry and end them."""
 
 from typing import Any, Final
 
@@ -11,8 +11,14 @@ _ACK: Final = f"3{NAMESPACE},".encode()
 # Engine.IO packet type 4: message.
 _MESSAGE: Final = b"4"
 _TEXT_FRAME: Final = 0x81
+_CLOSE_FRAME: Final = 0x88
 _MAX_SHORT: Final = 126
 _MAX_MEDIUM: Final = 1 << 16
+
+# What a client is told when it is closed (RFC 6455, 7.4.1).
+PROTOCOL_ERROR, NOT_ACCEPTED, BAD_TEXT, TOO_LARGE = 1002, 1003, 1007, 1009
+# Codes that a client may give; those left out of the first row never travel.
+_CODES: Final = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -39,6 +45,24 @@ def text_frame(payload: bytes) -> bytes:
     if size < _MAX_MEDIUM:
         return bytes((_TEXT_FRAME, 126)) + size.to_bytes(2, "big") + payload
     return bytes((_TEXT_FRAME, 127)) + size.to_bytes(8, "big") + payload
+
+
+def close_frame(code: int | None) -> bytes:
+    """A server's closing of a WebSocket."""
+    data = b"" if code is None else code.to_bytes(2, "big")
+    return bytes((_CLOSE_FRAME, len(data))) + data
+
+
+def answer_to_close(payload: bytes) -> int | None:
+    """What to answer to a client's closing: its own code, where it gave one that it may give."""
+    if not payload:
+        return None
+    try:
+        payload[2:].decode()
+    except UnicodeDecodeError:
+        return BAD_TEXT
+    code = int.from_bytes(payload[:2], "big")
+    return code if code in _CODES else PROTOCOL_ERROR
 
 
 def event_frame(event: str, payload: Any, ack_id: int | None = None) -> Frame:

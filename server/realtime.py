@@ -174,12 +174,15 @@ class Realtime:
             await socket.close(wait=False)
 
     async def close(self, reason: ChatError) -> None:
-        """Tell everybody and disconnect them."""
+        """Tell everybody and disconnect them. What was sent before has left when this returns, or was not read."""
         if self._looking is not None:
             self._looking.cancel()
+        links = [connection.link for connection in self._by_sid.values()]
         await self.end(self._by_sid.values(), reason)
         for engine_sid in list(self.engine.sockets):
             await self.drop(engine_sid)
+        for link in links:
+            await link.wait_sent()
 
     async def _look_after_all(self) -> None:
         engine = self.engine

@@ -7,9 +7,10 @@ from typing import Any, Final, Protocol
 
 from engineio.packet import CLOSE, PING, PONG, Packet
 
-from handlers.socket.websocket import NOT_ACCEPTED, WebSocket
+from handlers.socket.websocket import WebSocket
 from server.connection import Connection
 from server.engine_socket import Environ, answer_poll, take_queue, use_websockets
+from server.frames import NOT_ACCEPTED
 from server.realtime import Realtime
 from server.tasks import Tasks
 

@@ -73,7 +73,10 @@ class Gateway:
 
     async def enter_or_leave(self, engine_sid: str, data: str) -> None:
         """Let Socket.IO's server take a CONNECT or DISCONNECT. Raises `ValueError` where it is malformed."""
-        await self._receive_other(engine_sid, data)
+        try:
+            await self._receive_other(engine_sid, data)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
 
     def _expect_login(self, engine_sid: str) -> None:
         self._realtime.expect_login(engine_sid, self._context.settings.socket.connect_timeout)
@@ -139,7 +142,10 @@ class Gateway:
         if not isinstance(data, str):
             return
         if data[:1] in ENTER_OR_LEAVE:
-            await self._receive_other(engine_sid, data)
+            try:
+                await self.enter_or_leave(engine_sid, data)
+            except ValueError:
+                await self._realtime.drop(engine_sid)
             return
         connection = self._realtime.find(engine_sid)
         if connection is not None:

@@ -37,7 +37,7 @@ def make_socket_handler(context: Context) -> type[RequestHandler]:
             engine_sid = self.get_query_argument("sid", "")
             if engine_sid:
                 session = engine.sockets.get(engine_sid)
-                if session is None or session.upgraded:
+                if session is None or session.upgraded or session.closed:
                     raise HTTPError(400)
             elif self.get_query_argument("EIO", "") != ENGINE_VERSION:
                 raise HTTPError(400)

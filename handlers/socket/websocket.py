@@ -7,7 +7,7 @@ from typing import Final, Protocol, cast
 from tornado.util import _websocket_mask as unmask
 
 from server.backlog import Backlog
-from server.frames import Frame, text_frame
+from server.frames import BAD_TEXT, PROTOCOL_ERROR, TOO_LARGE, Frame, answer_to_close, close_frame, text_frame
 
 _FIN: Final = 0x80
 _RESERVED: Final = 0x70
@@ -16,8 +16,6 @@ _MASKED: Final = 0x80
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 _WHOLE_TEXT: Final = _FIN | _TEXT
 _MAX_CONTROL: Final = 125
-# What a client is told when it is closed (RFC 6455, 7.4.1).
-PROTOCOL_ERROR, NOT_ACCEPTED, BAD_TEXT, TOO_LARGE, SERVER_ERROR = 1002, 1003, 1007, 1009, 1011
 # A client has this long to answer a closing, and to take what was sent to it before.
 CLOSE_SECONDS: Final = 5.0
 # Whoever sends thousands of small frames at once does not keep everybody else waiting until all are read.
@@ -52,6 +50,7 @@ class WebSocket(asyncio.Protocol):
         "_max_unsent",
         "_outbox",
         "_parts",
+        "_sent",
         "_transport",
         "_unread",
         "is_open",
@@ -74,6 +73,8 @@ class WebSocket(asyncio.Protocol):
         self._parts: tuple[int, bytearray] | None = None
         self._is_waiting = False
         self._closing: asyncio.TimerHandle | None = None
+        # Somebody waits until everything has left.
+        self._sent: asyncio.Future[None] | None = None
 
     def send(self, frame: Frame) -> None:
         self._write(frame.wire)
@@ -90,11 +91,16 @@ class WebSocket(asyncio.Protocol):
         """Say that this is the end, and wait a moment for the client to agree. What was sent before arrives."""
         if self._transport is None or self._closing is not None:
             return
-        data = b"" if code is None else code.to_bytes(2, "big")
-        self._write(bytes((_FIN | _CLOSE, len(data))) + data)
+        self._write(close_frame(code))
         self._flush()
         self.is_open = False
         self._closing = self._loop.call_later(CLOSE_SECONDS, self._transport.abort)
+
+    async def wait_sent(self) -> None:
+        """Until the kernel has all that was sent, or it cannot leave any more. For one caller, once it is closed."""
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self._sent = self._loop.create_future()
+            await self._sent
 
     def fail(self, code: int) -> None:
         """End it because of what the client did: say why, and listen no more."""
@@ -108,11 +114,21 @@ class WebSocket(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=0)
         self.is_open = True
 
+    def resume_writing(self) -> None:
+        """Nothing waits any more."""
+        if self._sent is not None and not self._sent.done():
+            self._sent.set_result(None)
+
+    def eof_received(self) -> None:
+        """Nothing more will come, so it ends; who does not read either holds it no longer than a closing."""
+        self.close()
+
     def connection_lost(self, _error: Exception | None) -> None:
         self.is_open = False
         self._transport, self._outbox, self._unread, self._parts = None, None, b"", None
         if self._closing is not None:
             self._closing.cancel()
+        self.resume_writing()
         self.listener.lost()
 
     def data_received(self, data: bytes) -> None:
@@ -223,8 +239,7 @@ class WebSocket(asyncio.Protocol):
         if opcode == _PING and self._transport.get_write_buffer_size() <= MOST_BEFORE_PONG:
             self._write(bytes((_FIN | _PONG, len(payload))) + payload)
         elif opcode == _CLOSE:
-            # The answer repeats the client's code, where it gave one.
-            self.close(int.from_bytes(payload[:2], "big") if len(payload) >= 2 else None)
+            self.close(answer_to_close(payload))
             self._transport.close()
         elif opcode > _PONG:
             self.fail(PROTOCOL_ERROR)
