@@ -5,7 +5,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-from server.errors import ChatError
+from server.errors import ChatError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,9 @@ class Tasks:
 async def _logged(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
+    except Unavailable as error:
+        # Said once, by the store that is away, and not by each of those that wait for it.
+        log.debug("a task gave up: %s", error)
     except ChatError as error:
         log.warning("a task gave up: %s", error)
     except Exception:

@@ -93,7 +93,7 @@ class Presence:
         try:
             self._sockets.emit(await self._rooms.peers(user_id), USER_ONLINE, {"userId": user_id})
         except Unavailable:
-            log.warning("nobody is told that %s is online while the database is away", user_id)
+            log.debug("nobody is told that %s is online while the database is away", user_id)
 
     def go(self, user_id: str) -> None:
         """The last socket of a user went; they are offline unless they come back within the grace time."""
@@ -140,7 +140,7 @@ class Presence:
         try:
             await self._departures.add((user_id, last_seen))
         except Unavailable:
-            log.warning("%s went offline; a sweep tells it once the stores are back", user_id)
+            log.debug("%s went offline; a sweep tells it once the stores are back", user_id)
 
     async def _take_offline(self, departures: Sequence[Departure]) -> None:
         await self._people.touch_last_seen(dict(departures))

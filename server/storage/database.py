@@ -60,6 +60,7 @@ class Database:
             name, write_concern=WriteConcern(w="majority", j=True), read_concern=ReadConcern("local")
         )
         self._probe: asyncio.Task[None] | None = None
+        self._is_closed = False
         self._back = asyncio.Event()
         self._back.set()
 
@@ -93,6 +94,10 @@ class Database:
         except CONNECTION_ERRORS as error:
             self._lose(error)
             raise Unavailable("The database is away") from error
+        except mongo_errors.InvalidOperation as error:
+            if not self._is_closed:
+                raise
+            raise Unavailable("The database is closed") from error
         except mongo_errors.OperationFailure as error:
             if error.code != INTERNAL_ERROR:
                 raise
@@ -131,6 +136,9 @@ class Database:
             log.warning("mongodb.uri is a server without a disk: what it acknowledged is lost when it ends")
 
     def close(self) -> None:
+        """What is under way, and what comes now, fails with `Unavailable`."""
+        self._is_closed = True
+        self._back.clear()
         if self._probe is not None:
             self._probe.cancel()
         self._client.close()
