@@ -94,6 +94,10 @@ def bound_polls(engine_socket: Any) -> None:
     async def poll_some() -> list[Any]:
         if not rest:
             rest.extend(await poll())
+            if engine_socket.closing:
+                # One that waits beside this one would fail in the end, and the library ends the session of whoever
+                # fails: also when a WebSocket has taken over.
+                answer_poll(engine_socket)
         return [rest.popleft() for _ in range(min(len(rest), PACKETS_PER_POLL))]
 
     engine_socket.poll = poll_some

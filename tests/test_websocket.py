@@ -239,6 +239,22 @@ async def test_two_websockets_cannot_take_over_the_same_session(quick_town: Town
     assert (await first.event("message:new"))["seq"] == 1
 
 
+async def test_polls_that_still_wait_at_an_upgrade_end_and_do_no_harm(start_server: StartServer, town_at) -> None:
+    town: Town = town_at(start_server({"socket.ping_interval": "1s", "socket.ping_timeout": "1s"}))
+    poller, _witness, _person, _room_id = await polling(town)
+    waiting = [asyncio.ensure_future(poller.poll()) for _ in range(3)]
+    raw = await town.raw(path=f"{PATH}&sid={poller.sid}")
+    await raw.send("2probe")
+    assert await raw.text() == "3probe"
+    await raw.send("5")
+    # Longer than the library lets a poll wait: its failing would end the session.
+    for _ in range(4):
+        assert (await raw.frame()).payload == b"2"
+        await raw.send("3")
+    await asyncio.gather(*waiting)
+    assert (await raw.acked("presence:get", {"userIds": []}))["ok"]
+
+
 async def test_leaving_and_coming_again_on_one_websocket(quick_town: Town) -> None:
     friend, person, room_id = await quick_town.pair()
     witness = await friend.connect()
