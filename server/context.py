@@ -4,20 +4,19 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
-
-from tornado.ioloop import PeriodicCallback
 
 from server.batching import Batcher
 from server.config import Settings
 from server.embedded import EmbeddedStores, StartFailed
-from server.errors import ChatError, Unauthorized, Unavailable
+from server.errors import Unauthorized, Unavailable
 from server.faults import AFTER_ACK, CrashPoints
 from server.intake import Intake
 from server.models import Member
 from server.online import OnlineUsers
+from server.periodic import PeriodicWork, do_quietly, do_until
 from server.realtime import Realtime
 from server.secrets import read_or_make_secret
 from server.services.accounts import Accounts
@@ -65,8 +64,7 @@ class Context:
         self._index = UserIndex(self.stores.users, self.stores.search_terms)
         self._passwords = Passwords()
         self._pictures = Pictures()
-        self._periodic: list[PeriodicCallback] = []
-        self._saving: asyncio.Task[None] | None = None
+        self._periodic = PeriodicWork()
         self._build()
 
     def _build(self) -> None:
@@ -146,20 +144,20 @@ class Context:
         await self._recovery.mend()
         self._log.start()
         self.realtime.start()
-        settings = self.settings
-        self._every(settings.sweep.interval, self.sweep)
-        self._every(settings.sweep.interval, self._index.settle_all)
-        self._every(settings.presence.lease / RENEWALS_PER_LEASE, self.presence.renew_leases)
-        self._saving = asyncio.get_running_loop().create_task(self._save_forever())
-        self._every(RETRY_INTERVAL, self.offline.retry_postponed)
-        await _quietly(self.presence.open)
-        await _quietly(self.sweep)
+        settings, every = self.settings, self._periodic.start
+        every(settings.sweep.interval, self.sweep)
+        every(settings.sweep.interval, self._index.settle_all)
+        every(settings.presence.lease / RENEWALS_PER_LEASE, self.presence.renew_leases)
+        every(SAVE_INTERVAL, self.save_ends)
+        every(RETRY_INTERVAL, self.offline.retry_postponed)
+        await do_quietly(self.presence.open)
+        await do_quietly(self.sweep)
 
     async def sweep(self) -> None:
         """Expire offline queues, presence leases and uploads that nothing uses."""
         # One that cannot go on while its store is away keeps no other from its work.
         for work in self.offline.sweep, self.presence.sweep, self.stores.spool.sweep, self.files.sweep:
-            await _quietly(work)
+            await do_quietly(work)
 
     async def save_ends(self) -> None:
         """Store the rooms' ends and marks, and forget those that rest."""
@@ -170,16 +168,16 @@ class Context:
         """Store and deliver what is in flight, within the time for stopping, then tell the sockets and end them."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.server.shutdown_timeout
-        await self._stop_periodic()
-        await _until(deadline, self._finish_work)
+        await self._periodic.stop()
+        await do_until(deadline, self._finish_work)
         await self.realtime.close(Unavailable("The server is stopping"))
         self.presence.close()
         # What is not saved is noted, and mended at the next start.
-        await _until(max(deadline, loop.time() + LEAST_TO_SAVE), self._save_all)
+        await do_until(max(deadline, loop.time() + LEAST_TO_SAVE), self._save_all)
 
     async def close(self) -> None:
         """Let go of the stores."""
-        await self._stop_periodic()
+        await self._periodic.stop()
         self._passwords.close()
         await self.uploads.wait_empty()
         await self._pictures.close()
@@ -197,24 +195,6 @@ class Context:
     async def _wait_delivered(self) -> None:
         await self._delivery.wait_empty()
         await self.pushes.wait_written()
-
-    async def _save_forever(self) -> None:
-        while True:
-            await asyncio.sleep(SAVE_INTERVAL)
-            await _quietly(self.save_ends)
-
-    async def _stop_periodic(self) -> None:
-        for callback in self._periodic:
-            callback.stop()
-        if self._saving is not None:
-            # Its pauses may be long. What it was at is saved again.
-            self._saving.cancel()
-            await asyncio.wait([self._saving])
-
-    def _every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
-        callback = PeriodicCallback(lambda: _quietly(work), seconds * 1000)
-        callback.start()
-        self._periodic.append(callback)
 
 
 @contextlib.asynccontextmanager
@@ -245,20 +225,3 @@ async def _open(context: Context) -> None:
 def read_secret(settings: Settings) -> str:
     """The configured signing key, or the one made at the first start."""
     return settings.auth.secret or read_or_make_secret(Path(settings.data_dir) / "jwt_secret")
-
-
-async def _quietly(work: Callable[[], Awaitable[object]]) -> None:
-    """Periodic work outlives its failures; a store that is away has been logged already."""
-    try:
-        await work()
-    except ChatError as error:
-        log.debug("periodic work waits: %s", error)
-    except Exception:
-        log.exception("periodic work failed")
-
-
-async def _until(deadline: float, work: Callable[[], Awaitable[object]]) -> None:
-    """As `_quietly`, and broken off at this time of the loop's clock."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout_at(deadline):
-            await _quietly(work)

@@ -1,0 +1,60 @@
+"""Work that is done again and again, outlives its failures, and stops when told."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+from tornado.ioloop import PeriodicCallback
+
+from server.errors import ChatError
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[], Awaitable[object]]
+
+
+class PeriodicWork:
+    """Everything that runs by the clock. A round that takes longer than its interval leaves out the next."""
+
+    def __init__(self) -> None:
+        self._callbacks: list[PeriodicCallback] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, seconds: float, work: Work) -> None:
+        """Do `work` every so many seconds, the first time after that long."""
+        callback = PeriodicCallback(lambda: self._run(work), seconds * 1000)
+        callback.start()
+        self._callbacks.append(callback)
+
+    async def stop(self) -> None:
+        """No round begins after this, and those under way are broken off."""
+        for callback in self._callbacks:
+            callback.stop()
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def _run(self, work: Work) -> None:
+        task = asyncio.get_running_loop().create_task(do_quietly(work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        await asyncio.wait([task])
+
+
+async def do_quietly(work: Work) -> None:
+    """A store that is away has been logged already; everything else that fails is."""
+    try:
+        await work()
+    except ChatError as error:
+        log.debug("periodic work waits: %s", error)
+    except Exception:
+        log.exception("periodic work failed")
+
+
+async def do_until(deadline: float, work: Work) -> None:
+    """As `do_quietly`, and broken off at this time of the loop's clock."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline):
+            await do_quietly(work)
