@@ -1,5 +1,5 @@
-"""The embedded store's own command, `secantusd-py`, except that it starts as fast with much data as with little, and
-collects its garbage less often.
+"""The embedded store's own command, `secantusd-py`, except that it starts as fast with much data as with little, notices
+a log that cannot be written, and collects its garbage less often.
 
 Run as `python -P mongodb_serve.py OPTION…`. To find the number that its next record gets, the store walks over every
 record that it holds at each start: 20 s for a million. The numbers of a collection are in order, so that its last
@@ -8,6 +8,7 @@ record tells as much as all of them.
 
 import gc
 import sys
+from typing import Any
 
 from secantus import storage
 from secantus.cli import main
@@ -36,7 +37,20 @@ def find_last_record(self: storage.Storage) -> int:
     return highest
 
 
+COMMIT_BATCH = storage._commit_batch_transaction
+
+
+def commit_and_look(session: Any, sync: bool) -> None:
+    """Fail where the log could not be written: the first commit that finds the disk full says that all is well.
+
+    Its successor fails, and so does asking for the log to be flushed, which costs nothing where it was.
+    """
+    COMMIT_BATCH(session, sync)
+    session.log_flush("sync=on")
+
+
 if __name__ == "__main__":
+    storage._commit_batch_transaction = commit_and_look
     storage.Storage._scan_max_nat_seq = find_last_record
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
