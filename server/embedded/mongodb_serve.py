@@ -1,6 +1,6 @@
-"""The embedded store's own command, `secantusd-py`, except that it starts as fast with much data as with little, notices
-a log that cannot be written, and collects its garbage less often.
+"""The embedded store's own command, `secantusd-py`, with three corrections.
 
+It starts as fast with much data as with little, notices a log that cannot be written, and collects garbage less often.
 Run as `python -P mongodb_serve.py OPTION…`. To find the number that its next record gets, the store walks over every
 record that it holds at each start: 20 s for a million. The numbers of a collection are in order, so that its last
 record tells as much as all of them.
