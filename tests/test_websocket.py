@@ -41,15 +41,6 @@ async def answer_to(raw: RawSocket, number: int) -> bool:
     return bool(json.loads(await raw.packet(f"43/chat,{number}"))[0]["ok"])
 
 
-async def ending(raw: RawSocket) -> int | None:
-    """The code in the server's close frame; the connection is over after it."""
-    async with asyncio.timeout(30):
-        while (heard := await raw.frame()).opcode != CLOSE:
-            pass
-        assert await raw.reader.read() == b""
-    return int.from_bytes(heard.payload[:2], "big") if heard.payload else None
-
-
 async def test_masked_frames_in_pieces_of_any_size(town: Town, residents: Residents) -> None:
     raw = await town.raw_chat(residents.alice.access_token)
     for byte in frame(question(1)):
@@ -76,10 +67,10 @@ async def test_a_message_of_several_frames_with_a_ping_between_them(town: Town, 
 async def test_a_close_is_answered_with_its_own_code(town: Town, residents: Residents) -> None:
     raw = await town.raw_chat(residents.alice.access_token)
     await raw.send_raw(frame(struct.pack("!H", 4321) + b"bye", CLOSE) + frame(question(1)))
-    assert await ending(raw) == 4321
+    assert await raw.ending() == 4321
     raw = await town.raw_chat(residents.alice.access_token)
     await raw.send_raw(frame(b"", CLOSE))
-    assert await ending(raw) is None
+    assert await raw.ending() is None
 
 
 @pytest.mark.parametrize(
@@ -117,7 +108,7 @@ async def test_what_is_no_websocket_is_told_so_and_ended(quick_town: Town, sent:
     raw = await quick_town.raw_chat(person.access_token)
     await witness.next("user:online")
     await raw.send_raw(sent)
-    assert await ending(raw) == code
+    assert await raw.ending() == code
     await raw.close()
     await witness.next("user:offline")
 

@@ -33,15 +33,6 @@ def own_stores(tmp_path: Path) -> Iterator[dict[str, object]]:
             process.kill()
 
 
-async def ending(raw: RawSocket) -> int | None:
-    """The code in the server's close frame; the connection is over after it."""
-    async with asyncio.timeout(30):
-        while (heard := await raw.frame()).opcode != CLOSE:
-            pass
-        assert await raw.reader.read() == b""
-    return int.from_bytes(heard.payload[:2], "big") if heard.payload else None
-
-
 @pytest.mark.parametrize(
     ("said", "code"),
     [(b"x", 1002), (struct.pack("!H", 1005), 1002), (struct.pack("!H", 999), 1002), (b"\x03\xe8\xff\xfe", 1007)],
@@ -50,7 +41,7 @@ async def ending(raw: RawSocket) -> int | None:
 async def test_a_bad_close_is_not_repeated(town: Town, residents: Residents, said: bytes, code: int) -> None:
     raw = await town.raw_chat(residents.alice.access_token)
     await raw.send_raw(RawSocket.encode(said, CLOSE))
-    assert await ending(raw) == code
+    assert await raw.ending() == code
 
 
 async def test_who_ends_their_side_is_told_goodbye_and_what_they_sent_is_taken(quick_town: Town) -> None:
@@ -62,7 +53,7 @@ async def test_who_ends_their_side_is_told_goodbye_and_what_they_sent_is_taken(q
     for _ in range(count):
         await raw.emit("message:send", {"roomId": room_id, "content": "x"})
     raw.writer.write_eof()
-    assert await ending(raw) is None
+    assert await raw.ending() is None
     assert [(await witness.next("message:new"))["seq"] for _ in range(count)] == list(range(1, count + 1))
     await witness.next("user:offline")
 
@@ -74,7 +65,7 @@ DEEP = "[" * 50_000 + "]" * 50_000
 async def test_a_malformed_entry_ends_the_session(town: Town, entry: str) -> None:
     raw = await town.raw_session()
     await raw.send(f"40/chat,{entry}")
-    assert await ending(raw) == 1003
+    assert await raw.ending() == 1003
     opening = await town.rest.call("GET", POLLING_PATH)
     session = f"{POLLING_PATH}&sid={json.loads(opening.raw[1:])['sid']}"
     assert (await town.rest.call("POST", session, f"40/chat,{entry}".encode(), headers=PLAIN)).status == 200

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+CLOSING_SECONDS = 30.0
 PATH = "/socket.io/?EIO=4&transport=websocket"
 DEADLINE = 30.0
 
@@ -150,6 +151,14 @@ class RawSocket:
                 while (frame := await self.frame()).opcode != CLOSE:
                     pass
                 await self.send(frame.payload, CLOSE)
+
+    async def ending(self) -> int | None:
+        """The code in the server's close frame; the connection is over after it."""
+        async with asyncio.timeout(CLOSING_SECONDS):
+            while (heard := await self.frame()).opcode != CLOSE:
+                pass
+            assert await self.reader.read() == b""
+        return int.from_bytes(heard.payload[:2], "big") if heard.payload else None
 
     async def close(self) -> None:
         self.writer.close()
