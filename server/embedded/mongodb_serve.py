@@ -1,9 +1,7 @@
 """The embedded store's own command, `secantusd-py`, with three corrections.
 
 It starts as fast with much data as with little, notices a log that cannot be written, and collects garbage less often.
-Run as `python -P mongodb_serve.py OPTION…`. To find the number that its next record gets, the store walks over every
-record that it holds at each start: 20 s for a million. The numbers of a collection are in order, so that its last
-record tells as much as all of them.
+Run as `python -P mongodb_serve.py OPTION…`.
 """
 
 import gc
@@ -19,7 +17,11 @@ GC_THRESHOLDS = (100_000, 50, 1_000)
 
 
 def find_last_record(self: storage.Storage) -> int:
-    """The highest record number of all collections, 0 where there is none; one look at each collection."""
+    """The highest record number of all collections, 0 where there is none; one look at each collection.
+
+    By this the store knows at its start which number the next record gets. It would walk over every record, 20 s for a
+    million. The numbers of a collection are in order, so that its last record tells as much as all of them.
+    """
     highest = 0
     for shard in range(storage._DOC_SHARDS):
         cursor = self._cursor_optional(storage._doc_shard_name(shard))
