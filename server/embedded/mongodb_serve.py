@@ -1,6 +1,7 @@
-"""The embedded store's own command, `secantusd-py`, with three corrections.
+"""The embedded store's own command, `secantusd-py`, with four corrections.
 
-It starts as fast with much data as with little, notices a log that cannot be written, and collects garbage less often.
+It starts as fast with much data as with little, notices a log that cannot be written, collects garbage less often, and
+reads the options of indexes once for each insert of many documents.
 Run as `python -P mongodb_serve.py OPTION…`.
 """
 
@@ -12,6 +13,7 @@ from secantus import storage
 from secantus.cli import main
 
 LOWEST = -(2**63)
+IndexOptions = dict[str, dict[str, Any]]  # by the index's name
 # Looking for garbage among all that a store holds takes tens of milliseconds, in which nothing is stored.
 GC_THRESHOLDS = (100_000, 50, 1_000)
 
@@ -39,6 +41,34 @@ def find_last_record(self: storage.Storage) -> int:
     return highest
 
 
+READ_INDEX_OPTIONS = storage.Storage._index_options_map
+INSERT_CHUNK = storage.Storage._insert_chunk.__wrapped__
+
+
+def insert_chunk(self: storage.Storage, *arguments: Any, **options: Any) -> Any:
+    """Insert documents of one collection, in one transaction and under the collection's lock.
+
+    No index of it can change meanwhile, and the store takes the list of its indexes once. But it would read their
+    options three times for each document, which is a third of the time that an insert takes.
+    """
+    self._tls.index_options = {}
+    try:
+        return INSERT_CHUNK(self, *arguments, **options)
+    finally:
+        del self._tls.index_options
+
+
+def read_index_options(self: storage.Storage, database: str, collection: str) -> IndexOptions:
+    """The options of every index of a collection."""
+    known: IndexOptions | None = getattr(self._tls, "index_options", None)
+    if known:
+        return known
+    found: IndexOptions = READ_INDEX_OPTIONS(self, database, collection)
+    if known is not None:
+        known.update(found)
+    return found
+
+
 COMMIT_BATCH = storage._commit_batch_transaction
 
 
@@ -54,6 +84,9 @@ def commit_and_look(session: Any, sync: bool) -> None:
 if __name__ == "__main__":
     storage._commit_batch_transaction = commit_and_look
     storage.Storage._scan_max_nat_seq = find_last_record
+    storage.Storage._index_options_map = read_index_options
+    # Tried again from its beginning, where it met another writer.
+    storage.Storage._insert_chunk = storage._retry_write_conflicts(insert_chunk)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     sys.exit(main())

@@ -1,0 +1,72 @@
+"""What is corrected of the embedded store: how it numbers its next record, and how often it reads its indexes."""
+
+from pathlib import Path
+
+import pytest
+from secantus.storage import Storage
+
+from server.embedded import mongodb_serve
+from server.embedded.mongodb_serve import find_last_record
+
+
+def test_the_last_record_is_found_without_looking_at_all(tmp_path: Path) -> None:
+    store = Storage(str(tmp_path / "store"), enable_oplog=False)
+    try:
+        assert find_last_record(store) == 0
+        # So many collections that several share a table of the store.
+        for number in range(60):
+            documents = [{"_id": f"{number}-{index}"} for index in range(1 + number % 3)]
+            store.insert(f"database{number % 4}", f"collection{number}", documents)
+            assert find_last_record(store) == store._scan_max_nat_seq() > number
+        store.delete_matching("database3", "collection59", {})
+        assert find_last_record(store) == store._scan_max_nat_seq()
+    finally:
+        store.close()
+
+
+def test_records_that_come_after_a_restart_replace_none(tmp_path: Path) -> None:
+    folder = str(tmp_path / "store")
+    for start in range(3):
+        store = Storage(folder, enable_oplog=False)
+        store._next_nat_seq = find_last_record(store) + 1
+        for collection in ("a", "b"):
+            store.insert("database", collection, [{"_id": start * 10 + index} for index in range(10)])
+            assert len(store.find_matching("database", collection)) == (start + 1) * 10
+        store.close()
+
+
+def test_an_insert_of_many_reads_the_options_of_indexes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = 0
+    read_options = mongodb_serve.READ_INDEX_OPTIONS
+
+    def count_reads(self: Storage, database: str, collection: str) -> mongodb_serve.IndexOptions:
+        nonlocal reads
+        reads += 1
+        return read_options(self, database, collection)
+
+    monkeypatch.setattr(mongodb_serve, "READ_INDEX_OPTIONS", count_reads)
+    monkeypatch.setattr(Storage, "_index_options_map", mongodb_serve.read_index_options)
+    monkeypatch.setattr(Storage, "_insert_chunk", mongodb_serve.insert_chunk)
+    store = Storage(str(tmp_path / "store"), enable_oplog=False)
+
+    def insert(*places: int) -> tuple[int, list[int]]:
+        documents = [{"_id": object_id, "place": place} for object_id, place in zip(ids, places, strict=False)]
+        inserted, errors = store.insert("database", "messages", documents, journal=True)
+        return inserted, [error["index"] for error in errors]
+
+    try:
+        ids = iter(range(1000))
+        store.create_index("database", "messages", "place", {"place": 1}, {"unique": True})
+        reads = 0
+        assert insert(*range(50)) == (50, [])
+        assert reads == 1
+        # The unique index judges what is stored and what stands in the same insert, and an ordered insert ends there.
+        assert insert(50, 7, 51) == (1, [1])
+        assert insert(60, 61, 60, 62) == (2, [2])
+        # An index that is made or changed between two inserts is seen by the second.
+        assert store.drop_index("database", "messages", "place")
+        assert insert(7, 7) == (2, [])
+        store.create_index("database", "messages", "sparse", {"other": 1}, {"unique": True, "sparse": True})
+        assert insert(7, 7) == (2, [])
+    finally:
+        store.close()
