@@ -33,7 +33,7 @@ async def test_a_registration_answers_with_user_and_tokens(town: Town) -> None:
     assert answer.status == 201, answer
     body = answer.body
     assert body.keys() >= {"user", "accessToken", "refreshToken", "tokenType", "expiresIn"}
-    assert (body["tokenType"], body["expiresIn"]) == ("Bearer", 900)
+    assert (body["tokenType"], body["expiresIn"]) == ("Bearer", 24 * 3600)
     user = body["user"]
     assert user.keys() == USER_KEYS
     assert {key: user[key] for key in fields if key != "password"} == {
