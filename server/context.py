@@ -107,10 +107,15 @@ class Context:
             retention=settings.offline_queue.retention,
         )
         self.typing = Typing(self.rooms, self.realtime, timeout=settings.typing.timeout)
-        self._delivery = Delivery(self.people, self.realtime, self.pushes, self.typing.end)
+        self._delivery = Delivery(self.realtime, self.pushes, self.typing.end)
         self._in_flight = RoomsInFlight(stores.unsettled_rooms)
         self._recovery = Recovery(
-            stores.unsettled_rooms, self._in_flight, self.rooms, self._delivery.deliver, self._wait_delivered
+            stores.unsettled_rooms,
+            self._in_flight,
+            self.rooms,
+            self.people,
+            self._delivery.deliver,
+            self.pushes.wait_written,
         )
         intake = Intake(stores.database)
         self._log = RoomLog(
@@ -189,12 +194,8 @@ class Context:
 
     async def _finish_work(self) -> None:
         await self._log.close()
-        await self._wait_delivered()
-        await self._marks.wait_empty()
-
-    async def _wait_delivered(self) -> None:
-        await self._delivery.wait_empty()
         await self.pushes.wait_written()
+        await self._marks.wait_empty()
 
 
 @contextlib.asynccontextmanager

@@ -22,14 +22,26 @@ class Sent(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """A message that has been checked and only needs its place."""
+    """A message that has been checked and only needs its place.
+
+    It carries the sender's name, so that nothing has to be asked of a store once it is stored.
+    """
 
     room: RoomState
     sender_id: str
+    sender_name: str
     content: str
     type: MessageType
     attachment_url: str | None
     client_message_id: str | None
+
+
+class Stored(NamedTuple):
+    """A message of the log on its way to the room's people. It holds its room until it is delivered."""
+
+    room: RoomState
+    message: Message
+    sender_name: str
 
 
 class Entry:

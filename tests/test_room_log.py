@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,10 @@ import pytest
 from server import intake
 from server.config import load
 from server.context import Context, open_context
-from server.drafts import Sent
 from server.errors import Unavailable
 from server.models import Message
-from server.protocol import Registration, RoomRequest, SendMessage
+from server.protocol import MessageView, Registration, RoomRequest, SendMessage
+from server.services import people
 from server.storage.messages import MessageStore
 from server.storage.offline_queues import OfflineQueues
 from tests.conftest import StartServer
@@ -26,6 +28,8 @@ from tests.support.waiting import eventually
 
 SHORT_PATIENCE = 0.3
 insert, find_many = MessageStore.insert, MessageStore.find_many
+# A message as its sender sees it, and whether it is new.
+Answer = tuple[MessageView, bool]
 
 
 def settings_in(folder: Path) -> list[str]:
@@ -44,17 +48,17 @@ async def open_room(context: Context) -> tuple[str, str, str]:
     return sender, receiver, room.id
 
 
-def sending(context: Context, sender: str, room_id: str) -> Callable[[str], "asyncio.Task[Sent]"]:
-    def send(content: str) -> "asyncio.Task[Sent]":
+def sending(context: Context, sender: str, room_id: str) -> Callable[[str], "asyncio.Task[Answer]"]:
+    def send(content: str) -> "asyncio.Task[Answer]":
         payload = SendMessage(room_id=room_id, content=content, client_message_id=content)
         return asyncio.ensure_future(context.messages.send(sender, payload))
 
     return send
 
 
-async def sent_at_last(send: Callable[[str], "asyncio.Task[Sent]"], content: str) -> Sent:
+async def sent_at_last(send: Callable[[str], "asyncio.Task[Answer]"], content: str) -> Answer:
     """Send again as long as an earlier attempt is in doubt."""
-    sent: list[Sent] = []
+    sent: list[Answer] = []
 
     async def is_stored() -> bool:
         with contextlib.suppress(Unavailable):
@@ -100,11 +104,34 @@ async def test_what_fails_behind_a_collision_is_not_delivered_twice(
         await context.rooms.access_room(sender, room_id)
         monkeypatch.setattr(MessageStore, "insert", store_one_then_break)
         first, second = send("first"), send("second")
-        assert (await first).message.seq == 1
+        assert (await first)[0].seq == 1
         with pytest.raises(Unavailable):
             await second
-        assert (await sent_at_last(send, "second")).message.seq == 2
+        assert (await sent_at_last(send, "second"))[0].seq == 2
         await was_delivered(context, receiver, "first", "second")
+
+
+async def test_nothing_is_asked_of_the_database_once_a_message_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It falls silent right after the insert, when nobody's profile is in memory."""
+    monkeypatch.setattr(people, "CACHE_AGE", 0.0)
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+        sender, receiver, room_id = await open_room(context)
+        database = int((tmp_path / "data" / "run" / "mongodb").read_text())
+
+        async def store_and_fall_silent(self: MessageStore, messages: Sequence[Message]) -> int:
+            stored = await insert(self, messages)
+            os.kill(database, signal.SIGSTOP)
+            return stored
+
+        monkeypatch.setattr(MessageStore, "insert", store_and_fall_silent)
+        try:
+            message, is_new = await sending(context, sender, room_id)("stored")
+            assert (message.sender_name, message.seq, is_new) == ("A B", 1, True)
+            await was_delivered(context, receiver, "stored")
+        finally:
+            os.kill(database, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("then", ["the same again", "another", "another and the same again"])
@@ -137,16 +164,16 @@ async def test_what_was_refused_and_arrives_late_is_delivered(
             await looked.wait()
         assert await insert(MessageStore(context.stores.database), held[0]) == 1
         if then == "the same again":
-            sent = await sent_at_last(send, "late")
-            assert (sent.message.seq, sent.is_new) == (1, False)
+            message, is_new = await sent_at_last(send, "late")
+            assert (message.seq, is_new) == (1, False)
             await was_delivered(context, receiver, "late")
         else:
             following = asyncio.ensure_future(sent_at_last(send, "next"))
             if then == "another and the same again":
                 # In one batch, of which the first collides.
                 await asyncio.sleep(0)
-                assert (await send("late")).message.seq == 1
-            assert (await following).message.seq == 2
+                assert (await send("late"))[0].seq == 1
+            assert (await following)[0].seq == 2
             await was_delivered(context, receiver, "late", "next")
 
 
@@ -174,9 +201,9 @@ async def test_who_gives_up_while_a_collision_is_settled_can_send_again(
             patched.setattr(MessageStore, "insert", collide_once)
             patched.setattr(MessageStore, "find_many", give_up)
             first, second = send("first"), send("second")
-            assert (await first).message.seq == 1
+            assert (await first)[0].seq == 1
         assert second.cancelled()
-        assert (await sent_at_last(send, "second")).message.seq == 2
+        assert (await sent_at_last(send, "second"))[0].seq == 2
         await was_delivered(context, receiver, "first", "second")
 
         async def is_released() -> bool:

@@ -28,9 +28,8 @@ class ChatMessagesHandler(ApiHandler):
 
     async def post(self, room_id: str) -> None:
         payload = self.parse(SendMessage, roomId=room_id)
-        sent = await self.context.messages.send(self.identity.user_id, payload)
-        view = await self.context.messages.view_sent(self.identity.user_id, room_id, sent.message)
-        self.answer(view, 201 if sent.is_new else 200)
+        message, is_new = await self.context.messages.send(self.identity.user_id, payload)
+        self.answer(message, 201 if is_new else 200)
 
 
 class ChatReadHandler(ApiHandler):

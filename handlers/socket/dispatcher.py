@@ -9,11 +9,11 @@ from handlers.socket.events import EVENTS, Event
 from handlers.socket.packets import BinaryPacket, EventPacket, read_packet
 from server.connection import Connection
 from server.context import Context
-from server.drafts import Sent
 from server.errors import ChatError, Internal, NotFound, Unavailable, ValidationFailed
 from server.frames import ack_frame, event_frame
 from server.inbound import parse_json
-from server.protocol import EXCEPTION, SendMessage
+from server.protocol import EXCEPTION
+from server.services.messages import Sending
 from server.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Dispatcher:
                     if isinstance(error, asyncio.CancelledError):
                         raise
                     continue
-                if isinstance(answer, asyncio.Future):
+                if isinstance(answer, Sending):
                     self._answer_when_sent(connection, call, answer)
                 else:
                     self._finish(connection)
@@ -110,30 +110,18 @@ class Dispatcher:
         finally:
             connection.inbox = None
 
-    def _answer_when_sent(self, connection: Connection, call: Call, sending: "asyncio.Future[Sent]") -> None:
-        sending.add_done_callback(lambda done: self._answer_send(connection, call, done))
+    def _answer_when_sent(self, connection: Connection, call: Call, sending: Sending) -> None:
+        sending.stored.add_done_callback(lambda _done: self._answer_send(connection, call, sending))
 
-    def _answer_send(self, connection: Connection, call: Call, done: "asyncio.Future[Sent]") -> None:
+    def _answer_send(self, connection: Connection, call: Call, sending: Sending) -> None:
         self._finish(connection)
-        if done.cancelled():
+        stored = sending.stored
+        if stored.cancelled():
             self._fail(connection, call.name, call.ack_id, Unavailable())
-        elif (error := done.exception()) is not None:
+        elif (error := stored.exception()) is not None:
             self._fail(connection, call.name, call.ack_id, _shown(error, call.name))
         elif call.ack_id is not None and connection.is_open:
-            message = done.result().message
-            view = self._context.messages.view_now(connection.user_id, message)
-            if view is not None:
-                self._answer(connection, call.ack_id, {"message": view})
-            else:
-                self._tasks.run(self._answer_send_later(connection, call.ack_id, call.payload, done.result()))
-
-    async def _answer_send_later(self, connection: Connection, ack_id: int, payload: SendMessage, sent: Sent) -> None:
-        try:
-            view = await self._context.messages.view_sent(connection.user_id, payload.room_id, sent.message)
-        except ChatError as error:
-            self._fail(connection, SEND, ack_id, error)
-        else:
-            self._answer(connection, ack_id, {"message": view})
+            self._answer(connection, call.ack_id, {"message": sending.view()})
 
     def _answer(self, connection: Connection, ack_id: int | None, answer: dict[str, Any]) -> None:
         if ack_id is not None:

@@ -1,13 +1,11 @@
 """The table of client events: each parses its payload, calls one service and answers with what the ack carries."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from server.connection import Connection
 from server.context import Context
-from server.drafts import Sent
 from server.errors import Forbidden
 from server.protocol import (
     MESSAGE_DELIVERED,
@@ -24,18 +22,19 @@ from server.protocol import (
     to_wire,
     wire_time,
 )
+from server.services.messages import Sending
 
 Answer = dict[str, Any]
 
 
 class Event(NamedTuple):
-    """What one event takes, and the handler that returns its answer, or a future of it where others may pass."""
+    """What one event takes, and the handler that returns its answer, or a message under way where others may pass."""
 
     payload: type[Inbound]
-    handle: "Callable[[Context, Connection, Any], Awaitable[Answer | asyncio.Future[Sent]]]"
+    handle: Callable[[Context, Connection, Any], Awaitable[Answer | Sending]]
 
 
-async def send_message(context: Context, connection: Connection, payload: SendMessage) -> "asyncio.Future[Sent]":
+async def send_message(context: Context, connection: Connection, payload: SendMessage) -> Sending:
     return await context.messages.submit(connection.user_id, payload)
 
 

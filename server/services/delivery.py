@@ -9,22 +9,14 @@ from typing import Protocol
 
 import msgspec
 
-from server.errors import ChatError
+from server.drafts import Stored
 from server.frames import Frame, event_frame
-from server.models import Message, User
+from server.models import Message
 from server.protocol import MESSAGE_NEW
 from server.room_state import RoomState
-from server.views import name_of, view_message
+from server.views import view_message
 
 log = logging.getLogger(__name__)
-
-Stored = tuple[RoomState, Message]
-
-
-class People(Protocol):
-    def cached(self, user_id: str) -> User | None: ...
-
-    async def get_many(self, user_ids: list[str]) -> dict[str, User]: ...
 
 
 class Sockets(Protocol):
@@ -36,9 +28,9 @@ class Pushes(Protocol):
 
 
 class _OnItsWay:
-    """The pushes of one message on offline queues, until all are written or have failed, and what is settled then:
+    """One message whose pushes on offline queues are not all written.
 
-    that message, or a later one that needed none.
+    `message` is what counts as settled once they are: that message, or a later one that needed no push.
     """
 
     __slots__ = ("message", "pushes")
@@ -49,69 +41,21 @@ class _OnItsWay:
 
 
 class Delivery:
-    """Takes stored messages in the log's order and keeps it. Nothing that fails here reaches the sender."""
+    """Delivers stored messages in the log's order. Nothing that fails here reaches the sender."""
 
-    def __init__(
-        self,
-        people: People,
-        sockets: Sockets,
-        pushes: Pushes,
-        end_typing: Callable[[str, str], None],
-    ) -> None:
-        self._people = people
+    def __init__(self, sockets: Sockets, pushes: Pushes, end_typing: Callable[[str, str], None]) -> None:
         self._sockets = sockets
         self._pushes = pushes
         self._end_typing = end_typing
-        self._waiting: deque[Stored] = deque()
         self._on_their_way: dict[str, deque[_OnItsWay]] = {}
-        self._task: asyncio.Task[None] | None = None
 
     def deliver(self, stored: Sequence[Stored]) -> None:
-        """Deliver at once, or right after the sender's name is known.
+        """Each comes with one hold on its room, which is let go of once the message is delivered and queued."""
+        for one in stored:
+            self._deliver_one(one)
 
-        Each comes with one hold on its room, which is let go of once the message is delivered and queued.
-        """
-        self._waiting.extend(stored)
-        if self._task is not None:
-            return
-        if not self._deliver_known():
-            self._task = asyncio.get_running_loop().create_task(self._deliver_rest())
-
-    async def wait_empty(self) -> None:
-        """Return once everything that was handed in is delivered."""
-        while self._task is not None:
-            await asyncio.wait([self._task])
-
-    def _deliver_known(self) -> bool:
-        """Deliver up to the first message whose sender is not in memory; True where none is left."""
-        while self._waiting:
-            room, message = self._waiting[0]
-            sender = self._people.cached(message.sender_id)
-            if sender is None:
-                return False
-            self._waiting.popleft()
-            self._deliver_one(room, message, name_of(sender))
-        return True
-
-    async def _deliver_rest(self) -> None:
-        try:
-            while not self._deliver_known():
-                room, message = self._waiting[0]
-                try:
-                    people = await self._people.get_many([message.sender_id])
-                    name = name_of(people.get(message.sender_id))
-                except ChatError as error:
-                    log.warning("a message is delivered without its sender's name: %s", error)
-                    name = ""
-                except Exception:
-                    log.exception("a message is delivered without its sender's name")
-                    name = ""
-                self._waiting.popleft()
-                self._deliver_one(room, message, name)
-        finally:
-            self._task = None
-
-    def _deliver_one(self, room: RoomState, message: Message, sender_name: str) -> None:
+    def _deliver_one(self, stored: Stored) -> None:
+        room, message, sender_name = stored
         progress = _OnItsWay(message)
         try:
             self._end_typing(message.sender_id, room.id)

@@ -3,15 +3,15 @@
 import asyncio
 import re
 from collections.abc import Callable, Collection
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from server.drafts import Draft, Sent
 from server.errors import ValidationFailed
-from server.models import Message, MessageType, User
+from server.models import MessageType, User
 from server.protocol import MessageView, SendMessage
 from server.room_state import RoomState
-from server.views import name_of, view_message
+from server.views import view_message
 
 # What people call pictures; a type that the sender states wins over the name.
 IMAGE_EXTENSIONS: Final = frozenset(
@@ -22,7 +22,7 @@ IMAGE_EXTENSIONS: Final = frozenset(
 class People(Protocol):
     def cached(self, user_id: str) -> User | None: ...
 
-    async def get_many(self, user_ids: list[str]) -> dict[str, User]: ...
+    async def get(self, user_id: str) -> User: ...
 
 
 class Rooms(Protocol):
@@ -50,6 +50,18 @@ class Attachments(Protocol):
         """Use an upload in a message: one's own, or one that a peer has sent before. Raises `ValidationFailed`."""
 
 
+class Sending(NamedTuple):
+    """A message that has its turn. Once `stored` ends, nothing more has to be asked of a store to answer its sender."""
+
+    draft: Draft
+    stored: "asyncio.Future[Sent]"
+
+    def view(self) -> MessageView:
+        """The stored message as its sender sees it. Raises what kept it from being stored."""
+        message, draft = self.stored.result().message, self.draft
+        return view_message(message, draft.sender_name, draft.room.is_read(message, draft.sender_id))
+
+
 class Messages:
     def __init__(
         self, rooms: Rooms, log: Log, people: People, limits: Limits, attachments: Attachments, *, max_length: int
@@ -61,58 +73,46 @@ class Messages:
         self._attachments = attachments
         self._max_length = max_length
 
-    async def send(self, user_id: str, payload: SendMessage) -> Sent:
+    async def send(self, user_id: str, payload: SendMessage) -> tuple[MessageView, bool]:
         """Store a message and see to its delivery; returns once it would survive the death of every process.
 
+        The message as its sender sees it, and False where an earlier send under the same id had stored it.
         Raises `ValidationFailed`, `NotFound` for a room of others, `RateLimited` or `Unavailable`.
         """
-        return await (await self.submit(user_id, payload))
+        sending = await self.submit(user_id, payload)
+        sent = await sending.stored
+        return sending.view(), sent.is_new
 
-    async def submit(self, user_id: str, payload: SendMessage) -> "asyncio.Future[Sent]":
+    async def submit(self, user_id: str, payload: SendMessage) -> Sending:
         """As `send`, but returns as soon as the message has its turn, so that the next one may follow it."""
         self._limits.check_message(user_id)
         kind = self._check_content(payload)
         room = await self._rooms.access_room(user_id, payload.room_id)
+        sender = await self._people.get(user_id)
         if payload.attachment_url is not None and self._attachments.is_upload(payload.attachment_url):
             await self._attachments.link(user_id, payload.attachment_url, await self._rooms.peers(user_id))
-        return self._append(room, user_id, payload, kind)
+        return self._append(room, sender, payload, kind)
 
-    def submit_now(self, user_id: str, payload: SendMessage) -> "asyncio.Future[Sent] | None":
+    def submit_now(self, user_id: str, payload: SendMessage) -> Sending | None:
         """As `submit` without waiting; None, and nothing done, where it would have to wait."""
         room = self._rooms.access_cached(user_id, payload.room_id)
-        if room is None or payload.attachment_url is not None:
+        sender = self._people.cached(user_id)
+        if room is None or sender is None or payload.attachment_url is not None:
             return None
         self._limits.check_message(user_id)
-        return self._append(room, user_id, payload, self._check_content(payload))
+        return self._append(room, sender, payload, self._check_content(payload))
 
-    async def view(self, user_id: str, message: Message, room: RoomState) -> MessageView:
-        """A message as `user_id` sees it."""
-        people = await self._people.get_many([message.sender_id])
-        return view_message(message, name_of(people.get(message.sender_id)), room.is_read(message, user_id))
-
-    async def view_sent(self, user_id: str, room_id: str, message: Message) -> MessageView:
-        """A message just sent as its sender sees it."""
-        return await self.view(user_id, message, await self._rooms.access_room(user_id, room_id))
-
-    def view_now(self, user_id: str, message: Message) -> MessageView | None:
-        """As `view_sent` without waiting; None where it would have to wait."""
-        room = self._rooms.access_cached(user_id, message.room_id)
-        sender = self._people.cached(message.sender_id)
-        if room is None or sender is None:
-            return None
-        return view_message(message, name_of(sender), room.is_read(message, user_id))
-
-    def _append(self, room: RoomState, user_id: str, payload: SendMessage, kind: MessageType) -> "asyncio.Future[Sent]":
-        return self._log.append(
-            Draft(
-                room=room,
-                sender_id=user_id,
-                content=payload.content or "",
-                type=kind,
-                attachment_url=payload.attachment_url,
-                client_message_id=payload.client_message_id,
-            )
+    def _append(self, room: RoomState, sender: User, payload: SendMessage, kind: MessageType) -> Sending:
+        draft = Draft(
+            room=room,
+            sender_id=sender.id,
+            sender_name=sender.full_name,
+            content=payload.content or "",
+            type=kind,
+            attachment_url=payload.attachment_url,
+            client_message_id=payload.client_message_id,
         )
+        return Sending(draft, self._log.append(draft))
 
     def _check_content(self, payload: SendMessage) -> MessageType:
         """Check what needs no store, and say which type the message has."""

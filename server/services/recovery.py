@@ -3,21 +3,21 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from server.drafts import Stored
 from server.errors import Unavailable
-from server.models import Message
+from server.models import Message, User
 from server.room_state import RoomState
 from server.storage.unsettled_rooms import UnsettledRooms
+from server.views import name_of
 
 log = logging.getLogger(__name__)
 
 MEND_PARALLEL: Final = 8
 # A disk that refuses is not asked again for every message.
 DISK_PAUSE: Final = 1.0
-
-Stored = tuple[RoomState, Message]
 
 
 class RoomsInFlight:
@@ -74,6 +74,10 @@ class Rooms(Protocol):
     async def read_tail(self, state: RoomState) -> Sequence[Message]: ...
 
 
+class People(Protocol):
+    async def get_many(self, user_ids: Collection[str]) -> dict[str, User]: ...
+
+
 class _Mended(NamedTuple):
     messages: int
     receivers: set[str]
@@ -87,12 +91,14 @@ class Recovery:
         unsettled: UnsettledRooms,
         in_flight: RoomsInFlight,
         rooms: Rooms,
+        people: People,
         deliver: Callable[[Sequence[Stored]], None],
         wait_delivered: Callable[[], Awaitable[None]],
     ) -> None:
         self._unsettled = unsettled
         self._in_flight = in_flight
         self._rooms = rooms
+        self._people = people
         self._deliver = deliver
         self._wait_delivered = wait_delivered
 
@@ -130,9 +136,10 @@ class Recovery:
         self._in_flight.keep(room)
         delivered = {user_id: member.delivered for user_id, member in room.members.items()}
         tail = await self._rooms.read_tail(room)
+        senders = await self._people.get_many({message.sender_id for message in tail})
         # One for each message, which its delivery lets go of; the room's own is let go of here.
         room.holds += len(tail)
-        self._deliver([(room, message) for message in tail])
+        self._deliver([Stored(room, message, name_of(senders.get(message.sender_id))) for message in tail])
         room.holds -= 1
         receivers = {
             user_id

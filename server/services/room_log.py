@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from server.drafts import Entry, Sent
+from server.drafts import Entry, Sent, Stored
 from server.errors import Unavailable
 from server.faults import AFTER_INSERT, CrashPoints
 from server.intake import Intake, refuse
@@ -43,7 +43,7 @@ class RoomLog:
         intake: Intake,
         messages: MessageStore,
         read_tail: Callable[[RoomState], Awaitable[object]],
-        on_stored: Callable[[Sequence[tuple[RoomState, Message]]], None],
+        on_stored: Callable[[Sequence[Stored]], None],
         in_flight: InFlight,
         crash: CrashPoints,
         *,
@@ -189,7 +189,8 @@ class RoomLog:
             self._intake.answer(entry, Sent(message, is_new=True))
         if stored:
             # The answers go out in the loop's next turn, in front of this.
-            self._loop.call_soon(self._on_stored, [(entry.draft.room, message) for entry, message in stored])
+            news = [Stored(entry.draft.room, message, entry.draft.sender_name) for entry, message in stored]
+            self._loop.call_soon(self._on_stored, news)
 
     def _doubt(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

@@ -1,7 +1,6 @@
 """Planted: now and then a message is delivered twice."""
 
-from server.models import Message
-from server.room_state import RoomState
+from server.drafts import Stored
 from server.services.delivery import Delivery
 from tests.torture.planted import serve
 
@@ -9,11 +8,11 @@ deliver_one = Delivery._deliver_one
 EVERY = 3
 
 
-def deliver_some_twice(self: Delivery, room: RoomState, message: Message, sender_name: str) -> None:
-    deliver_one(self, room, message, sender_name)
-    if message.seq % EVERY == 0:
-        room.holds += 1
-        deliver_one(self, room, message, sender_name)
+def deliver_some_twice(self: Delivery, stored: Stored) -> None:
+    deliver_one(self, stored)
+    if stored.message.seq % EVERY == 0:
+        stored.room.holds += 1
+        deliver_one(self, stored)
 
 
 if __name__ == "__main__":
