@@ -137,11 +137,21 @@ async def test_a_made_up_refresh_token(town: Town, made_up: str) -> None:
     check_problem(await refresh(town, made_up.replace("{}", unique())), "UNAUTHORIZED")
 
 
-async def test_a_guess_at_a_known_session_ends_it(town: Town) -> None:
+async def test_a_token_that_was_never_issued_ends_nothing(town: Town) -> None:
+    """The session's id stands in every access token, so that anybody who has seen one could guess at the rest."""
     person = await town.person()
-    session_id = person.refresh_token.partition(".")[0]
-    check_problem(await refresh(town, f"{session_id}.{unique()}"), "UNAUTHORIZED")
-    check_problem(await refresh(town, person.refresh_token), "UNAUTHORIZED")
+    device = await person.connect()
+    token = person.refresh_token
+    session_id, random, seal = token.split(".")
+    other = (await town.person()).refresh_token.split(".", 1)[1]
+    flipped = ("A" if random[0] != "A" else "B") + random[1:]
+    for guess in (f"{session_id}.{unique()}", f"{session_id}.{unique()}.{seal}", f"{session_id}.{flipped}.{seal}"):
+        check_problem(await refresh(town, guess), "UNAUTHORIZED")
+    for guess in (token + "x", token[:-1], token + ".", f"{session_id}.{random}", f"{session_id}.{other}", "é" + token):
+        check_problem(await refresh(town, guess), "UNAUTHORIZED")
+    assert await status_of(town, person.access_token) == 200
+    await device.round_trip()
+    assert (await refresh(town, token)).status == 200
 
 
 async def test_a_logout_ends_one_session_only(town: Town) -> None:

@@ -1,6 +1,7 @@
 """Accounts: registration, login, sessions whose refresh tokens rotate, and who a token speaks for."""
 
 import hashlib
+import hmac
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Collection
@@ -98,14 +99,14 @@ class Accounts:
     async def refresh(self, refresh: Refresh) -> TokenPair:
         """Exchange the refresh token for a new pair. Using an old one again ends its whole family.
 
-        Raises `Unauthorized`.
+        A token that was never issued ends nothing. Raises `Unauthorized`.
         """
         session_id, _, secret = refresh.refresh_token.partition(".")
         session = await self._sessions.find(session_id) if session_id and secret else None
-        if session is None or session.is_ended or session.expires_at <= now():
+        if session is None or session.is_ended or session.expires_at <= now() or not _is_ours(secret, session.key):
             raise Unauthorized("The refresh token is not valid")
         user = await self._active_user(session.user_id)
-        renewed = secrets.token_urlsafe(SECRET_BYTES)
+        renewed = _new_secret(session.key)
         expires_at = now() + self._refresh_ttl
         if not await self._sessions.rotate(session.id, _digest(secret), _digest(renewed), expires_at):
             await self._end(session.id, session.user_id)
@@ -166,9 +167,14 @@ class Accounts:
             raise Unauthorized from None
 
     async def _open_session(self, user: User) -> TokenPair:
-        secret = secrets.token_urlsafe(SECRET_BYTES)
+        key = secrets.token_urlsafe(SECRET_BYTES)
+        secret = _new_secret(key)
         session = Session(
-            id=uuid.uuid4().hex, user_id=user.id, current=_digest(secret), expires_at=now() + self._refresh_ttl
+            id=uuid.uuid4().hex,
+            user_id=user.id,
+            key=key,
+            current=_digest(secret),
+            expires_at=now() + self._refresh_ttl,
         )
         await self._sessions.insert(session)
         self._live.put(session.id, LiveState(user.id, True))
@@ -200,6 +206,21 @@ def _new_user(registration: Registration) -> User:
         profile_image=profile_rules.check_first_profile_image(registration.profile_image),
         created_at=now(),
     )
+
+
+def _new_secret(key: str) -> str:
+    """A random part and its seal, by which a token that was issued once is told from one that never was."""
+    random = secrets.token_urlsafe(SECRET_BYTES)
+    return f"{random}.{_seal(random, key)}"
+
+
+def _is_ours(secret: str, key: str) -> bool:
+    random, _, seal = secret.partition(".")
+    return hmac.compare_digest(seal.encode(), _seal(random, key).encode())
+
+
+def _seal(random: str, key: str) -> str:
+    return hmac.new(key.encode(), random.encode(), hashlib.sha256).hexdigest()
 
 
 def _digest(secret: str) -> str:

@@ -10,10 +10,14 @@ from server.storage.database import Database
 
 
 class Session(msgspec.Struct, frozen=True):
-    """One login. `current` is the SHA-256 (hex) of the only refresh token that is good now."""
+    """One login. `current` is the SHA-256 (hex) of the only refresh token that is good now.
+
+    `key` seals the refresh tokens of this session; it alone makes none.
+    """
 
     id: str
     user_id: str
+    key: str
     current: str
     expires_at: datetime
     is_ended: bool = False
@@ -34,6 +38,7 @@ class Sessions:
         document = {
             "_id": session.id,
             "userId": session.user_id,
+            "key": session.key,
             "current": session.current,
             "createdAt": now(),
             "expiresAt": session.expires_at,
@@ -76,6 +81,7 @@ def _session(document: dict[str, Any]) -> Session:
     return Session(
         id=document["_id"],
         user_id=document["userId"],
+        key=document["key"],
         current=document["current"],
         expires_at=document["expiresAt"],
         is_ended=document.get("endedAt") is not None,
