@@ -60,9 +60,10 @@ class ApiHandler(RequestHandler):
         try:
             await self.admit()
         except Exception as error:
-            if not self._leaves_body or self._is_undrainable():
+            if self._is_undrainable():
                 raise
-            # Answered before its body is read, the client would lose the connection, and its next request with it.
+            # Answered before the request has ended, also one without a body, the client would lose the connection,
+            # and its next request with it.
             self._answer_after_body(error)
         self._leaves_body = False
 
@@ -115,6 +116,10 @@ class ApiHandler(RequestHandler):
 
     def answer_nothing(self) -> None:
         self.set_status(204)
+
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:  # noqa: ARG002 - passed by this name
+        """A part of the path as text. Bytes that are no UTF-8 name nothing that exists."""
+        return value.decode("utf-8", "replace")
 
     @classmethod
     def allowed_methods(cls) -> Sequence[str]:

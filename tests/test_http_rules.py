@@ -42,6 +42,7 @@ async def test_a_wrong_method_is_told_the_right_ones(town: Town, path: str) -> N
         f"{API}//users/me",
         "/api/v1/%00",
         "/%ff",
+        f"{API}/users/a/%ff",
         "/..%2f..%2fetc/passwd",
         "/socket.io/../etc/passwd",
         "/config.yaml",
@@ -113,9 +114,15 @@ async def test_a_request_that_asks_for_nothing_special_leaks_nothing(town: Town)
 
 
 async def test_a_refusal_leaves_the_connection_usable(town: Town, residents: Residents) -> None:
-    """A client with a dead token sends a body, gets 401, refreshes and goes on over the same connection."""
+    """A client with a dead token asks for something, gets 401, refreshes and goes on over the same connection."""
     messages = f"{MESSAGES}/chats/{residents.room_id}/messages"
     for method, path, size, status in (
+        ("GET", messages, 0, b"401"),
+        ("POST", messages, 0, b"401"),
+        ("GET", "/nothing", 0, b"404"),
+        ("DELETE", messages, 0, b"405"),
+        ("GET", f"{API}/upload", 0, b"405"),
+        ("PUT", f"{API}/upload", 2, b"405"),
         ("POST", messages, 2, b"401"),
         ("PUT", messages, 2, b"405"),
         ("POST", "/nothing", 2, b"404"),
@@ -125,10 +132,20 @@ async def test_a_refusal_leaves_the_connection_usable(town: Town, residents: Res
         reader, writer = await asyncio.open_connection(*town.url.removeprefix("http://").split(":"))
         async with asyncio.timeout(30):
             for expected in (status, status):
-                writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode())
-                writer.write(b" " * size)
+                length = f"Content-Length: {size}\r\n" if size else ""
+                writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\n{length}\r\n".encode() + b" " * size)
                 await writer.drain()
                 head = await reader.readuntil(b"\r\n\r\n")
                 assert head.split()[1] == expected, (method, path, size, head)
                 await reader.readexactly(int(head.lower().split(b"content-length:")[1].split()[0]))
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readline()).split()[1] == b"200", (method, path, size)
         writer.close()
+
+
+@pytest.mark.parametrize(
+    "path", [f"{API}/users/%ff", f"{MESSAGES}/chats/%ff/messages", f"{MESSAGES}/chat-rooms/%ed%a0"]
+)
+async def test_an_id_that_is_no_text(town: Town, residents: Residents, path: str) -> None:
+    check_problem(await town.rest.call("GET", path), "UNAUTHORIZED")
+    check_problem(await town.resident(residents.alice).get(path), "NOT_FOUND")

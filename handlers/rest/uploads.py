@@ -33,20 +33,21 @@ class UploadHandler(ApiHandler):
         return max(uploads.max_image, uploads.max_file) + FORM_BYTES
 
     async def prepare(self) -> None:
+        if self.request.method != "POST":
+            await super().prepare()
+            return
         self._fields: dict[str, bytes] = {}
         self._part: PartBegin | None = None
         self._file_name: bytes | None = None
         self._heard_at = time.monotonic()
         try:
             await self.admit()
-            if self.request.method == "OPTIONS":
-                return
             self._check_size(self._declared_size())
             self._form = FormReader(self.request.headers.get("Content-Type", ""))
             self._upload = await self.context.uploads.begin(self.identity.user_id)
         except Exception as error:
-            if self.request.method != "POST" or self.request.headers.get("Expect"):
-                # There is no body, or it waits for our word: nothing that must be read before our answer is seen.
+            if self.request.headers.get("Expect"):
+                # The body waits for our word: nothing must be read before our answer is seen.
                 raise
             self._leaves_body = False
             await self._refuse(error)
@@ -57,6 +58,9 @@ class UploadHandler(ApiHandler):
         self._watch_silence()
 
     async def data_received(self, chunk: bytes) -> None:
+        if self.request.method != "POST":
+            super().data_received(chunk)
+            return
         self._heard_at = time.monotonic()
         self._received += len(chunk)
         if self._answered_at is not None:
