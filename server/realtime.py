@@ -174,13 +174,18 @@ class Realtime:
             await socket.close(wait=False)
 
     async def close(self, reason: ChatError) -> None:
-        """Tell everybody and disconnect them. What was sent before has left when this returns, or was not read."""
+        """Send everybody the reason and end their connections. What was sent before has left when this returns.
+
+        Clients reconnect by themselves. They would not after a DISCONNECT of Socket.IO or a CLOSE of Engine.IO.
+        """
         if self._looking is not None:
             self._looking.cancel()
         links = [connection.link for connection in self._by_sid.values()]
-        await self.end(self._by_sid.values(), reason)
-        for engine_sid in list(self.engine.sockets):
-            await self.drop(engine_sid)
+        farewell = event_frame(EXCEPTION, reason.body())
+        for connection in self._by_sid.values():
+            connection.send(farewell)
+        for engine_socket in list(self.engine.sockets.values()):
+            await engine_socket.close(wait=False, abort=True)
         for link in links:
             await link.wait_sent()
 

@@ -4,12 +4,16 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 import redis
+import socketio
 
 from tests.conftest import StartServer
+from tests.support.device import NAMESPACE, POLLING, TRANSPORTS
 from tests.support.people import Town
 from tests.support.rest import MESSAGES
 from tests.support.server_process import ServerProcess
@@ -55,6 +59,36 @@ async def test_a_redis_that_takes_nothing(start_server: StartServer, town_at: Op
     await asyncio.to_thread(server.stop)
     server.restart()
     assert await offline_batch(town_at(server), other) == ["waits"]
+
+
+@pytest.mark.parametrize("transports", TRANSPORTS.values(), ids=TRANSPORTS)
+async def test_clients_come_back_by_themselves(
+    start_server: StartServer, town_at: OpenTown, transports: tuple[str, ...]
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = start_server({"server.port": port})
+    person = await town_at(server).person()
+    client = socketio.AsyncClient(reconnection_delay=0.1, reconnection_delay_max=0.5, handle_sigint=False)
+    reasons: list[str] = []
+    client.on("exception", lambda error: reasons.append(error["code"]), namespace=NAMESPACE)
+    try:
+        await client.connect(
+            server.url, auth={"token": person.access_token}, transports=list(transports), namespaces=[NAMESPACE]
+        )
+        first = client.get_sid(NAMESPACE)
+        await asyncio.to_thread(server.stop)
+        server.restart()
+
+        async def is_back() -> bool:
+            return client.connected and client.get_sid(NAMESPACE) not in (None, first)
+
+        await eventually(is_back, "the client has connected again")
+        assert (await client.call("presence:get", {"userIds": []}, namespace=NAMESPACE))["ok"]
+        assert reasons == ["UNAVAILABLE"] or transports == POLLING
+    finally:
+        await client.shutdown()
 
 
 async def test_silent_stores(start_server: StartServer, town_at: OpenTown) -> None:
