@@ -61,10 +61,10 @@ async def test_an_empty_room_has_an_empty_page(town: Town) -> None:
     ("query", "expected"),
     [
         ({}, list(range(COUNT, 0, -1))),
-        ({"before": 11, "limit": 4}, [10, 9, 8, 7]),
-        ({"before": 3, "limit": 50}, [2, 1]),
+        ({"before": 11, "limit": 4}, [7, 8, 9, 10]),
+        ({"before": 3, "limit": 50}, [1, 2]),
         ({"before": 1}, []),
-        ({"before": 10_000, "limit": 2}, [23, 22]),
+        ({"before": 10_000, "limit": 2}, [22, 23]),
         ({"after": 0, "limit": 3}, [1, 2, 3]),
         ({"after": 20}, [21, 22, 23]),
         ({"after": COUNT}, []),

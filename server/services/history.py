@@ -43,7 +43,7 @@ class History:
         self._store = store
 
     async def read_page(self, user_id: str, room_id: str, query: HistoryQuery) -> HistoryPage:
-        """By `page` and by `before` the newest message comes first; by `after` the oldest.
+        """By `page` the newest message comes first; by `before` and by `after` the oldest.
 
         Raises `ValidationFailed` where more than one of the three is given, and `NotFound` for a room of others.
         """
@@ -61,7 +61,7 @@ class History:
             last = newest if query.before is None else min(query.before - 1, total)
             first = max(1, last - limit + 1)
         messages = await self._read(room, first, last)
-        if query.after is None:
+        if query.before is None and query.after is None:
             messages.reverse()
         has_older = bool(messages) and first > 1
         has_newer = last < total
