@@ -36,25 +36,32 @@ class Typing:
         self._tell(TYPING_START, room, user_id)
 
     async def stop(self, user_id: str, room_id: str) -> None:
-        """Raises `NotFound` for a room of others."""
-        await self._rooms.access_room(user_id, room_id)
-        self.end(user_id, room_id)
+        """Tell the others, also of a start that only a server before this one knew of. Raises `NotFound` as `start`."""
+        room = await self._rooms.access_room(user_id, room_id)
+        self._stop_clock(user_id, room_id)
+        self._tell(TYPING_STOP, room, user_id)
 
     def end(self, user_id: str, room_id: str) -> None:
-        """Tell the others where they were told of a start."""
-        clocks = self._clocks.get(user_id)
-        if clocks is None or room_id not in clocks:
-            return
-        room, clock = clocks.pop(room_id)
-        clock.cancel()
-        if not clocks:
-            del self._clocks[user_id]
-        self._tell(TYPING_STOP, room, user_id)
+        """Tell the others if they were told of a start."""
+        room = self._stop_clock(user_id, room_id)
+        if room is not None:
+            self._tell(TYPING_STOP, room, user_id)
 
     def end_all(self, user_id: str) -> None:
         """The user's last socket went."""
         for room_id in list(self._clocks.get(user_id, ())):
             self.end(user_id, room_id)
+
+    def _stop_clock(self, user_id: str, room_id: str) -> RoomState | None:
+        """The room, if a clock ran there."""
+        clocks = self._clocks.get(user_id)
+        if clocks is None or room_id not in clocks:
+            return None
+        room, clock = clocks.pop(room_id)
+        clock.cancel()
+        if not clocks:
+            del self._clocks[user_id]
+        return room
 
     def _tell(self, event: str, room: RoomState, user_id: str) -> None:
         self._sockets.emit(room.others(user_id), event, {"roomId": room.id, "userId": user_id})
