@@ -27,7 +27,8 @@ CJK: Final = re.compile(
 def normalise(text: str) -> str:
     """One spelling for all notations that people take for the same: NFKC, no case, single blanks."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(folded.split())
+    # Turkish has an i with a dot and one without, whose capitals others write as I.
+    return " ".join(folded.replace("i\u0307", "i").replace("\u0131", "i").split())
 
 
 def queries(text: str) -> list[str]:

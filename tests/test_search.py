@@ -75,6 +75,13 @@ async def test_words_of_names_are_found_by_their_beginning(town: Town) -> None:
         assert await finds(asker, query), query
 
 
+async def test_an_i_is_found_with_and_without_its_dot(town: Town) -> None:
+    asker, word = await town.person(), stem()
+    person = await town.person(f"I\u015f\u0131k{word}")
+    for query in ("i\u015fik", "\u0131\u015f\u0131k", "I\u015eIK", "\u0130\u015e\u0130K"):
+        assert await finds(asker, f"{query}{word}", person), query
+
+
 async def test_queries_are_literal(town: Town) -> None:
     asker, word = await town.person(), stem()
     odd = await town.person(f"{word}.*+?(x)[y]$", "\\d|{}")
