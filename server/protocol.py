@@ -215,9 +215,12 @@ class HistoryPage(Outbound, frozen=True):
 
 
 class ReadMark(Outbound, frozen=True):
+    """Where one's own read mark stands; over REST and in the ack of `message:read` it is the same."""
+
     room_id: str
     seq: int
     unread_count: int
+    ok: bool = True
 
 
 class Receipt(Outbound, frozen=True):

@@ -146,7 +146,7 @@ async def test_the_readme_conversation_by_curl(start_server: StartServer) -> Non
     assert (sent["content"], sent["senderName"], sent["seq"]) == ("Hello Ben!", "Ann Lee", 1)
     [chat] = chats["chats"]
     assert (chat["participantName"], chat["lastMessage"], chat["unreadCount"]) == ("Ann Lee", "Hello Ben!", 1)
-    assert read == {"roomId": sent["roomId"], "seq": 1, "unreadCount": 0}
+    assert read == {"ok": True, "roomId": sent["roomId"], "seq": 1, "unreadCount": 0}
 
 
 async def test_the_readme_client_in_python(town: Town, server: ServerProcess, tmp_path: Path) -> None:
