@@ -61,9 +61,17 @@ async def test_a_binary_event_is_bad_input(town: Town, residents: Residents) -> 
     await raw.send('451-/chat,1["message:send",{"_placeholder":true,"num":0}]')
     check_refused(json.loads(await raw.packet("43/chat,1"))[0], "VALIDATION_FAILED")
     await raw.close()
-    raw = await town.raw_chat(residents.alice.access_token)
-    await raw.send('451-/chat,["message:send",{"_placeholder":true,"num":0}]')
-    check_error(await raw.event("exception"), "VALIDATION_FAILED")
+    for payload, path in (
+        ('{"roomId":"x","content":{"_placeholder":true,"num":0}}', "content"),
+        ('{"content":[1,{"data":{"_placeholder":true,"num":0}}]}', "content[1].data"),
+        ('{"_placeholder":true,"num":0}', ""),
+    ):
+        raw = await town.raw_chat(residents.alice.access_token)
+        await raw.send(f'451-/chat,["message:send",{payload}]')
+        error = await raw.event("exception")
+        check_error(error, "VALIDATION_FAILED", path)
+        assert error["event"] == "message:send"
+        await raw.close()
 
 
 @pytest.mark.parametrize(

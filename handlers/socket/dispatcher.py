@@ -9,7 +9,7 @@ from handlers.socket.events import EVENTS, Event
 from handlers.socket.packets import BinaryPacket, EventPacket, read_packet
 from server.connection import Connection
 from server.context import Context
-from server.errors import ChatError, Internal, NotFound, Unavailable, ValidationFailed
+from server.errors import ChatError, Internal, NotFound, Unavailable
 from server.frames import ack_frame, event_frame
 from server.inbound import parse_json
 from server.protocol import EXCEPTION
@@ -47,7 +47,8 @@ class Dispatcher:
         if isinstance(packet, EventPacket):
             self._take_event(connection, packet)
         elif isinstance(packet, BinaryPacket):
-            self._fail(connection, "", packet.ack_id, ValidationFailed.at("", "binary data is not accepted"))
+            name, error = packet.read_refusal()
+            self._fail(connection, name, packet.ack_id, error)
         elif packet is not None:
             connection.acknowledge(packet.ack_id)
         if connection.in_work < self._max_pending:

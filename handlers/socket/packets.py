@@ -1,7 +1,7 @@
 """Reads the Socket.IO packets of connected clients; the protocol is socket.io-protocol, revision 5."""
 
 import re
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -42,9 +42,19 @@ class AckPacket(NamedTuple):
 
 
 class BinaryPacket(NamedTuple):
-    """The head of an event with attachments, which are not accepted."""
+    """An event with attachments, which are not accepted."""
 
     ack_id: int | None
+    arguments: str
+
+    def read_refusal(self) -> tuple[str, ValidationFailed]:
+        """The event's name, and the error that names where the first attachment was to stand."""
+        try:
+            name, payload = EventPacket(None, self.arguments).read()
+            path = _find_attachment(msgspec.json.decode(payload), "")
+        except (ValidationFailed, *JSON_ERRORS):
+            name, path = "", None
+        return name, ValidationFailed.at(path or "", "must not be binary")
 
 
 def read_packet(data: str) -> EventPacket | AckPacket | BinaryPacket | None:
@@ -57,4 +67,17 @@ def read_packet(data: str) -> EventPacket | AckPacket | BinaryPacket | None:
         return EventPacket(ack_id, data[head.end() :])
     if head[1] == ACK:
         return AckPacket(ack_id) if ack_id is not None else None
-    return BinaryPacket(ack_id)
+    return BinaryPacket(ack_id, data[head.end() :])
+
+
+def _find_attachment(value: Any, path: str) -> str | None:
+    """The dotted path of the first attachment in a decoded payload."""
+    if isinstance(value, list):
+        inner = ((f"{path}[{index}]", item) for index, item in enumerate(value))
+    elif isinstance(value, dict) and value.get("_placeholder") is True:
+        return path
+    elif isinstance(value, dict):
+        inner = ((f"{path}.{key}" if path else key, item) for key, item in value.items())
+    else:
+        return None
+    return next((found for at, item in inner if (found := _find_attachment(item, at)) is not None), None)
