@@ -133,17 +133,21 @@ class ApiHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Write any failure as RFC 9457 `application/problem+json`."""
         error = to_chat_error(kwargs.get("exc_info", (None, None, None))[1], status_code)
-        self.set_status(error.status)
         self._allow_origin()
         if isinstance(error, errors.Unauthorized | errors.TokenExpired):
             self.set_header("WWW-Authenticate", "Bearer")
         if isinstance(error, errors.MethodNotAllowed):
             self.set_header("Allow", ", ".join(self.allowed_methods()))
+        if self._leaves_body or isinstance(error, errors.PayloadTooLarge):
+            self.set_header("Connection", "close")
+        self.answer_problem(error)
+
+    def answer_problem(self, error: ChatError) -> None:
+        """Answer with an error as RFC 9457 has it; headers that are set already stay."""
         body = error.body()
         if "retryAfter" in body:
             self.set_header("Retry-After", str(body["retryAfter"]))
-        if self._leaves_body or isinstance(error, errors.PayloadTooLarge):
-            self.set_header("Connection", "close")
+        self.set_status(error.status)
         self.set_header("Content-Type", "application/problem+json")
         self.write(msgspec.json.encode({"type": "about:blank", "title": error.title, **body}))
 

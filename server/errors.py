@@ -79,6 +79,10 @@ class UnsupportedMediaType(ChatError):
     code, status, title = "UNSUPPORTED_MEDIA_TYPE", 415, "Unsupported media type"
 
 
+class RangeNotSatisfiable(ChatError):
+    code, status, title = "RANGE_NOT_SATISFIABLE", 416, "The range lies outside of the file"
+
+
 class RateLimited(ChatError):
     code, status, title = "RATE_LIMITED", 429, "Too many requests"
 

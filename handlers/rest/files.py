@@ -8,6 +8,7 @@ from urllib.parse import quote
 from tornado.iostream import StreamClosedError
 
 from handlers.base import ApiHandler
+from server.errors import RangeNotSatisfiable
 from server.services.files import Blob, ServedFile
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -57,11 +58,11 @@ class FileHandler(ApiHandler):
         if asked is not None:
             first, end = asked
             if first >= end:
-                self.set_status(416)
-                self.set_header("Content-Range", f"bytes */{blob.size}")
-                for name in ("Content-Type", "Content-Disposition", "Cache-Control", "ETag"):
+                for name in ("Content-Disposition", "Cache-Control", "ETag"):
                     self.clear_header(name)
                 self._tag = None
+                self.set_header("Content-Range", f"bytes */{blob.size}")
+                self.answer_problem(RangeNotSatisfiable())
                 return
             self.set_status(206)
             self.set_header("Content-Range", f"bytes {first}-{end - 1}/{blob.size}")

@@ -15,7 +15,7 @@ from server.views import view_message
 
 # What people call pictures; a type that the sender states wins over the name.
 IMAGE_EXTENSIONS: Final = frozenset(
-    {"jpg", "jpeg", "png", "gif", "webp", "bmp", "heic", "heif", "avif", "tif", "tiff", "svg"}
+    {"jpg", "jpeg", "jfif", "png", "apng", "gif", "webp", "bmp", "ico", "heic", "heif", "avif", "tif", "tiff", "svg"}
 )
 
 
