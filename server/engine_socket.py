@@ -12,6 +12,9 @@ from server.frames import Frame
 
 # python-engineio's client refuses a payload of more packets than this, and drops its connection with it.
 PACKETS_PER_POLL: Final = 16
+# The other way, one body holds all that a client has to say. Real events are 65 bytes and more, so that a body of
+# `server.max_payload` (128 KiB) cannot hold more of them; the empty packets that could be more are nobody's.
+PACKETS_PER_BODY: Final = 2000
 
 Environ = dict[str, Any]
 

@@ -13,6 +13,7 @@ import socketio
 from engineio.payload import Payload
 
 from server.connection import Connection
+from server.engine_socket import PACKETS_PER_BODY
 from server.errors import ChatError, TokenExpired
 from server.frames import Frame, event_frame
 from server.models import Identity
@@ -55,9 +56,8 @@ class Realtime:
     def __init__(
         self, *, ping_interval: float, ping_timeout: float, max_payload: int, origins: Collection[str]
     ) -> None:
-        # A client that polls sends all it has in one request. The default of 16 packets would drop the request whole,
-        # without an error; its size in bytes is bounded anyhow.
-        Payload.max_decode_packets = max_payload
+        # The default of 16 packets would drop a larger request whole, without an error.
+        Payload.max_decode_packets = PACKETS_PER_BODY
         self.server: Any = socketio.AsyncServer(
             async_mode="tornado",
             namespaces=[NAMESPACE],

@@ -11,10 +11,9 @@ import pytest
 from tests.conftest import Residents, StartServer
 from tests.support.device import Device
 from tests.support.people import Person, Town
+from tests.support.poller import POLLING_PATH, Poller
 from tests.support.raw_socket import CLOSE, PATH, PING, PONG, TEXT, RawSocket
 
-POLLING_PATH = "/socket.io/?EIO=4&transport=polling"
-PLAIN = {"Content-Type": "text/plain"}
 FIN = 0x80
 CONTINUATION = 0x0
 # 42 KB was what a connection took while Engine.IO's and Tornado's own machinery stood behind each; 5 are measured.
@@ -129,29 +128,6 @@ async def test_a_client_that_answers_no_ping_is_ended(start_server: StartServer,
     await witness.next("user:offline")
     # Who answers stays.
     assert (await witness.call("presence:get", {"userIds": [friend.id]}))["presence"][0]["isOnline"] is True
-
-
-class Poller:
-    """An Engine.IO session by long-polling, request by request."""
-
-    def __init__(self, town: Town) -> None:
-        self._call = town.rest.call
-        self.sid = ""
-
-    async def begin(self, person: Person) -> None:
-        opening = await self._call("GET", POLLING_PATH)
-        self.sid = json.loads(opening.raw[1:])["sid"]
-        await self.say(f"40/chat,{json.dumps({'token': person.access_token})}")
-        assert any(packet.startswith("40/chat,") for packet in await self.poll())
-
-    async def say(self, packet: str) -> None:
-        answer = await self._call("POST", f"{POLLING_PATH}&sid={self.sid}", packet.encode(), headers=PLAIN)
-        assert answer.status == 200, answer
-
-    async def poll(self) -> list[str]:
-        answer = await self._call("GET", f"{POLLING_PATH}&sid={self.sid}")
-        assert answer.status == 200, answer
-        return answer.raw.decode().split("\x1e")
 
 
 async def polling(town: Town) -> tuple[Poller, Device, Person, str]:

@@ -8,6 +8,7 @@ from socketio.exceptions import ConnectionRefusedError as RefusedError
 
 from handlers.socket.dispatcher import Dispatcher
 from handlers.socket.engine_session import ENTER_OR_LEAVE, EngineSession, WebSocketSessions
+from handlers.socket.websocket import FRAMES_PER_TURN
 from server.connection import Connection, Link
 from server.context import Context
 from server.engine_socket import Environ, PolledSocket, answer_poll, bound_polls, let_rest, watch_pongs
@@ -29,6 +30,7 @@ class Gateway:
         self._realtime = context.realtime
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks()
+        self._polled = 0
         self._dispatcher = Dispatcher(context, self._tasks)
         self._sessions = WebSocketSessions(
             context.realtime,
@@ -139,6 +141,10 @@ class Gateway:
 
     async def _receive_polled(self, engine_sid: str, data: Any) -> None:
         """What comes in the bodies of polling clients."""
+        self._polled += 1
+        if self._polled % FRAMES_PER_TURN == 0:
+            # Packets of one body come one after the other, and nobody else would have a turn before its end.
+            await asyncio.sleep(0)
         if not isinstance(data, str):
             return
         if data[:1] in ENTER_OR_LEAVE:

@@ -7,15 +7,21 @@ from urllib.parse import urlsplit
 import socketio
 from tornado.web import HTTPError, RequestHandler
 
+from handlers.socket.engine_session import ENTER_OR_LEAVE
 from handlers.socket.websocket import WebSocket
 from server.context import Context
+from server.engine_socket import PACKETS_PER_BODY
 
 ENGINE_VERSION: Final = "4"
 TRANSPORTS: Final = ("polling", "websocket")
 # Between the packets of a polled body.
 _SEPARATOR: Final = "\x1e"
-# Engine.IO packet types that a client may send: close, pong, message, upgrade, and the probe ping.
-_KNOWN_TYPES: Final = frozenset("12345")
+# What a client may poll with: Engine.IO's close, pong and message, and "b", a binary message. An upgrade, and the ping
+# before it, come over the WebSocket.
+_KNOWN_TYPES: Final = frozenset("134b")
+# Socket.IO's CONNECT and DISCONNECT. Each CONNECT has a token verified, and clients send one for each namespace.
+_ENTER_OR_LEAVE: Final = tuple(f"4{kind}" for kind in ENTER_OR_LEAVE)
+MOST_ENTERING: Final = 16
 
 
 def make_socket_handler(context: Context) -> type[RequestHandler]:
@@ -86,9 +92,11 @@ def make_socket_handler(context: Context) -> type[RequestHandler]:
 
 
 def _is_payload(body: bytes) -> bool:
-    """Whether a polled body is a row of packets, each of a type that a client may send ("b" is a binary message)."""
+    """Whether a polled body is a row of packets that a client may send, and of no more than it may send at once."""
     try:
         packets = body.decode().split(_SEPARATOR)
     except UnicodeDecodeError:
         return False
-    return all(packet[:1] in _KNOWN_TYPES or packet[:1] == "b" for packet in packets)
+    if len(packets) > PACKETS_PER_BODY or not all(packet[:1] in _KNOWN_TYPES for packet in packets):
+        return False
+    return sum(packet.startswith(_ENTER_OR_LEAVE) for packet in packets) <= MOST_ENTERING

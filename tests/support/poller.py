@@ -1,0 +1,36 @@
+"""A client that polls, and can misbehave: any packets in any body."""
+
+import json
+
+from tests.support.people import Person, Town
+
+POLLING_PATH = "/socket.io/?EIO=4&transport=polling"
+PLAIN = {"Content-Type": "text/plain"}
+SEPARATOR = "\x1e"
+
+
+class Poller:
+    """An Engine.IO session by long-polling, request by request."""
+
+    def __init__(self, town: Town) -> None:
+        self._call = town.rest.call
+        self.sid = ""
+
+    async def begin(self, person: Person) -> None:
+        opening = await self._call("GET", POLLING_PATH)
+        self.sid = json.loads(opening.raw[1:])["sid"]
+        await self.say(f"40/chat,{json.dumps({'token': person.access_token})}")
+        assert any(packet.startswith("40/chat,") for packet in await self.poll())
+
+    async def say(self, *packets: str) -> None:
+        assert await self.try_saying(*packets) == 200
+
+    async def try_saying(self, *packets: str) -> int:
+        """Send these in one body; the status of the answer."""
+        body = SEPARATOR.join(packets).encode()
+        return (await self._call("POST", f"{POLLING_PATH}&sid={self.sid}", body, headers=PLAIN)).status
+
+    async def poll(self) -> list[str]:
+        answer = await self._call("GET", f"{POLLING_PATH}&sid={self.sid}")
+        assert answer.status == 200, answer
+        return answer.raw.decode().split(SEPARATOR)
