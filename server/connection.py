@@ -110,10 +110,10 @@ class Connection:
 
     def when_proven(self, on_proof: Acknowledge) -> None:
         """Run `on_proof` once a ping that is sent after this call has been answered."""
-        self._proofs.append((time.time(), on_proof))
+        self._proofs.append((time.monotonic(), on_proof))
 
     def take_pong(self, sent_at: float) -> None:
-        """The ping that was sent at that time (seconds since 1970) has been answered."""
+        """The ping that was sent at that time of the monotonic clock has been answered."""
         proven = [callback for asked_at, callback in self._proofs if asked_at < sent_at]
         self._proofs = [proof for proof in self._proofs if proof[0] >= sent_at]
         for callback in proven:

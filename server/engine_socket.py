@@ -1,11 +1,13 @@
 """Where Madang reaches into an Engine.IO session of its library, in one place that a test watches over."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from engineio.packet import MESSAGE, NOOP, Packet
+from engineio.exceptions import SocketIsClosedError
+from engineio.packet import MESSAGE, NOOP, PING, Packet
 
 from server.backlog import Backlog
 from server.frames import Frame
@@ -20,40 +22,110 @@ Environ = dict[str, Any]
 
 
 class PolledSocket:
-    """The way to a client that polls: what is sent waits in its session's queue for the next poll."""
+    """The way to a client that polls: what is sent waits in its session's queue for the next poll.
 
-    __slots__ = ("_backlog", "_cutting", "_engine_socket", "_unsent", "is_open")
+    One for each session, from its beginning: what the library sends by itself is bounded with the rest, and its pings
+    go by the monotonic clock. `on_pong` is called at every PONG with the time at which its PING was sent.
+    """
 
-    def __init__(self, engine_socket: Any, *, max_unsent: int) -> None:
+    __slots__ = ("_backlog", "_cutting", "_engine_socket", "_on_pong", "_rest", "_unsent", "is_open")
+
+    def __init__(self, engine_socket: Any, max_unsent: int, on_pong: Callable[[float], None]) -> None:
         self.is_open = True
         self._engine_socket = engine_socket
+        self._on_pong = on_pong
         self._backlog = Backlog(max_unsent)
+        # What the library has taken from its queue and no poll was answered with yet.
+        self._rest: deque[Packet | None] = deque()
         # Since the queue was last found empty.
         self._unsent = 0
         self._cutting: asyncio.Task[None] | None = None
 
+    def attach(self) -> None:
+        """Take the place of what the library does for this session by itself."""
+        engine_socket = self._engine_socket
+        engine_socket.link = self
+        engine_socket.last_ping = time.monotonic()
+        engine_socket.poll = self._poll
+        engine_socket.send = self._send_packet
+        engine_socket.schedule_ping = self._schedule_ping
+        engine_socket.check_ping_timeout = self._check_ping_timeout
+        engine_socket._send_ping = self._send_ping
+
     def send(self, frame: Frame) -> None:
-        self.send_together((frame,))
+        self._put(Packet(MESSAGE, frame.packet), len(frame.wire))
 
     def send_together(self, frames: Sequence[Frame]) -> None:
-        if not self.is_open:
-            return
-        queue, size = self._engine_socket.queue, sum(len(frame.wire) for frame in frames)
-        waiting = 0 if queue.empty() else self._unsent
-        self._unsent = waiting + size
         for frame in frames:
-            queue.put_nowait(Packet(MESSAGE, frame.packet))
-        if self._backlog.is_too_long_with(size, waiting):
-            self._cut()
+            self.send(frame)
 
     async def wait_sent(self) -> None:
         """There is nothing to wait for: a session that has ended answers no further poll."""
+
+    def detach(self) -> list[Packet | None]:
+        """Let go of the session; returns what of its queue no poll was answered with."""
+        self.is_open = False
+        for patched in ("link", "poll", "send", "schedule_ping", "check_ping_timeout", "_send_ping"):
+            # They refer to the session, which refers to them.
+            vars(self._engine_socket).pop(patched, None)
+        rest, self._rest = self._rest, deque()
+        return list(rest)
+
+    def _put(self, packet: Packet, size: int) -> None:
+        if not self.is_open:
+            return
+        queue = self._engine_socket.queue
+        waiting = 0 if queue.empty() else self._unsent
+        self._unsent = waiting + size
+        queue.put_nowait(packet)
+        if self._backlog.is_too_long_with(size, waiting):
+            self._cut()
 
     def _cut(self) -> None:
         self.is_open = False
         self._engine_socket.queue.put_nowait(None)
         ending = self._engine_socket.close(wait=False, abort=True)
         self._cutting = asyncio.get_running_loop().create_task(ending)
+
+    async def _poll(self) -> list[Packet | None]:
+        """Few enough packets for every client; the rest waits for the next poll."""
+        engine_socket = self._engine_socket
+        if not self._rest:
+            self._rest.extend(await type(engine_socket).poll(engine_socket))
+            if engine_socket.closing:
+                # One that waits beside this one would fail in the end, and the library ends the session of whoever
+                # fails: also when a WebSocket has taken over.
+                answer_poll(engine_socket)
+        return [self._rest.popleft() for _ in range(min(len(self._rest), PACKETS_PER_POLL))]
+
+    async def _send_packet(self, packet: Packet) -> None:
+        """The library's own sending."""
+        if await self._check_ping_timeout():
+            self._put(packet, len(packet.encode()))
+
+    def _schedule_ping(self) -> None:
+        # The library calls this on every PONG, with the time of the PING still in `last_ping`.
+        sent_at = self._engine_socket.last_ping
+        type(self._engine_socket).schedule_ping(self._engine_socket)
+        if sent_at is not None:
+            self._on_pong(sent_at)
+
+    async def _send_ping(self) -> None:
+        engine_socket = self._engine_socket
+        await asyncio.sleep(engine_socket.server.ping_interval)
+        if not engine_socket.closing and not engine_socket.closed:
+            engine_socket.last_ping = time.monotonic()
+            await self._send_packet(Packet(PING))
+
+    async def _check_ping_timeout(self) -> bool:
+        engine_socket = self._engine_socket
+        if engine_socket.closed:
+            raise SocketIsClosedError
+        asked_at = engine_socket.last_ping
+        if asked_at is None or time.monotonic() - asked_at <= engine_socket.server.ping_timeout:
+            return True
+        await engine_socket.close(wait=False, reason=engine_socket.server.reason.PING_TIMEOUT)
+        return False
 
 
 def use_websockets(engine: Any, begin: Callable[[Any, Environ], Awaitable[None]]) -> None:
@@ -74,38 +146,6 @@ def let_rest(engine_socket: Any) -> None:
     engine_socket.last_ping = None
 
 
-def watch_pongs(engine_socket: Any, on_pong: Callable[[float], None]) -> None:
-    """Call `on_pong` at every PONG with the time at which its PING was sent."""
-    # The library calls this on every PONG, with the time of the PING still in `last_ping`.
-    schedule_ping = type(engine_socket).schedule_ping
-
-    def schedule_and_tell() -> None:
-        sent_at = engine_socket.last_ping
-        schedule_ping(engine_socket)
-        if sent_at is not None:
-            on_pong(sent_at)
-
-    engine_socket.schedule_ping = schedule_and_tell
-
-
-def bound_polls(engine_socket: Any) -> None:
-    """Answer each poll with few enough packets for every client; the rest waits for the next poll."""
-    poll = engine_socket.poll
-    rest: deque[Any] = deque()
-    engine_socket.rest = rest
-
-    async def poll_some() -> list[Any]:
-        if not rest:
-            rest.extend(await poll())
-            if engine_socket.closing:
-                # One that waits beside this one would fail in the end, and the library ends the session of whoever
-                # fails: also when a WebSocket has taken over.
-                answer_poll(engine_socket)
-        return [rest.popleft() for _ in range(min(len(rest), PACKETS_PER_POLL))]
-
-    engine_socket.poll = poll_some
-
-
 def answer_poll(engine_socket: Any) -> None:
     """Let a poll that waits be answered now."""
     engine_socket.queue.put_nowait(Packet(NOOP))
@@ -116,11 +156,9 @@ def take_queue(engine_socket: Any) -> list[Packet]:
     engine_socket.upgraded, engine_socket.upgrading = True, False
     # Its pings, its polls and its `close` do nothing any more.
     engine_socket.closing = True
-    waiting = vars(engine_socket).pop("rest", deque())
+    link: PolledSocket | None = getattr(engine_socket, "link", None)
+    waiting = [] if link is None else link.detach()
     while not engine_socket.queue.empty():
         waiting.append(engine_socket.queue.get_nowait())
     answer_poll(engine_socket)
-    # They refer to the session, which refers to them.
-    for patched in ("poll", "schedule_ping"):
-        vars(engine_socket).pop(patched, None)
     return [packet for packet in waiting if packet is not None and packet.packet_type != NOOP]

@@ -148,7 +148,7 @@ class Realtime:
         connection.identity = identity
 
     def take_pong(self, engine_sid: str, sent_at: float) -> None:
-        """The client of this session has answered the ping that was sent at that time (seconds since 1970)."""
+        """The client of this session has answered the ping that was sent at that time of the monotonic clock."""
         connection = self._by_engine_sid.get(engine_sid)
         if connection is not None:
             connection.take_pong(sent_at)

@@ -1,21 +1,31 @@
 """What `server/engine_socket.py` takes for granted of python-engineio; a release that changes it fails here first."""
 
 import asyncio
+import time
 from typing import Any
 
 import engineio
 from engineio.async_socket import AsyncSocket
-from engineio.packet import MESSAGE, NOOP, Packet
+from engineio.packet import MESSAGE, NOOP, PING, PONG, Packet
 
-from server.engine_socket import PACKETS_PER_POLL, answer_poll, bound_polls, let_rest, take_queue, use_websockets
+from server.backlog import MOST_AT_ONCE
+from server.engine_socket import PACKETS_PER_POLL, PolledSocket, answer_poll, let_rest, take_queue, use_websockets
 
 SID = "a session"
+MAX_UNSENT = 1024
 
 
 def engine_and_socket() -> tuple[Any, AsyncSocket]:
     engine = engineio.AsyncServer(async_mode="tornado", monitor_clients=False)
     engine.sockets[SID] = socket = AsyncSocket(engine, SID)
     return engine, socket
+
+
+def attach_link(socket: AsyncSocket) -> list[float]:
+    """Bound the session as the server does; returns the times of pings whose pongs came."""
+    pongs: list[float] = []
+    PolledSocket(socket, MAX_UNSENT, pongs.append).attach()
+    return pongs
 
 
 async def test_the_driver_of_one_server_is_replaced_and_gets_the_session() -> None:
@@ -44,7 +54,7 @@ async def test_what_waits_is_taken_in_order_and_the_session_is_silent_from_then_
     engine, socket = engine_and_socket()
     ended = []
     engine.on("disconnect", lambda sid, _reason: ended.append(sid))
-    bound_polls(socket)
+    attach_link(socket)
     count = 2 * PACKETS_PER_POLL
     for number in range(count):
         await socket.send(Packet(MESSAGE, str(number)))
@@ -57,3 +67,26 @@ async def test_what_waits_is_taken_in_order_and_the_session_is_silent_from_then_
     await socket.close()
     assert ended == []
     assert (socket.upgraded, socket.upgrading) == (True, False)
+
+
+async def test_pings_and_pongs_of_who_polls_go_by_the_monotonic_clock() -> None:
+    engine, socket = engine_and_socket()
+    engine.ping_interval = 0.0
+    pongs, begun = attach_link(socket), time.monotonic()
+    await socket.receive(Packet(PONG))
+    assert [packet.packet_type for packet in await socket.poll()] == [PING]
+    await socket.receive(Packet(PONG))
+    assert len(pongs) == 2 and begun <= pongs[1] <= time.monotonic()
+    socket.last_ping = time.monotonic() - engine.ping_timeout - 1
+    assert not await socket.check_ping_timeout() and socket.closed
+
+
+async def test_what_the_library_sends_by_itself_is_bounded_too() -> None:
+    _engine, socket = engine_and_socket()
+    attach_link(socket)
+    count = 0
+    while not socket.closing:
+        await socket.send(Packet(MESSAGE, "x" * MAX_UNSENT))
+        count += 1
+        await asyncio.sleep(0)
+        assert count <= MOST_AT_ONCE + 2

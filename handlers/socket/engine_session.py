@@ -95,7 +95,7 @@ class EngineSession:
         self.sid = sid
         self.closing = self.closed = False
         self._asked_at: float | None = None
-        self._ask_at = time.time() + shared.ping_interval
+        self._ask_at = time.monotonic() + shared.ping_interval
 
     def replace(self, engine_socket: Any) -> None:
         """Take the place of the library's session: first goes out what waits there, in its order."""
@@ -142,7 +142,7 @@ class EngineSession:
 
         To be called every now and then; False once it has ended.
         """
-        now = time.time()
+        now = time.monotonic()
         if self._asked_at is None:
             if now >= self._ask_at:
                 self._asked_at = now
@@ -178,7 +178,7 @@ class EngineSession:
     def _take_pong(self) -> None:
         sent_at, self._asked_at = self._asked_at, None
         if sent_at is not None:
-            self._ask_at = time.time() + self._shared.ping_interval
+            self._ask_at = time.monotonic() + self._shared.ping_interval
             self._shared.realtime.take_pong(self.sid, sent_at)
 
 

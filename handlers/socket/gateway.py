@@ -11,7 +11,7 @@ from handlers.socket.engine_session import ENTER_OR_LEAVE, EngineSession, WebSoc
 from handlers.socket.websocket import FRAMES_PER_TURN
 from server.connection import Connection, Link
 from server.context import Context
-from server.engine_socket import Environ, PolledSocket, answer_poll, bound_polls, let_rest, watch_pongs
+from server.engine_socket import Environ, PolledSocket, answer_poll, let_rest
 from server.errors import ChatError, Internal, TokenExpired, Unauthorized, Unavailable
 from server.models import Identity
 from server.protocol import NAMESPACE
@@ -59,8 +59,10 @@ class Gateway:
         if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
             let_rest(engine_socket)
         else:
-            bound_polls(engine_socket)
-            watch_pongs(engine_socket, lambda sent_at: self._realtime.take_pong(engine_sid, sent_at))
+            max_unsent = self._context.settings.socket.max_unsent
+            PolledSocket(
+                engine_socket, max_unsent, lambda sent_at: self._realtime.take_pong(engine_sid, sent_at)
+            ).attach()
         self._expect_login(engine_sid)
         return await self._open_session(engine_sid, environ)
 
@@ -127,7 +129,7 @@ class Gateway:
     def _link_to(self, engine_socket: Any) -> Link:
         if engine_socket.upgraded:
             return cast(EngineSession, engine_socket).websocket
-        return PolledSocket(engine_socket, max_unsent=self._context.settings.socket.max_unsent)
+        return cast(PolledSocket, engine_socket.link)
 
     async def _disconnect(self, sid: str, _reason: str) -> None:
         removed = self._realtime.remove(sid)
