@@ -1,6 +1,5 @@
 """The offline queue: delivered at least once, until acknowledged or proven; it expires per entry and has a cap."""
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -191,6 +190,26 @@ async def test_entries_die_while_the_server_is_down(start_server: StartServer, t
     assert not await waits_for(town.resident(other), town.resident(one), room_id)
 
 
+async def test_an_entry_ages_from_its_push_where_that_had_to_wait(start_server: StartServer, town_at: Any) -> None:
+    retention = 3.0
+    server = start_server({"offline_queue.retention": f"{retention:g}s"})
+    one, other, room_id = await town_at(server).pair()
+    redis = int((server.data_dir / "run" / "redis").read_text())
+    os.kill(redis, signal.SIGSTOP)
+    try:
+        await one.send(room_id, "waiting")
+        sent = time.monotonic()
+
+        async def is_past_its_age() -> bool:
+            return time.monotonic() > sent + retention
+
+        await eventually(is_past_its_age, "the message is older than an entry may be")
+        device = await other.connect()
+    finally:
+        os.kill(redis, signal.SIGCONT)
+    assert [message["content"] for message in await batch_of(device)] == ["waiting"]
+
+
 async def test_who_connects_while_redis_is_away_gets_their_batch_when_it_is_back(
     start_server: StartServer, town_at: Any
 ) -> None:
@@ -250,24 +269,3 @@ async def test_what_came_while_redis_was_away_is_handed_over(
     while len(waited) < 5:
         waited += [message["content"] for message in await batch_of(device)]
     assert waited == ["before", "while away 0", "while away 1", "while away 2", "after"]
-
-
-async def test_long_messages_come_in_pieces_that_every_client_takes(town: Town) -> None:
-    """The clients of python-socketio refuse a frame of more than 4 MiB; a batch of long messages is far above that."""
-    one, other, room_id = await town.pair()
-    sender, count, have = await one.connect(), 160, 0
-    payload = {"roomId": room_id, "content": "한" * 10_000}
-    answers = await asyncio.gather(*(sender.call("message:send", payload) for _ in range(count)))
-    assert all(answer["ok"] for answer in answers)
-    device = await other.connect()
-    waited: list[int] = []
-    while len(waited) < count:
-        waited += [message["seq"] for message in await batch_of(device)]
-    assert waited == list(range(1, count + 1))
-    while have < count:
-        room = (await device.call("sync", {"rooms": {room_id: have}}))["rooms"][0]
-        seqs = [message["seq"] for message in room["messages"]]
-        assert seqs and seqs == list(range(have + 1, have + 1 + len(seqs)))
-        have = seqs[-1]
-        assert room["hasMore"] == (have < count)
-    assert not device.is_gone

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -24,7 +25,9 @@ LONGEST_PAUSE: Final = 5.0
 class _Push(NamedTuple):
     user_id: str
     payload: bytes
-    at: datetime
+    # Milliseconds since 1970.
+    at: int
+    waits_since: float
 
 
 class Pushes:
@@ -46,14 +49,14 @@ class Pushes:
         self._stuck = asyncio.Event()
 
     def push(self, user_id: str, payload: bytes, at: datetime) -> "asyncio.Future[None]":
-        """Queue one message, which ages from `at`; many pushes share one round trip.
+        """Queue one message; many pushes share one round trip. It ages from `at`, but not while it waits for Redis.
 
         Ends once it is written, however long Redis is away. Raises `Unavailable` where too much waits for that.
         """
         if self._backlog + len(payload) > MAX_BACKLOG_BYTES:
             return self._refuse()
         self._backlog += len(payload)
-        pushed = self._last = self._batches.add(_Push(user_id, payload, at))
+        pushed = self._last = self._batches.add(_Push(user_id, payload, round(at.timestamp() * 1000), time.monotonic()))
         pushed.add_done_callback(lambda _done: self._forget(len(payload)))
         return pushed
 
@@ -69,11 +72,13 @@ class Pushes:
             stuck.cancel()
 
     async def _write(self, pushes: Sequence[_Push]) -> None:
-        by_user: dict[str, list[tuple[int, bytes]]] = {}
-        for push in pushes:
-            by_user.setdefault(push.user_id, []).append((round(push.at.timestamp() * 1000), push.payload))
         pause = FIRST_PAUSE
         while True:
+            moment = time.monotonic()
+            by_user: dict[str, list[tuple[int, bytes]]] = {}
+            for push in pushes:
+                entry = push.at + round((moment - push.waits_since) * 1000), push.payload
+                by_user.setdefault(push.user_id, []).append(entry)
             try:
                 await self._queues.push(by_user)
                 break
