@@ -45,8 +45,6 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
                 idle_connection_timeout=IDLE_TIMEOUT,
                 body_timeout=BODY_TIMEOUT,
                 max_body_size=settings.server.max_payload,
-                xheaders=bool(settings.server.trusted_proxies),
-                trusted_downstream=settings.server.trusted_proxies,
             )
             server.add_sockets(sockets)
             # What stands now stays; collecting it again and again costs pauses.

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
+from handlers.client_address import client_address
 from server import errors
 from server.context import Context
 from server.errors import ChatError
@@ -108,6 +109,11 @@ class ApiHandler(RequestHandler):
         # Not by Tornado's getter, which takes control characters out without a word.
         arguments = {name: values[-1] for name, values in self.request.query_arguments.items()}
         return parse_arguments(arguments, kind)
+
+    def client_address(self) -> str:
+        """Where the request comes from, for limits; `server.trusted_proxies` are looked through."""
+        peer = self.request.remote_ip or ""
+        return client_address(peer, self.request.headers, self.context.settings.server.trusted_proxies)
 
     def answer(self, value: Any, status: int = 200) -> None:
         self.set_status(status)

@@ -13,7 +13,7 @@ from server.config_types import (
     Declaration,
     declarations,
     duration,
-    ip_addresses,
+    ip_networks,
     meaning,
     size,
     text,
@@ -45,7 +45,9 @@ class Server(Section, frozen=True, kw_only=True):
     host: Annotated[str, text("address to listen on", r"[A-Za-z0-9.:%_-]+", "an address or name")] = "127.0.0.1"
     port: Annotated[int, meaning("port to listen on; 0 takes a free one", ge=0, le=65535)] = 3000
     max_payload: Annotated[int, size("largest JSON body and socket frame", 4 * KIB, 64 * MIB)] = 128 * KIB
-    trusted_proxies: Annotated[list[str], ip_addresses("addresses of proxies whose X-Forwarded-For counts")] = []
+    trusted_proxies: Annotated[
+        list[str], ip_networks("addresses and networks of proxies whose X-Forwarded-For counts")
+    ] = []
     shutdown_timeout: Annotated[float, duration("longest wait for work in flight at the end", 0, 5 * MINUTE)] = 8.0
 
 

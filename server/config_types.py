@@ -94,16 +94,16 @@ def text(words: str, pattern: str, expected: str) -> msgspec.Meta:
     return msgspec.Meta(description=words, extra={"kind": Kind(read, write_plain)})
 
 
-def ip_addresses(words: str) -> msgspec.Meta:
-    """A list of IP addresses."""
+def ip_networks(words: str) -> msgspec.Meta:
+    """A list of IP addresses and networks."""
 
-    def is_address(item: str) -> bool:
+    def is_network(item: str) -> bool:
         try:
-            return bool(ipaddress.ip_address(item))
+            return bool(ipaddress.ip_network(item))
         except ValueError:
             return False
 
-    return _strings(words, is_address, "a list of IP addresses")
+    return _strings(words, is_network, "a list of IP addresses and networks such as 127.0.0.1 and 10.0.0.0/8")
 
 
 def web_origins(words: str) -> msgspec.Meta:

@@ -194,6 +194,10 @@ def test_sizes(written: str, count: int, tmp_path: Path) -> None:
         ("cors: {origins: https://a}", "1: cors.origins: expected a list of origins such as"),
         ("server: {trusted_proxies: [proxy]}", "1: server.trusted_proxies: expected a list of IP addresses"),
         ("server: {trusted_proxies: [1]}", "1: server.trusted_proxies: expected a list of IP addresses"),
+        (
+            "server: {trusted_proxies: [10.0.0.1/8]}",
+            "1: server.trusted_proxies: expected a list of IP addresses and netw",
+        ),
         ("typing: {timeout: 5}", "1: typing.timeout: expected a duration such as 500ms, 5s, 10m, 24h or 30d"),
         ("typing: {timeout: 5 weeks}", "1: typing.timeout: expected a duration such as"),
         ("typing: {timeout: -5s}", "1: typing.timeout: expected a duration such as"),

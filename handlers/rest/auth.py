@@ -9,7 +9,7 @@ class RegisterHandler(ApiHandler):
 
     async def post(self) -> None:
         registration = self.parse(Registration)
-        self.answer(await self.context.accounts.register(registration, self.request.remote_ip or ""), 201)
+        self.answer(await self.context.accounts.register(registration, self.client_address()), 201)
 
 
 class LoginHandler(ApiHandler):
@@ -17,7 +17,7 @@ class LoginHandler(ApiHandler):
 
     async def post(self) -> None:
         login = self.parse(Login)
-        self.answer(await self.context.accounts.login(login, self.request.remote_ip or ""))
+        self.answer(await self.context.accounts.login(login, self.client_address()))
 
 
 class RefreshHandler(ApiHandler):
