@@ -95,3 +95,7 @@ class Unavailable(ChatError):
     """A store does not answer just now; the same request may succeed later."""
 
     code, status, title = "UNAVAILABLE", 503, "Temporarily unavailable"
+
+
+class Unusable(Unavailable):
+    """A store answers, but not to this: what it holds or allows there is not ours. Trying again does not help."""

@@ -7,12 +7,14 @@ import time
 from typing import Any
 
 import pytest
+import redis
 
 from tests.conftest import StartServer
 from tests.support.device import Device
 from tests.support.people import Person, Town
 from tests.support.raw_socket import RawSocket
 from tests.support.rest import MESSAGES
+from tests.support.server_process import ServerProcess
 from tests.support.shapes import check_message
 from tests.support.waiting import eventually, go_offline
 
@@ -269,3 +271,52 @@ async def test_what_came_while_redis_was_away_is_handed_over(
     while len(waited) < 5:
         waited += [message["content"] for message in await batch_of(device)]
     assert waited == ["before", "while away 0", "while away 1", "while away 2", "after"]
+
+
+def redis_of(server: ServerProcess) -> "redis.Redis":
+    password = (server.data_dir / "redis_password").read_text().strip()
+    return redis.Redis(unix_socket_path=str(server.data_dir / "redis" / "redis.sock"), password=password)
+
+
+async def test_a_key_of_a_wrong_kind_spoils_one_queue_and_no_other(start_server: StartServer, town_at: Any) -> None:
+    server = start_server({"sweep.interval": "200ms", "mongodb.database": "yard"})
+    town: Town = town_at(server)
+    one, other, room_id = await town.pair()
+    third = await town.person()
+    third_room = await one.open_room(third)
+    with redis_of(server) as keys:
+        keys.set(f"madang:yard:queue:{other.id}", "x")
+        sent = [(await one.send(room))["messageId"] for _ in range(2) for room in (room_id, third_room)]
+        await (await other.connect()).round_trip()
+        batch = await batch_of(await third.connect())
+        assert [message["messageId"] for message in batch] == sent[1::2]
+        # The spoiled one has its turn in the sweep before an expired one.
+        keys.rpush("madang:yard:queue:somebody", f"{1:013}{{}}")
+        keys.zadd("madang:yard:queues", {other.id: 0, "somebody": 1})
+
+        async def is_expired() -> bool:
+            return not keys.exists("madang:yard:queue:somebody")
+
+        await eventually(is_expired, "the queue behind it is swept")
+    assert server.log().count(f"the offline queue of {other.id} cannot be written: WRONGTYPE") == 1
+    assert "Redis is away" not in server.log()
+    server.stop()
+    server.restart()
+    assert "mended after a crash" not in server.log(), "what cannot be queued is settled"
+    assert (await town_at(server).resident(other).room(room_id))["lastSeq"] == 2
+
+
+async def test_a_full_redis_makes_messages_wait(start_server: StartServer, town_at: Any) -> None:
+    server = start_server()
+    one, other, room_id = await town_at(server).pair()
+    with redis_of(server) as keys:
+        keys.config_set("maxmemory", 1)
+        await one.send(room_id, "OOM waits")
+
+        async def is_full() -> bool:
+            return "Redis is away: OutOfMemoryError" in server.log()
+
+        await eventually(is_full, "Redis takes nothing")
+        assert not keys.exists(f"madang:madang:queue:{other.id}")
+        keys.config_set("maxmemory", 0)
+    assert [message["content"] for message in await batch_of(await other.connect())] == ["OOM waits"]

@@ -73,7 +73,7 @@ async def was_delivered(context: Context, receiver: str, *contents: str) -> None
     """Exactly these were put on the receiver's queue, in this order."""
 
     async def queued() -> list[str]:
-        entries = await context.stores.redis.client.lrange(f"queue:{receiver}", 0, -1)
+        entries = await context.stores.redis.client.lrange(f"madang:madang:queue:{receiver}", 0, -1)
         return [json.loads(entry[entry.index(b"{") :])["content"] for entry in entries]
 
     async def all_there() -> bool:

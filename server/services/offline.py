@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from server.errors import NotFound, Unavailable
+from server.errors import NotFound, Unavailable, Unusable
 from server.faults import BEFORE_TRIM, CrashPoints
 from server.frames import Frame, event_frame
 from server.models import Member, now
@@ -113,6 +113,8 @@ class OfflineQueue:
             waiting, done = await self._sort_out(user_id, entries)
             if done:
                 await self._queues.remove(user_id, done)
+        except Unusable:
+            return
         except Unavailable:
             self._postponed.append(connection)
             return

@@ -46,12 +46,14 @@ class Pushes:
         self._last: asyncio.Future[None] | None = None
         self._backlog = 0
         self._is_overfull = False
+        self._refused: set[str] = set()
         self._stuck = asyncio.Event()
 
     def push(self, user_id: str, payload: bytes, at: datetime) -> "asyncio.Future[None]":
         """Queue one message; many pushes share one round trip. It ages from `at`, but not while it waits for Redis.
 
-        Ends once it is written, however long Redis is away. Raises `Unavailable` where too much waits for that.
+        Ends once it is written, however long Redis is away, or dropped, because Redis refuses this user's queue alone.
+        Raises `Unavailable` where too much waits for that.
         """
         if self._backlog + len(payload) > MAX_BACKLOG_BYTES:
             return self._refuse()
@@ -80,7 +82,7 @@ class Pushes:
                 entry = push.at + round((moment - push.waits_since) * 1000), push.payload
                 by_user.setdefault(push.user_id, []).append(entry)
             try:
-                await self._queues.push(by_user)
+                refused = await self._queues.push(by_user)
                 break
             except Unavailable:
                 self._stuck.set()
@@ -90,6 +92,9 @@ class Pushes:
                 pause = min(2 * pause, LONGEST_PAUSE)
         self._stuck.clear()
         self._crash.reach(AFTER_PUSH)
+        for user_id in refused.keys() - self._refused:
+            log.error("the offline queue of %s cannot be written: %s; the log has it all", user_id, refused[user_id])
+        self._refused = (self._refused - by_user.keys()) | refused.keys()
         self._on_written(by_user.keys())
 
     def _refuse(self) -> "asyncio.Future[None]":

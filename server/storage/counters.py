@@ -4,8 +4,6 @@ from typing import Any, Final
 
 from server.storage.redis_store import RedisStore
 
-PREFIX: Final = "madang:window:"
-
 # The window begins with its first hit. One round trip, and no key without an end.
 HIT: Final = """
 local count = redis.call('INCR', KEYS[1])
@@ -26,16 +24,19 @@ class Counters:
 
     async def hit(self, key: str, window: float) -> tuple[int, float]:
         """Count one more: how many there are in this window of `window` seconds, and seconds until it ends."""
-        count, left = await self._redis.run(self._redis.client.eval(HIT, 1, PREFIX + key, int(window * 1000)))
+        count, left = await self._redis.run(self._redis.client.eval(HIT, 1, self._key(key), int(window * 1000)))
         return int(count), int(left) / 1000
 
     async def peek(self, key: str) -> tuple[int, float]:
         """The same without counting; `(0, 0.0)` where there is no window."""
         pipeline: Any = self._redis.client.pipeline(transaction=True)
-        pipeline.get(PREFIX + key)
-        pipeline.pttl(PREFIX + key)
+        pipeline.get(self._key(key))
+        pipeline.pttl(self._key(key))
         count, left = await self._redis.run(pipeline.execute())
         return int(count or 0), max(0, int(left)) / 1000
 
     async def clear(self, key: str) -> None:
-        await self._redis.run(self._redis.client.delete(PREFIX + key))
+        await self._redis.run(self._redis.client.delete(self._key(key)))
+
+    def _key(self, key: str) -> str:
+        return self._redis.key(f"window:{key}")

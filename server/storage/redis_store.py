@@ -6,11 +6,11 @@ from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
 import redis.asyncio as redis
+from redis import exceptions as redis_errors
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
-from server.errors import Unavailable
+from server.errors import Unavailable, Unusable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -21,15 +21,28 @@ PROBE_INTERVAL: Final = 0.25
 MAX_CALLS: Final = 32
 MAX_PINGS: Final = 8
 
+# Of the errors that Redis answers with, those that it would give to anybody just now: it takes nothing, or not from us.
+AWAY_ERRORS: Final = (
+    redis_errors.OutOfMemoryError,
+    redis_errors.ReadOnlyError,
+    redis_errors.NoPermissionError,
+    redis_errors.ClusterDownError,
+    redis_errors.TryAgainError,
+    redis_errors.AuthenticationWrongNumberOfArgsError,
+)
+# The same, where the driver has no class: the disk is full, replicas are missing, a script runs.
+AWAY_CODES: Final = frozenset({"MISCONF", "NOREPLICAS", "BUSY"})
+
 
 class RedisStore:
     """What Redis holds may be lost without losing a message, so its absence is an error only to those who must know.
 
     `run` refuses at once while Redis is away: a dead Redis must not slow down the living parts. `wait_available` is
-    for work that can wait.
+    for work that can wait. All keys begin with `prefix`, so that other programs may use the same Redis.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, prefix: str) -> None:
+        self._prefix = prefix
         pool: Any = redis.ConnectionPool.from_url(
             url,
             max_connections=MAX_CALLS + MAX_PINGS,
@@ -43,6 +56,11 @@ class RedisStore:
         self._available = asyncio.Event()
         self._available.set()
         self._turns = asyncio.Semaphore(MAX_CALLS)
+        self._refusals: set[str] = set()
+
+    def key(self, name: str) -> str:
+        """The whole name of a key."""
+        return f"{self._prefix}:{name}"
 
     @property
     def is_available(self) -> bool:
@@ -52,7 +70,7 @@ class RedisStore:
         await self._available.wait()
 
     async def run(self, call: Awaitable[T]) -> T:
-        """Await one Redis call. Raises `Unavailable` when Redis does not answer."""
+        """Await one Redis call. Raises `Unavailable` while Redis is away, and `Unusable` where it refuses this call."""
         async with self._turns:
             if not self._available.is_set():
                 if asyncio.iscoroutine(call):
@@ -61,9 +79,27 @@ class RedisStore:
             try:
                 return await call
             # The event loop says RuntimeError where the connection was closed just before it was written to.
-            except (RedisError, OSError, TimeoutError, RuntimeError) as error:
-                self._lose(error)
-                raise Unavailable("Redis is away") from error
+            except (redis_errors.RedisError, OSError, TimeoutError, RuntimeError) as error:
+                if _means_away(error):
+                    self._lose(error)
+                    raise Unavailable("Redis is away") from error
+                code = code_of(error)
+                if code not in self._refusals:
+                    self._refusals.add(code)
+                    log.error("Redis refuses a command: %s; does another program use our keys?", code)
+                raise Unusable("Redis refuses") from error
+
+    async def run_each(self, pipeline: Any) -> list[object]:
+        """The answers to the commands of a pipeline. One that Redis refuses is an exception among them.
+
+        Raises `Unavailable` when Redis does not answer, or takes nothing just now.
+        """
+        answers: list[object] = await self.run(pipeline.execute(raise_on_error=False))
+        for answer in answers:
+            if isinstance(answer, Exception) and _means_away(answer):
+                self._lose(answer)
+                raise Unavailable("Redis is away") from answer
+        return answers
 
     async def ping(self) -> bool:
         """Whether Redis answers a ping now."""
@@ -89,3 +125,14 @@ class RedisStore:
             await asyncio.sleep(PROBE_INTERVAL)
         log.warning("Redis is back")
         self._available.set()
+
+
+def code_of(error: Exception) -> str:
+    """What Redis says first. Not all of it: the driver puts the command in front, with what people have written."""
+    return str(error).rpartition("caused error: ")[2].partition(" ")[0]
+
+
+def _means_away(error: Exception) -> bool:
+    if isinstance(error, redis_errors.ResponseError) and not isinstance(error, AWAY_ERRORS):
+        return code_of(error) in AWAY_CODES
+    return True

@@ -36,7 +36,7 @@ class Stores:
         self.members = MemberStore(self.database)
         self.messages = MessageStore(self.database)
         self.upload_records = UploadRecords(self.database, settings.uploads.orphan_ttl)
-        self.redis = RedisStore(redis_url)
+        self.redis = RedisStore(redis_url, f"madang:{settings.mongodb.database}")
         self.counters = Counters(self.redis)
         self.presence_leases = PresenceLeases(self.redis)
         self.offline_queues = OfflineQueues(self.redis, max_entries=settings.offline_queue.max_messages)

@@ -213,7 +213,7 @@ class Round:
         """What is left once everybody acknowledged or was proven by a ping; looked at for some seconds."""
         left = 0
         for _ in range(100):
-            left = await redis.llen(f"queue:{user_id}")
+            left = await redis.llen(f"madang:madang:queue:{user_id}")
             if not left:
                 break
             await asyncio.sleep(PAUSE)
