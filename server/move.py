@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from server.config import Settings
-from server.embedded import EmbeddedStores, StartFailed, export_mongodb
+from server.embedded import EmbeddedStores, StartFailed, check_has_mongodb, export_mongodb
 from server.embedded.mongodb import check_uri
 from server.errors import Unavailable
 from server.models import now
@@ -41,14 +41,17 @@ class MoveFailed(Exception):
 async def move(settings: Settings, uri: str, database_name: str, say: Callable[[str], None]) -> None:
     """Copy the embedded database of `settings.data_dir` to `uri`, and say what was done line by line.
 
-    Nobody may use either meanwhile; that no server uses the embedded one is made sure. A move that was broken off
-    goes on when it is called again. Raises `MoveFailed`; the embedded database is never changed.
+    Nobody may use either meanwhile; a server that uses the embedded one is noticed. A move that was broken off goes
+    on when it is called again. Raises `MoveFailed`. The embedded database is never changed, and nothing is written
+    to the target if the embedded one holds nothing.
     """
     if settings.mongodb.uri != "embedded":
         raise MoveFailed("mongodb.uri is not embedded: use mongodump and mongorestore to move between servers")
     stores = EmbeddedStores()
     try:
         check_uri(uri)
+        # First, because `take` makes the folder that it is given.
+        check_has_mongodb(Path(settings.data_dir))
         data = stores.take(settings)
         database = Database(uri, database_name)
         try:
@@ -80,34 +83,37 @@ class _Move:
         self._settings = settings
         self._data = data
         self._database = database
+        self._source = read_or_make_secret(data / "store_id")
         self._target = MoveTarget(database)
         self._say = say
 
     async def run(self) -> None:
         if not await self._database.ping(PING_TIMEOUT):
             raise MoveFailed("the target database does not answer, or does not accept the login")
-        source = read_or_make_secret(self._data / "store_id")
-        state = await self._target.state(source)
+        state = await self._target.state(self._source)
         if state == "moved":
             raise MoveFailed("this data has been moved there already")
         if state == "strange":
             raise MoveFailed("the target database is not empty; name another one with --database")
-        if state == "empty":
-            await self._target.begin(source)
-        await self._prepare()
         sums = await self._copy(None)
+        if not sums:
+            raise MoveFailed(
+                f"{self._data} has no collections of the database {self._settings.mongodb.database}; "
+                "use the same --config, --set and environment as the server"
+            )
         wrong = await self._compare(sums)
         if wrong:
-            # Rests of an earlier try that the source has changed or removed since.
+            # Left by an earlier try; the source has changed or removed it since.
             for name in wrong:
                 await self._target.clear(name)
             wrong = await self._compare(await self._copy(wrong))
         if wrong:
             raise MoveFailed(f"these collections differ after copying: {', '.join(sorted(wrong))}")
-        await self._target.finish(source)
+        await self._target.finish(self._source)
 
     async def _prepare(self) -> None:
-        """Make the indexes first: on an empty collection it takes no time."""
+        """Say in the target whose data it gets, and make its indexes: on an empty collection it takes no time."""
+        await self._target.begin(self._source)
         database = self._database
         for store in Users(database), Sessions(database), SearchTerms(database), RoomStore(database):
             await store.prepare()
@@ -130,6 +136,9 @@ class _Move:
                 if wanted is not None and name not in wanted:
                     continue
                 if document is None:
+                    if not sums:
+                        # The source could be opened and holds something: only now is anything written.
+                        await self._prepare()
                     await self._insert(filling, batch)
                     filling, batch, size = name, [], 0
                     self._say(f"copying {name}")

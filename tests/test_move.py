@@ -147,7 +147,29 @@ async def test_a_running_server_is_not_moved(start_server: StartServer, target: 
     assert target.database.list_collection_names() == []
 
 
+@pytest.mark.parametrize("place", ["mongodb.database=misspelt", "data_dir=FOLDER/misspelt"])
+async def test_a_move_from_the_wrong_place_leaves_the_target_to_the_right_one(
+    start_server: StartServer, target: Target, tmp_path: Path, place: str
+) -> None:
+    process = start_server()
+    process.stop()
+    wait_until_it_answers(target)
+    wrong = move(process, target.uri, "--database", "madang", "--set", place.replace("FOLDER", str(tmp_path)))
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "Traceback" not in wrong.stderr
+    if place.startswith("data_dir"):
+        assert wrong.stderr == f"not moved: there is no embedded database in {tmp_path}/misspelt\n"
+    else:
+        assert f"{process.data_dir} has no collections of the database misspelt" in wrong.stderr
+    assert target.database.list_collection_names() == []
+    assert not (tmp_path / "misspelt").exists()
+    assert move(process, target.uri).returncode == 0
+
+
 def test_what_cannot_be_moved_is_said(tmp_path: Path) -> None:
+    (tmp_path / "mongodb").mkdir()
+    (tmp_path / "mongodb" / "anything").touch()
+
     def refused(*options: str) -> str:
         command = [sys.executable, str(ROOT / "main.py"), "move", "--set", f"data_dir={tmp_path}", *options]
         done = subprocess.run(command, capture_output=True, text=True, timeout=MOVE_DEADLINE)

@@ -15,15 +15,19 @@ from server.embedded.mongodb_export import COLLECTION, DOCUMENT, END
 LENGTH_BYTES: Final = 4  # every BSON document begins with its own length
 
 
+def check_has_mongodb(data: Path) -> None:
+    """Raise `StartFailed` if no embedded MongoDB was ever started in `data`; nothing is made there."""
+    folder = data / NAME
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise StartFailed(f"there is no embedded database in {data}")
+
+
 async def export_mongodb(data: Path, database: str) -> AsyncGenerator[tuple[str, bytes | None], None]:
     """Every document as `(collection, BSON)`; `(collection, None)` comes first, also for an empty collection.
 
-    `data` is a folder that its caller has taken. Raises `StartFailed` where there is nothing, or it cannot be read
-    to its end.
+    `data` is a folder that its caller has taken. Raises `StartFailed` if it cannot be read to its end.
     """
     lock, log_file, folder = data / "run" / NAME, data / "log" / f"{NAME}.log", data / NAME
-    if not folder.is_dir() or not any(folder.iterdir()):
-        raise StartFailed(f"there is no embedded database in {data}")
     await end_orphan(NAME, lock)
     script = Path(__file__).with_name("mongodb_export.py")
     command = [sys.executable, "-P", str(script), str(folder), database]

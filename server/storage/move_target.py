@@ -56,7 +56,9 @@ class MoveTarget:
         return "empty"
 
     async def begin(self, source: str) -> None:
-        await self._run(self._marks.insert_one({"_id": source, "begunAt": now()}))
+        """Mark it as being filled with the data of `source`; again, it changes nothing."""
+        mark = {"$setOnInsert": {"begunAt": now()}}
+        await self._run(self._marks.update_one({"_id": source}, mark, upsert=True))
 
     async def finish(self, source: str) -> None:
         await self._run(self._marks.update_one({"_id": source}, {"$set": {"movedAt": now()}}))
