@@ -62,7 +62,7 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
 
 
 def make_application(context: Context) -> Application:
-    """The routes, with the error shape for every path that is none."""
+    """The routes, and a handler that answers every unknown path with the error shape."""
     routes: list[tuple[str, type[RequestHandler], dict[str, Context]]] = [
         (pattern, handler, {"context": context}) for pattern, handler in ROUTES
     ]

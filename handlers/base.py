@@ -57,6 +57,10 @@ class ApiHandler(RequestHandler):
         """The most bytes that a body may have here."""
         return self.context.settings.server.max_payload
 
+    def too_large(self) -> errors.PayloadTooLarge:
+        """What is raised for a body of more than `max_body` bytes."""
+        return errors.PayloadTooLarge.over("The body", self.max_body)
+
     async def prepare(self) -> None:
         try:
             await self.admit()
@@ -69,7 +73,7 @@ class ApiHandler(RequestHandler):
         self._leaves_body = False
 
     async def admit(self) -> None:
-        """Raise what speaks against this request before its body is looked at; set `identity`."""
+        """Authenticate the request and set `identity`, before its body is read. Raises if it is refused."""
         if self.request.method == "OPTIONS":
             return
         if self.request.method not in self.allowed_methods():
@@ -191,7 +195,7 @@ class ApiHandler(RequestHandler):
 
     def _check_size(self, size: int) -> None:
         if size > self.max_body:
-            raise errors.PayloadTooLarge(f"The body may hold at most {self.max_body} bytes")
+            raise self.too_large()
 
     def _allow_origin(self) -> None:
         origin = self.request.headers.get("Origin")

@@ -156,9 +156,9 @@ def write_duration(seconds: float) -> str:
     return "0s"
 
 
-def write_size(count: int) -> str:
-    """The shortest exact writing, e.g. `64KiB`, `20MB`, `1B`."""
-    exact = [f"{count // factor}{unit}" for unit, factor in BYTES.items() if count % factor == 0]
+def write_size(count: int, space: str = "") -> str:
+    """The shortest exact writing, e.g. `64KiB`, `20MB`, `1B`; `space` stands before the unit."""
+    exact = [f"{count // factor}{space}{unit}" for unit, factor in BYTES.items() if count % factor == 0]
     return min(exact, key=len)
 
 

@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from server.config_types import write_size
+
 
 class FieldError(msgspec.Struct, frozen=True):
     """What is wrong with one field. `path` is dotted, e.g. `rooms.r1`; empty for the whole input."""
@@ -73,6 +75,11 @@ class Conflict(ChatError):
 
 class PayloadTooLarge(ChatError):
     code, status, title = "PAYLOAD_TOO_LARGE", 413, "Payload too large"
+
+    @classmethod
+    def over(cls, what: str, limit: int) -> "PayloadTooLarge":
+        """`what` has more than `limit` bytes."""
+        return cls(f"{what} may have at most {write_size(limit, ' ')}")
 
 
 class UnsupportedMediaType(ChatError):

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -17,6 +18,20 @@ MAX_DEPTH: Final = 16
 # Making a decoder costs more than using it.
 _decoder: Final[Callable[[Any], msgspec.json.Decoder[Any]]] = functools.cache(msgspec.json.Decoder)
 
+
+# The words of JSON for the types that msgspec names; together as in `str | null`.
+TYPE_WORDS: Final = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a decimal number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+LENGTH: Final = re.compile(r"`(\w+)` of length ([<>])= (\d+)")
+BOUND_WORDS: Final = {">": "at least", "<": "at most"}
+UNIT_WORDS: Final = {"str": "characters", "array": "items", "object": "entries"}
 
 # What the decoder raises for JSON that it cannot read at all.
 JSON_ERRORS: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
@@ -78,12 +93,33 @@ def explain_bad_json(data: bytes | str, item: int | None = None) -> ValidationFa
 
 def _from_validation(error: msgspec.ValidationError) -> ValidationFailed:
     # msgspec writes "Expected `str`, got `int` - at `$.content`" and "Object missing required field `content`".
-    message, _, where = str(error).partition(" - at `")
+    message, at, where = str(error).rpartition(" - at `")
+    if not at:
+        message, where = where, ""
     path = where.rstrip("`").removeprefix("$").removeprefix(".").replace("[...]", "")
     if message.startswith("Object missing required field `"):
         field = message.split("`")[1]
         return ValidationFailed.at(f"{path}.{field}" if path else field, "is required")
-    return ValidationFailed.at(path, message[:1].lower() + message[1:])
+    return ValidationFailed.at(path, _in_words(message))
+
+
+def _in_words(message: str) -> str:
+    """What msgspec says, without the names of Python's types and without the value."""
+    if message.startswith("Invalid enum value"):
+        return "is not one of the known values"
+    message = LENGTH.sub(lambda found: f"`{found[1]}` of {_bound_in_words(*found.groups())}", message)
+    message = message.replace(">=", "of at least").replace("<=", "of at most")
+    message = re.sub(r"`(\w+(?: \| \w+)*)`", lambda found: _types_in_words(found[1]), message)
+    return message[:1].lower() + message[1:]
+
+
+def _bound_in_words(kind: str, comparison: str, count: str) -> str:
+    units = UNIT_WORDS.get(kind, "items")
+    return f"{BOUND_WORDS[comparison]} {count} {units.removesuffix('s') if count == '1' else units}"
+
+
+def _types_in_words(names: str) -> str:
+    return " or ".join(TYPE_WORDS.get(name, name) for name in names.split(" | "))
 
 
 def _check_strings(value: Any, path: str, depth: int = 0) -> None:

@@ -72,4 +72,4 @@ class Quota:
 
     def _check(self, account: Account, count: int) -> None:
         if (account.stored or 0) + account.arriving + count > self._limit:
-            raise PayloadTooLarge(f"All your files together may have at most {self._limit} bytes")
+            raise PayloadTooLarge.over("All your files together", self._limit)

@@ -82,6 +82,33 @@ async def test_rest_and_socket_name_the_same_fault_alike(town: Town, residents: 
         assert ack["error"] == {key: answer.body[key] for key in ack["error"]}, (fault, ack, answer)
 
 
+@pytest.mark.parametrize(
+    ("payload", "detail"),
+    [
+        ({"content": 7}, "content: expected a string or null, got a whole number"),
+        ({"content": []}, "content: expected a string or null, got a list"),
+        ({"clientMessageId": ""}, "clientMessageId: expected a string of at least 1 character"),
+        ({"clientMessageId": "y" * 65}, "clientMessageId: expected a string of at most 64 characters"),
+        ({"type": "TEXT - at `$.x`"}, "type: is not one of the known values"),
+    ],
+)
+async def test_what_is_wrong_is_said_in_plain_words(
+    town: Town, residents: Residents, payload: dict[str, Any], detail: str
+) -> None:
+    path = f"{MESSAGES}/chats/{residents.room_id}/messages"
+    answer = await town.resident(residents.alice).post(path, payload)
+    check_problem(answer, "VALIDATION_FAILED", next(iter(payload)))
+    assert answer.body["detail"] == detail
+
+
+async def test_limits_are_said_in_plain_words(town: Town, residents: Residents) -> None:
+    alice = town.resident(residents.alice)
+    answer = await alice.get(f"{MESSAGES}/chats", limit=101)
+    assert answer.body["detail"] == "limit: expected a whole number of at most 100"
+    answer = await alice.post(f"{MESSAGES}/chats/{residents.room_id}/messages", {"content": "x" * 300_000})
+    assert answer.body["detail"] == "The body may have at most 128 KiB"
+
+
 async def test_a_refused_connection_carries_the_same_object(town: Town) -> None:
     error = await town.device().refused(None)
     check_error(error["data"], "UNAUTHORIZED")

@@ -20,7 +20,11 @@ def files_in(folder: Path) -> list[Path]:
 async def test_a_file_may_be_as_large_as_its_kind(upload_town: Town) -> None:
     person = await upload_town.person()
     assert (await upload(person, b"\x00" * 600_000))["size"] == 600_000
-    check_problem(await post_form(person, form(b"\x00" * 600_001)), "PAYLOAD_TOO_LARGE")
+    refused = await post_form(person, form(b"\x00" * 600_001))
+    check_problem(refused, "PAYLOAD_TOO_LARGE")
+    assert refused.body["detail"] == "A file may have at most 600 KB"
+    refused = await post_form(person, form(b"\x00" * 700_000))
+    assert refused.body["detail"] == "A file may have at most 600 KB"
     large_picture = picture("PNG", (440, 360))
     assert 300_000 < len(large_picture) < 600_000
     for fields in ({}, {"type": "IMAGE"}, {"type": "FILE"}):

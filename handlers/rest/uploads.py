@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from handlers.base import DRAIN_LIMIT, ApiHandler, to_chat_error
 from handlers.multipart import FormReader, PartBegin, PartData, PartEnd, Piece
-from server.errors import ValidationFailed
+from server.errors import PayloadTooLarge, ValidationFailed
 from server.services.uploads import Upload
 
 # What the form takes beside the file: boundaries, headers, the other fields.
@@ -29,8 +29,10 @@ class UploadHandler(ApiHandler):
 
     @property
     def max_body(self) -> int:
-        uploads = self.context.settings.uploads
-        return max(uploads.max_image, uploads.max_file) + FORM_BYTES
+        return self._max_file() + FORM_BYTES
+
+    def too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge.over("A file", self._max_file())
 
     async def prepare(self) -> None:
         if self.request.method != "POST":
@@ -118,6 +120,10 @@ class UploadHandler(ApiHandler):
         self._fields[part.name] += piece.data
         if len(self._fields[part.name]) > FIELD_BYTES:
             raise ValidationFailed.at(part.name, f"must hold at most {FIELD_BYTES} bytes")
+
+    def _max_file(self) -> int:
+        uploads = self.context.settings.uploads
+        return max(uploads.max_image, uploads.max_file)
 
     def _field(self, name: str) -> str | None:
         value = self._fields.get(name)

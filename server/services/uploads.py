@@ -82,7 +82,7 @@ class Uploads:
         is_picture = detect_kind(head).is_picture
         limit = self._settings.max_image if is_picture else self._settings.max_file
         if size > limit:
-            raise PayloadTooLarge(f"{'A picture' if is_picture else 'A file'} may have at most {limit} bytes")
+            raise PayloadTooLarge.over("A picture" if is_picture else "A file", limit)
 
     async def examine(self, file: SpoolFile, head: bytes, asked: str | None, thumbnail: Path) -> Arrived:
         """What the file is. Raises `ValidationFailed` at `type`, or `UnsupportedMediaType` for a damaged picture."""

@@ -81,6 +81,7 @@ def check_error(error: dict[str, Any], code: str, path: str | None = None) -> No
     assert error["code"] == code, error
     assert error["status"] == STATUS_OF_CODE[code], error
     assert isinstance(error["detail"], str) and error["detail"], error
+    assert "`" not in error["detail"], f"words of the parser, not of people: {error}"
     for entry in error.get("errors", []):
         assert entry.keys() == {"path", "message"}, error
         assert isinstance(entry["path"], str) and entry["message"], error
