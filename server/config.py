@@ -19,6 +19,7 @@ from server.config_types import (
     text,
     web_origins,
     write_settings,
+    write_size,
 )
 
 __all__ = ["ConfigError", "Settings", "declared", "default_file", "load"]
@@ -32,7 +33,8 @@ DAY: Final = 86400.0
 # One character takes at most two escapes of six bytes (`\ud83d\ude00`); a message has a few fields beside it.
 ESCAPED_CHARACTER_BYTES: Final = 12
 MESSAGE_OVERHEAD_BYTES: Final = 4 * KIB
-
+LENGTH_KEY: Final = "messages.max_length"
+PAYLOAD_KEY: Final = "server.max_payload"
 
 SectionType = TypeVar("SectionType", bound="Section")
 
@@ -111,14 +113,14 @@ class Sweep(Section, frozen=True, kw_only=True):
 
 
 class Limits(Section, frozen=True, kw_only=True):
-    enabled: Annotated[bool, meaning("switches every rate limit at once")] = True
+    enabled: Annotated[bool, meaning("turns all rate limits on or off")] = True
     messages: Annotated[int, meaning("messages per second and user, sustained", ge=1, le=1_000_000)] = 100
     messages_burst: Annotated[int, meaning("messages of one user at once", ge=1, le=1_000_000)] = 3000
     events: Annotated[int, meaning("other socket events per second and user", ge=1, le=1_000_000)] = 200
     login_failures: Annotated[
         int, meaning("failed logins per account and address in one window", ge=1, le=1_000_000)
     ] = 10
-    login_window: Annotated[float, duration("that window", 1, DAY)] = 5 * MINUTE
+    login_window: Annotated[float, duration("length of that window", 1, DAY)] = 5 * MINUTE
     registrations_per_hour: Annotated[int, meaning("new accounts per address and hour", ge=1, le=1_000_000)] = 1000
     searches: Annotated[int, meaning("searches per second and user", ge=1, le=1_000_000)] = 20
 
@@ -126,7 +128,7 @@ class Limits(Section, frozen=True, kw_only=True):
 class Socket(Section, frozen=True, kw_only=True):
     ping_interval: Annotated[float, duration("time between two pings", 0.1, HOUR)] = 25.0
     ping_timeout: Annotated[float, duration("longest wait for the answer to a ping", 0.1, HOUR)] = 20.0
-    connect_timeout: Annotated[float, duration("a connection without a login is ended after", 0.1, HOUR)] = 10.0
+    connect_timeout: Annotated[float, duration("longest time without a login", 0.1, HOUR)] = 10.0
     max_unsent: Annotated[int, size("bytes a slow reader may leave unread before it is cut", 16 * KIB, 256 * MIB)] = MIB
     max_pending: Annotated[
         int, meaning("events of one connection in work before its reading pauses", ge=1, le=100_000)
@@ -209,12 +211,16 @@ def _build(section: type[SectionType], prefix: str, values: Mapping[str, object]
 
 
 def _check_together(settings: Settings, entries: Mapping[str, Entry]) -> None:
-    """Settings that are right one by one, but not together. The key named is one that was set."""
-    longest = settings.messages.max_length * ESCAPED_CHARACTER_BYTES + MESSAGE_OVERHEAD_BYTES
-    if longest > settings.server.max_payload:
-        key = "messages.max_length" if "messages.max_length" in entries else "server.max_payload"
-        raise ConfigError(
-            entries[key].origin,
-            f"{key}: messages.max_length {settings.messages.max_length} may take {longest} bytes of JSON, "
-            f"which is more than server.max_payload {settings.server.max_payload}",
-        )
+    """Settings that are right one by one, but not together. The one that is not its default is at fault."""
+    length, payload = settings.messages.max_length, settings.server.max_payload
+    longest = length * ESCAPED_CHARACTER_BYTES + MESSAGE_OVERHEAD_BYTES
+    if longest <= payload:
+        return
+    places = {key: entries[key].origin if key in entries else "the default" for key in (LENGTH_KEY, PAYLOAD_KEY)}
+    if length != Messages().max_length:
+        reason = f"{length} characters may take {longest} bytes of JSON, but {PAYLOAD_KEY} is {write_size(payload)}"
+        raise ConfigError(places[LENGTH_KEY], f"{LENGTH_KEY}: {reason} ({places[PAYLOAD_KEY]})")
+    reason = f"{write_size(payload)} is too small: the {length} characters of {LENGTH_KEY}"
+    raise ConfigError(
+        places[PAYLOAD_KEY], f"{PAYLOAD_KEY}: {reason} ({places[LENGTH_KEY]}) may take {longest} bytes of JSON"
+    )

@@ -207,8 +207,8 @@ def test_sizes(written: str, count: int, tmp_path: Path) -> None:
         ("uploads: {max_file: 1XB}", "1: uploads.max_file: expected a size such as 64KiB or 20MB"),
         ("uploads: {max_file: true}", "1: uploads.max_file: expected a size such as 64KiB or 20MB"),
         ("uploads: {max_file: 0}", "1: uploads.max_file: expected 1B to 100GB"),
-        ("messages:\n  max_length: 20000\n", "2: messages.max_length: messages.max_length 20000 may take"),
-        ("server:\n  max_payload: 64KiB\n", "2: server.max_payload: messages.max_length 10000 may take"),
+        ("messages:\n  max_length: 20000\n", "2: messages.max_length: 20000 characters may take 244096 bytes"),
+        ("server:\n  max_payload: 64KiB\n", "2: server.max_payload: 64KiB is too small: "),
         ("server:\n  port: {\n", "3: not valid YAML"),
         ("server:\n\tport: 1\n", "2: not valid YAML"),
         ("server: *nowhere\n", "1: not valid YAML"),
@@ -257,6 +257,46 @@ def test_a_bad_variable_is_named(name: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(tmp_path, "", (), {name: "x"})
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "sets", "said"),
+    [
+        (
+            DEFAULT_FILE.read_text(),
+            ["server.max_payload=64KiB"],
+            "option --set server.max_payload: server.max_payload: 64KiB is too small: the 10000 characters of "
+            "messages.max_length (FILE:LENGTH_LINE) may take 124096 bytes of JSON",
+        ),
+        (
+            DEFAULT_FILE.read_text(),
+            ["messages.max_length=20000"],
+            "option --set messages.max_length: messages.max_length: 20000 characters may take 244096 bytes of JSON, "
+            "but server.max_payload is 128KiB (FILE:PAYLOAD_LINE)",
+        ),
+        (
+            "server: {max_payload: 64KiB}",
+            [],
+            "FILE:1: server.max_payload: 64KiB is too small: the 10000 characters of messages.max_length "
+            "(the default) may take 124096 bytes of JSON",
+        ),
+        (
+            "messages: {max_length: 20000}",
+            ["server.max_payload=64KiB"],
+            "FILE:1: messages.max_length: 20000 characters may take 244096 bytes of JSON, "
+            "but server.max_payload is 64KiB (option --set server.max_payload)",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_both_named(
+    text: str, sets: list[str], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text(tmp_path, text, sets)
+    lines = [line.strip().partition(":")[0] for line in text.splitlines()]
+    for word, name in (("LENGTH_LINE", "max_length"), ("PAYLOAD_LINE", "max_payload")):
+        said = said.replace(word, str(lines.index(name) + 1)) if name in lines else said
+    assert str(caught.value) == said.replace("FILE", str(tmp_path / "some.yaml"))
 
 
 def test_one_variable_written_in_two_cases_is_refused(tmp_path: Path) -> None:
