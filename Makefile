@@ -1,4 +1,4 @@
-# What people type: `make run` to serve, `make test` before a change is handed in.
+# What people type: `make run` to serve, `make test` before a change is proposed.
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -9,8 +9,8 @@ PYTHONS := python3 python3.13 python3.12 python3.11 python3.14
 
 help:
 	@echo 'make setup    install what is needed into $(VENV)'
-	@echo 'make run      serve on the port of config.yaml (3000)'
-	@echo 'make test     format, lint and type checks, then all tests'
+	@echo 'make run      serve on port 3000; MADANG_SERVER__PORT=3001 make run takes another port'
+	@echo 'make test     format, lint and type checks, then all tests: about ten minutes'
 	@echo 'make torture  kill everything under a chatting town and judge what is left: MINUTES=5 ONLY=kill-server=3,crash'
 	@echo 'make lint     those checks alone; make format puts the format right'
 	@echo 'make clean    remove $(VENV) and caches; data/ is kept'
@@ -30,6 +30,7 @@ setup:
 			echo "$$python cannot make environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
 		fi; \
 	fi; \
+	echo 'installing what Madang needs into $(VENV), which takes about a minute'; \
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt; \
 	cp requirements.txt $(VENV)/requirements.txt
 

@@ -2,6 +2,7 @@
 `move` the embedded database to a real MongoDB."""
 
 import argparse
+import errno
 import logging
 import os
 import signal
@@ -11,17 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from server.config import ConfigError, Settings, default_file, load
+try:
+    from server import __version__
+    from server.config import ConfigError, Settings, default_file, load
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: run make setup, then .venv/bin/python main.py")
 
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 2
+OTHER_PORT_HINT: Final = "--set server.port=3001 or MADANG_SERVER__PORT=3001"
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # Their INFO entries print whole packets, tokens included.
 TALKATIVE_LOGGERS: Final = ("socketio", "socketio.server", "engineio", "engineio.server", "pymongo", "asyncio")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command. Returns the exit code: 0, 1 when the server could not start, 2 for a bad configuration."""
+    """Run one command. Returns the exit code: 0, 1 if the server did not start or the move failed, 2 for a bad
+    configuration."""
     options = _parser().parse_args(arguments)
     if options.command == "config":
         sys.stdout.write(default_file())
@@ -52,13 +59,13 @@ def _move(settings: Settings, uri: str, database: str) -> int:
         print(f"not moved: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print("not moved: broken off; run the same command again to go on", file=sys.stderr)
+        print("not moved: interrupted; run the same command again to continue", file=sys.stderr)
         return EXIT_FAILED
     return 0
 
 
 def _serve(settings: Settings) -> int:
-    # A signal that comes while libraries load would break off in the middle of one; it waits until they are there.
+    # A signal that comes while libraries load would interrupt the loading of one; it waits until they are loaded.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     import uvloop
 
@@ -74,8 +81,9 @@ def _serve(settings: Settings) -> int:
         print(f"cannot start: {error}", file=sys.stderr)
         return EXIT_FAILED
     except OSError as error:
-        where = f"{settings.server.host}:{settings.server.port}"
-        print(f"cannot start at {where}: {error.strerror or error}", file=sys.stderr)
+        address = f"{settings.server.host}:{settings.server.port}"
+        hint = f"; take another port, e.g. {OTHER_PORT_HINT}" if error.errno == errno.EADDRINUSE else ""
+        print(f"cannot start at {address}: {error.strerror or error}{hint}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 0
@@ -94,15 +102,16 @@ def _start_logging(level: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="main.py", description="Madang, a realtime chat server.")
+    parser.add_argument("--version", action="version", version=f"madang {__version__}")
     _add_options(parser, prefix="")
     commands = parser.add_subparsers(dest="command", metavar="command")
     for name, help_text in (
-        ("serve", "start the server (what happens without a command)"),
-        ("check", "read the configuration and say whether it is right"),
+        ("serve", "start the server (the default)"),
+        ("check", "check the configuration, without starting anything"),
         ("config", "print every setting with its default, as in config.yaml"),
         ("move", "copy the embedded database to a real MongoDB, while no server runs"),
     ):
-        # Options may stand before the command and after it; argparse keeps only one of two same destinations.
+        # Options may come before the command and after it; argparse keeps only one of two with the same destination.
         command = commands.add_parser(name, help=help_text, description=help_text)
         _add_options(command, prefix="late_")
         if name == "move":
@@ -127,7 +136,8 @@ def _add_options(parser: argparse.ArgumentParser, *, prefix: str) -> None:
 
 
 def _end(code: int) -> NoReturn:
-    """End at once: everything is closed, but threads of the driver may wait ten seconds for a store that is silent."""
+    """End at once: everything is closed, but threads of the driver may wait ten seconds for a store that does not
+    answer."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

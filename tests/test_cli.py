@@ -144,6 +144,22 @@ def test_a_second_server_on_a_folder_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_the_version_is_that_of_the_changelog() -> None:
+    newest = re.search(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert newest
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"madang {newest[1]}\n")
+
+
+def test_without_its_libraries_it_says_how_to_install_them() -> None:
+    # -S leaves out what is installed, as another Python would.
+    command = [sys.executable, "-S", str(ROOT / "main.py"), "check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith(": run make setup, then .venv/bin/python main.py\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -151,7 +167,8 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         done = run("--set", f"data_dir={tmp_path / 'data'}", "--set", f"server.port={port}")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"cannot start at 127.0.0.1:{port}: ")
+    assert done.stderr.splitlines()[-1].startswith(f"cannot start at 127.0.0.1:{port}: Address already in use; take ")
+    assert "MADANG_SERVER__PORT=3001" in done.stderr
     assert "Traceback" not in done.stderr
 
 
