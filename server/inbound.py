@@ -44,7 +44,7 @@ def parse_json(data: bytes | str | msgspec.Raw, kind: type[T]) -> T:
         text = data.decode() if isinstance(data, bytes) else data
         value: T = _decoder(kind).decode(text)
     except msgspec.ValidationError as error:
-        raise _from_validation(error) from None
+        raise _name_entry(_from_validation(error), msgspec.json.decode(text), kind) from None
     except JSON_ERRORS:
         raise explain_bad_json(data if isinstance(data, str) else bytes(data)) from None
     if _has_nul(data):
@@ -96,11 +96,26 @@ def _from_validation(error: msgspec.ValidationError) -> ValidationFailed:
     message, at, where = str(error).rpartition(" - at `")
     if not at:
         message, where = where, ""
-    path = where.rstrip("`").removeprefix("$").removeprefix(".").replace("[...]", "")
+    # "at `key` in `$.rooms`" for the key of an entry, "at `$.rooms[...]`" for its value.
+    path = where.rstrip("`").removeprefix("key` in `").removeprefix("$").removeprefix(".").replace("[...]", "")
     if message.startswith("Object missing required field `"):
         field = message.split("`")[1]
         return ValidationFailed.at(f"{path}.{field}" if path else field, "is required")
     return ValidationFailed.at(path, _in_words(message))
+
+
+def _name_entry(found: ValidationFailed, payload: Any, kind: Any) -> ValidationFailed:
+    """The same error, with the key in its path if it is about one entry of an object with free keys."""
+    path, message = found.errors[0].path, found.errors[0].message
+    entries = payload.get(path) if isinstance(payload, dict) else None
+    if not isinstance(entries, dict):
+        return found
+    for key, value in entries.items():
+        try:
+            msgspec.convert({**payload, path: {key: value}}, kind)
+        except msgspec.ValidationError:
+            return ValidationFailed.at(f"{path}.{key}", message)
+    return found
 
 
 def _in_words(message: str) -> str:

@@ -107,3 +107,16 @@ async def test_a_client_catches_up_after_it_was_away(town: Town) -> None:
     await fill(sender, room_id, 4)
     back = await other.connect()
     assert seqs((await synced(back, {room_id: last["seq"]}))[room_id]) == [4, 5, 6, 7]
+
+
+async def test_a_wrong_place_is_refused_under_its_room(town: Town) -> None:
+    one, _other, room_id = await town.pair()
+    device = await one.connect()
+    for wrong in ("1", -1, 1.5, None, {"$gt": 0}, 2**63, [1]):
+        ack = await device.call("sync", {"rooms": {"x": 0, room_id: wrong}})
+        check_refused(ack, "VALIDATION_FAILED", f"rooms.{room_id}")
+    long = "x" * 500
+    check_refused(await device.call("sync", {"rooms": {long: 0}}), "VALIDATION_FAILED", f"rooms.{long}")
+    check_refused(await device.call("sync", {"rooms": [room_id]}), "VALIDATION_FAILED", "rooms")
+    many = {str(number): 0 for number in range(5_001)}
+    check_refused(await device.call("sync", {"rooms": many}), "VALIDATION_FAILED", "rooms")
