@@ -210,6 +210,10 @@ async def test_polls_that_still_wait_at_an_upgrade_end_and_do_no_harm(start_serv
     town: Town = town_at(start_server({"socket.ping_interval": "1s", "socket.ping_timeout": "1s"}))
     poller, _witness, _person, _room_id = await polling(town)
     waiting = [asyncio.ensure_future(poller.poll()) for _ in range(3)]
+    # Each is at the server once one that was asked later is answered.
+    for _ in waiting:
+        await asyncio.sleep(0)
+        assert (await town.rest.call("GET", "/healthz")).status == 200
     raw = await town.raw(path=f"{PATH}&sid={poller.sid}")
     await raw.send("2probe")
     assert await raw.text() == "3probe"

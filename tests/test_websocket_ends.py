@@ -14,6 +14,7 @@ from tests.conftest import Residents, StartServer
 from tests.support.people import Town
 from tests.support.raw_socket import CLOSE, TEXT, RawSocket
 from tests.support.server_process import ROOT
+from tests.support.shapes import check_error
 from tests.support.waiting import eventually
 
 POLLING_PATH = "/socket.io/?EIO=4&transport=polling"
@@ -100,3 +101,13 @@ async def test_a_stopping_server_lets_slow_readers_have_what_was_sent(
                 heard.append(json.loads(told.payload[len("42/chat,") :])[1]["seq"])
     assert heard == list(range(1, count + 1))
     await stopping
+
+
+async def test_who_sends_too_much_is_told_why(quick_town: Town) -> None:
+    person = await quick_town.person()
+    raw = await quick_town.raw_chat(person.access_token)
+    await raw.send_raw(bytes((0x80 | TEXT, 0x80 | 127)) + struct.pack("!Q", 1_000_000) + b"\0\0\0\0")
+    error = await raw.event("exception")
+    check_error(error, "PAYLOAD_TOO_LARGE")
+    assert error["event"] == ""
+    assert await raw.ending() == 1009

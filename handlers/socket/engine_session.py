@@ -10,7 +10,9 @@ from engineio.packet import CLOSE, PING, PONG, Packet
 from handlers.socket.websocket import WebSocket
 from server.connection import Connection
 from server.engine_socket import Environ, answer_poll, take_queue, use_websockets
-from server.frames import NOT_ACCEPTED
+from server.errors import PayloadTooLarge
+from server.frames import NOT_ACCEPTED, event_frame
+from server.protocol import EXCEPTION
 from server.realtime import Realtime
 from server.tasks import Tasks
 
@@ -129,6 +131,12 @@ class EngineSession:
             self.websocket.fail(NOT_ACCEPTED)
         return None
 
+    def too_large(self) -> None:
+        connection = self._shared.realtime.find(self.sid)
+        if connection is not None:
+            # What it was stays unread, so that its name is not known.
+            connection.send(event_frame(EXCEPTION, {**PayloadTooLarge().body(), "event": ""}))
+
     def lost(self) -> None:
         if not self.closing:
             reason = self._shared.realtime.engine.reason.TRANSPORT_CLOSE
@@ -208,6 +216,9 @@ class Upgrade:
             session.replace(self._engine_socket)
         else:
             self._fail()
+
+    def too_large(self) -> None:
+        """Nobody is logged in on this transport yet."""
 
     def lost(self) -> None:
         self._patience.cancel()

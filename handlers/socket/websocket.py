@@ -25,10 +25,13 @@ MOST_BEFORE_PONG: Final = 64 * 1024
 
 
 class Listener(Protocol):
-    """Who is told what comes. Neither may raise."""
+    """Who is told what comes. None of these may raise."""
 
     def take_text(self, text: str) -> "asyncio.Future[None] | None":
         """What is returned, if anything, ends when the next text may come; it must not end in an exception."""
+
+    def too_large(self) -> None:
+        """The client sent more than it may; the connection is about to be closed for it."""
 
     def lost(self) -> None: ...
 
@@ -175,7 +178,7 @@ class WebSocket(asyncio.Protocol):
             elif size == 127:
                 size, start = int.from_bytes(data[start : start + 8], "big"), start + 8
             if start <= end and size > self._max_size:
-                self.fail(TOO_LARGE)
+                self._refuse_size()
                 return
             stop = start + 4 + size
             if stop > end:
@@ -217,10 +220,14 @@ class WebSocket(asyncio.Protocol):
             parts += payload
             self._parts = None if is_last else (opcode, parts)
             if len(parts) > self._max_size:
-                self.fail(TOO_LARGE)
+                self._refuse_size()
             elif is_last and opcode == _TEXT:
                 return self._take_text(bytes(parts))
         return None
+
+    def _refuse_size(self) -> None:
+        self.listener.too_large()
+        self.fail(TOO_LARGE)
 
     def _take_text(self, payload: bytes) -> "asyncio.Future[None] | None":
         if self._closing is not None:
