@@ -12,6 +12,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.browser import Browser, Browsers, find_programs
+from tests.support.npm import install_client
 from tests.support.people import Person, Town
 from tests.support.server_process import ServerProcess
 from tests.support.tokens import SECRET
@@ -69,6 +70,19 @@ def quick_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPro
 def upload_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with small limits for uploads (see `UPLOADS`), once for each store of them."""
     yield from _serve(tmp_path_factory.mktemp("upload_server"), {**UPLOADS, "uploads.store": request.param})
+
+
+@pytest.fixture(scope="session")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for scripts that import npm's Socket.IO client, with those of tests/node. Skips loudly without npm."""
+    folder = tmp_path_factory.mktemp("node")
+    reason = install_client(folder)
+    if reason is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn(f"WHAT USES NPM'S CLIENT WAS NOT RUN: {reason}", stacklevel=1)
+        pytest.skip(reason)
+    return folder
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the documentation says is true: links, settings, routes and events exist, and the README's examples run."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -140,13 +141,16 @@ def run_in_bash(script: str) -> list[str]:
 
 
 async def test_the_readme_conversation_by_curl(start_server: StartServer) -> None:
+    """The block can be run again: the second time, both people log in."""
     script = code_block(ROOT / "README.md", "bash")
     assert ADDRESS in script
-    sent, chats, read = (json.loads(line) for line in run_in_bash(script.replace(ADDRESS, start_server().url)))
-    assert (sent["content"], sent["senderName"], sent["seq"]) == ("Hello Ben!", "Ann Lee", 1)
-    [chat] = chats["chats"]
-    assert (chat["participantName"], chat["lastMessage"], chat["unreadCount"]) == ("Ann Lee", "Hello Ben!", 1)
-    assert read == {"ok": True, "roomId": sent["roomId"], "seq": 1, "unreadCount": 0}
+    script = script.replace(ADDRESS, start_server().url)
+    for seq in (1, 2):
+        sent, chats, read = (json.loads(line) for line in run_in_bash(script))
+        assert (sent["content"], sent["senderName"], sent["seq"]) == ("Hello Ben!", "Ann Lee", seq)
+        [chat] = chats["chats"]
+        assert (chat["participantName"], chat["lastMessage"], chat["unreadCount"]) == ("Ann Lee", "Hello Ben!", 1)
+        assert read == {"ok": True, "roomId": sent["roomId"], "seq": seq, "unreadCount": 0}
 
 
 async def test_the_readme_client_in_python(town: Town, server: ServerProcess, tmp_path: Path) -> None:
@@ -162,6 +166,26 @@ async def test_the_readme_client_in_python(town: Town, server: ServerProcess, tm
     assert "stored" in done.stdout.splitlines()
     [message] = (await bob.history(room_id))["messages"]
     assert (message["content"], message["senderId"]) == ("Hello!", alice.id)
+
+
+async def test_the_readme_client_in_javascript(town: Town, node_folder: Path) -> None:
+    """It prints the number of its own message and all messages of the room."""
+    alice, bob, room_id = await town.pair()
+    program = code_block(ROOT / "README.md", "js")
+    assert ADDRESS in program
+    (node_folder / "chat.mjs").write_text(program.replace(ADDRESS, town.url))
+    command = ["node", str(node_folder / "chat.mjs"), alice.access_token, room_id]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(RUN_DEADLINE):
+            first = {(await process.stdout.readline()).decode() for _ in range(2)}
+            assert first == {"1\n", f"{alice.name}: Hello!\n"}
+            await bob.send(room_id, "Hello Alice!")
+            assert (await process.stdout.readline()).decode() == f"{bob.name}: Hello Alice!\n"
+    finally:
+        process.kill()
+        await process.wait()
 
 
 def test_the_readme_names_what_is_installed() -> None:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 import subprocess
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from tests.support.rest import API, MESSAGES
 from tests.support.server_process import ServerProcess
 from tests.support.shapes import CHAT_KEYS, MESSAGE_KEYS, USER_KEYS, check_error, check_message
 
-NODE_FOLDER = Path(__file__).parent / "node"
 NODE_DEADLINE = 120
 GUIDE_USER_KEYS = USER_KEYS - {"isOnline", "lastSeenAt"}
 
@@ -117,30 +115,6 @@ def test_the_whole_flow_with_curl(server: ServerProcess) -> None:
     check_error(curl(f"{api}/users/me"), "UNAUTHORIZED")
 
 
-@pytest.fixture(scope="session")
-def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The script beside npm's client, installed outside the repository. Skips loudly where that cannot be."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        _skip("node and npm are not installed")
-    folder = tmp_path_factory.mktemp("node")
-    for source in NODE_FOLDER.iterdir():
-        if source.is_file():
-            shutil.copy(source, folder)
-    install = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-    try:
-        subprocess.run(install, cwd=folder, check=True, capture_output=True, timeout=NODE_DEADLINE)
-    except (subprocess.SubprocessError, OSError) as error:
-        _skip(f"npm could not install the client: {error}")
-    return folder / "guide.mjs"
-
-
-def _skip(reason: str) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.warn(f"THE GUIDE'S FLOW WITH NPM'S CLIENT WAS NOT RUN: {reason}", stacklevel=2)
-    pytest.skip(reason)
-
-
 async def _node(script: Path, *arguments: str) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
         "node", str(script), *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -163,8 +137,8 @@ async def _talk(town: Town, script: Path, transport: str) -> tuple[Person, Perso
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_the_whole_flow_with_npms_client(town: Town, node_client: Path, transport: str) -> None:
-    one, _other, room_id, heard = await _talk(town, node_client, transport)
+async def test_the_whole_flow_with_npms_client(town: Town, node_folder: Path, transport: str) -> None:
+    one, _other, room_id, heard = await _talk(town, node_folder / "guide.mjs", transport)
     assert heard["refusedWith"] == "UNAUTHORIZED"
     assert [message["content"] for message in heard["offline"]] == ["waiting"]
     assert heard["typing"] == {"roomId": room_id, "userId": one.id}
