@@ -131,6 +131,19 @@ def test_pages_tell_their_failures() -> None:
         assert "## When something fails\n" in (DOCS / f"{name}.md").read_text(), f"docs/{name}.md"
 
 
+def test_the_service_its_backup_and_its_commands_use_the_same_places() -> None:
+    text = (DOCS / "operations.md").read_text()
+    unit = code_block(DOCS / "operations.md", "ini")
+    config = re.findall(r"--config (/\S+)", text)
+    assert len(config) == 2 and set(config) == {"/etc/madang.yaml"}
+    folder = re.findall(r"echo 'data_dir: (\S+)' > /etc/madang\.yaml", text)
+    assert folder == [f"/var/lib/{name}" for name in re.findall(r"^StateDirectory=(\w+)$", unit, flags=re.MULTILINE)]
+    [(parent, name)] = re.findall(r"tar -C (\S+) -czf \S+ (\S+)$", text, flags=re.MULTILINE)
+    assert [f"{parent}/{name}"] == folder
+    [command] = re.findall(r"^ExecStart=(.+)$", unit, flags=re.MULTILINE)
+    assert command.startswith("/srv/madang/.venv/bin/python main.py ")
+
+
 def run_in_bash(script: str) -> list[str]:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, timeout=RUN_DEADLINE
