@@ -1,4 +1,4 @@
-"""Serves until it is told to stop: context, Socket.IO and routes on one HTTP server."""
+"""Serves until a signal comes: context, Socket.IO and routes on one HTTP server."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ COLLECTIONS: Final = (20_000, 20, 50)
 async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. `ready` gets the address once requests are answered.
 
-    Raises `StartFailed` where a store does not start and `OSError` where the address is taken.
+    Raises `StartFailed` if a store does not start and `OSError` if the address is taken.
     """
     with _stop_signals() as stopped:
         sockets = bind_sockets(settings.server.port, settings.server.host, backlog=BACKLOG)

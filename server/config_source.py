@@ -1,4 +1,4 @@
-"""Where settings come from: the file, the environment and the command line, each value with its place."""
+"""The sources of settings: the file, the environment and the command line, each value with its place."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ class ConfigError(Exception):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One given value, still as YAML. `typed_out` is for places where quotes are no habit: there, the text `42` may
-    stand for a string too."""
+    """One given value, still as YAML. `typed_out` is for variables and options, in which people leave out quotes:
+    there, the text `42` may mean a string too."""
 
     origin: str
     node: Any

@@ -30,7 +30,7 @@ from server.storage.users import Users
 BATCH_DOCUMENTS: Final = 500
 BATCH_BYTES: Final = 4 * 1024 * 1024
 PING_TIMEOUT: Final = 5.0
-# What the database removes by itself so soon is copied, but not compared: it may be gone on one side already.
+# What the database removes by itself so soon is copied, but not compared: one side may have removed it already.
 NOT_COMPARED: Final = timedelta(hours=1)
 
 
@@ -41,9 +41,9 @@ class MoveFailed(Exception):
 async def move(settings: Settings, uri: str, database_name: str, say: Callable[[str], None]) -> None:
     """Copy the embedded database of `settings.data_dir` to `uri`, and say what was done line by line.
 
-    Nobody may use either meanwhile; a server that uses the embedded one is noticed. A move that was broken off goes
-    on when it is called again. Raises `MoveFailed`. The embedded database is never changed, and nothing is written
-    to the target if the embedded one holds nothing.
+    Nobody may use either meanwhile; a server that uses the embedded one is noticed. A move that was interrupted
+    continues when it is called again. Raises `MoveFailed`. The embedded database is never changed, and nothing is
+    written to the target if the embedded one holds nothing.
     """
     if settings.mongodb.uri != "embedded":
         raise MoveFailed("mongodb.uri is not embedded: use mongodump and mongorestore to move between servers")
