@@ -14,6 +14,8 @@ from tests.support.rest import API
 from tests.support.shapes import check_problem
 
 TOKEN_RENEWED = "return JSON.parse(sessionStorage.getItem('madang.session')).accessToken !== window.firstToken"
+# A screen that no page of history fills.
+TALL = {"width": 1100, "height": 8000, "deviceScaleFactor": 1, "mobile": False}
 REMEMBER_TOKEN = "window.firstToken = JSON.parse(sessionStorage.getItem('madang.session')).accessToken"
 
 
@@ -113,3 +115,38 @@ async def test_a_refused_file_is_told(town: Town, first: Browser, tmp_path: Path
     first.type("#file", str(damaged))
     first.wait_text("#composer-error", "damaged.png")
     assert first.run("return document.getElementById('attachment').hidden")
+
+
+async def test_who_leaves_the_page_is_offline_and_who_comes_back_is_online(town: Town, first: Browser) -> None:
+    """The browser keeps the page that was left, with its connection, for the way back."""
+    one, other, _room_id = await town.pair()
+    device = await other.connect()
+    sign_in(first, one)
+    assert (await device.next("user:online"))["userId"] == one.id
+    first.run("window.isKept = true; location.href = '/healthz'")
+    assert (await device.next("user:offline"))["userId"] == one.id
+    first.run("history.back()")
+    first.wait_until("return window.isKept === true && document.getElementById('connection').dataset.state === 'online'")
+
+
+async def test_older_messages_that_cannot_be_read_are_not_asked_for_without_end(town: Town, first: Browser) -> None:
+    one, _other, room_id = await town.pair()
+    for number in range(60):
+        await one.send(room_id, f"{number + 1}")
+    first.devtools("Emulation.setDeviceMetricsOverride", **TALL)
+    sign_in(first, one)
+    first.run(
+        """window.asked = [];
+        window.isBroken = true;
+        const plain = window.fetch;
+        window.fetch = (address, ...rest) => {
+            if (!window.isBroken || !address.includes('before=')) return plain(address, ...rest);
+            window.asked.push(Date.now());
+            return Promise.reject(new Error('no network'));
+        }"""
+    )
+    open_chat(first, room_id)
+    first.wait_until("return window.asked.length >= 2")
+    assert first.run("return window.asked[1] - window.asked[0]") > 1_000
+    first.run("window.isBroken = false")
+    first.wait_until(f"return (() => {{ {SHOWN} }})().length === 60")

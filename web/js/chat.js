@@ -44,6 +44,7 @@ export class Chat extends EventTarget {
     try {
       if (!store.chat(roomId)) await this.#adopt(await this.#api.getRoom(roomId));
       const room = store.room(roomId);
+      room.hasOlderFailed = false;
       if (!room.isLoaded) room.fill(await this.#api.readHistory(roomId));
       store.changed();
       if (room.lastSeq < (store.chat(roomId).lastSeq ?? 0)) this.#catchUpSoon();
@@ -74,8 +75,11 @@ export class Chat extends EventTarget {
     this.store.changed();
     try {
       room.fill(await this.#api.readHistory(roomId, { before: room.messages[0].seq }));
-    } catch {
-      // Scrolling asks again.
+      room.hasOlderFailed = false;
+    } catch (error) {
+      // Scrolling asks again, and so does the next look at the room.
+      room.hasOlderFailed = true;
+      this.#retryLater(error);
     } finally {
       room.isLoadingOlder = false;
       this.store.changed();

@@ -5,6 +5,8 @@ import { ApiError, offlineError } from "./http.js";
 const ACK_TIMEOUT = 10_000;
 const FIRST_DELAY = 1_000;
 const MAX_DELAY = 15_000;
+// How Socket.IO names an end that was asked for here.
+const LEFT = "io client disconnect";
 const SERVER_EVENTS = [
   "message:new",
   "message:read",
@@ -30,6 +32,9 @@ export class Connection extends EventTarget {
     this.#session = session;
     session.addEventListener("renewed", () => this.#handInToken());
     window.addEventListener("online", () => this.#socket?.connect());
+    // The browser keeps a page that was left, for its Back button: with its connection its user would stay online.
+    window.addEventListener("pagehide", () => this.#leave());
+    window.addEventListener("pageshow", (event) => event.persisted && this.#socket?.connect());
   }
 
   open() {
@@ -46,9 +51,9 @@ export class Connection extends EventTarget {
       this.#refusals = 0;
       this.#enter("online");
     });
-    socket.on("disconnect", () => {
+    socket.on("disconnect", (reason) => {
       this.#enter("offline");
-      this.#comeBack();
+      if (reason !== LEFT) this.#comeBack();
     });
     socket.on("connect_error", (error) => this.#refused(error));
     for (const name of SERVER_EVENTS) {
@@ -79,6 +84,11 @@ export class Connection extends EventTarget {
     }
     if (!answer.ok) throw new ApiError(answer.error);
     return answer;
+  }
+
+  #leave() {
+    clearTimeout(this.#timer);
+    this.#socket?.disconnect();
   }
 
   async #giveToken(give) {

@@ -7,6 +7,8 @@ export class Room {
   messages = [];
   isLoaded = false;
   isLoadingOlder = false;
+  /** The last attempt to load older ones failed: the page asks again only when there is a reason. */
+  hasOlderFailed = false;
   #marks = new Map();
   #typing = new Map();
 

@@ -122,7 +122,8 @@ export class ConversationView {
     }
     this.#noteSeen();
     // A first page that does not fill the screen cannot be scrolled.
-    if (room.isLoaded && list.scrollHeight <= list.clientHeight) this.#chat.loadOlder(room.id);
+    const isFilled = list.scrollHeight > list.clientHeight;
+    if (room.isLoaded && !isFilled && !room.hasOlderFailed) this.#chat.loadOlder(room.id);
   }
 
   #onScroll() {
