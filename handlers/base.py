@@ -95,6 +95,12 @@ class ApiHandler(RequestHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
 
+    async def head(self, *path: str) -> None:
+        """As GET, of which Tornado sends the headers alone."""
+        answering = self.get(*path)
+        if answering is not None:
+            await answering
+
     def options(self, *_path: str) -> None:
         """Answer a CORS preflight; the headers say what is allowed."""
         self.set_header("Allow", ", ".join(self.allowed_methods()))
@@ -133,11 +139,12 @@ class ApiHandler(RequestHandler):
 
     @classmethod
     def allowed_methods(cls) -> Sequence[str]:
-        """The methods that this handler implements, OPTIONS aside."""
+        """The methods that this handler implements, OPTIONS aside; HEAD if it has GET."""
+        names = {method: "get" if method == "HEAD" else method.lower() for method in cls.SUPPORTED_METHODS}
         return [
             method
-            for method in RequestHandler.SUPPORTED_METHODS
-            if method != "OPTIONS" and getattr(cls, method.lower()) is not getattr(RequestHandler, method.lower())
+            for method, name in names.items()
+            if method != "OPTIONS" and getattr(cls, name) is not getattr(RequestHandler, name)
         ]
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:

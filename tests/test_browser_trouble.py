@@ -126,7 +126,9 @@ async def test_who_leaves_the_page_is_offline_and_who_comes_back_is_online(town:
     first.run("window.isKept = true; location.href = '/healthz'")
     assert (await device.next("user:offline"))["userId"] == one.id
     first.run("history.back()")
-    first.wait_until("return window.isKept === true && document.getElementById('connection').dataset.state === 'online'")
+    first.wait_until(
+        "return window.isKept === true && document.getElementById('connection').dataset.state === 'online'"
+    )
 
 
 async def test_older_messages_that_cannot_be_read_are_not_asked_for_without_end(town: Town, first: Browser) -> None:

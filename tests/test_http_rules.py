@@ -82,6 +82,14 @@ async def test_a_chunked_body_over_the_limit(town: Town, residents: Residents) -
     assert status.split()[1] == b"413", status
 
 
+async def test_head_is_answered_wherever_get_is(town: Town, residents: Residents) -> None:
+    paths = [route.path.format(user=residents.alice.id, room=residents.room_id, file="x") for route in ROUTES]
+    for path in (path for path, route in zip(paths, ROUTES, strict=True) if route.method == "GET"):
+        get, head = [await town.resident(residents.alice).call(method, path) for method in ("GET", "HEAD")]
+        assert (head.status, head.raw) == (get.status, b""), path
+        assert head.headers["Content-Type"] == get.headers["Content-Type"], path
+
+
 async def test_health_is_public(town: Town) -> None:
     for path in ("/healthz", "/readyz"):
         answer = await town.rest.call("GET", path)

@@ -36,9 +36,6 @@ class FileHandler(ApiHandler):
         finally:
             await blob.close()
 
-    async def head(self, name: str) -> None:
-        await self.get(name)
-
     def compute_etag(self) -> str | None:
         return self._tag
 

@@ -47,9 +47,6 @@ class WebFileHandler(ApiHandler):
         self.set_header("Cache-Control", "no-cache")
         self.write(self._read(name))
 
-    def head(self, name: str = START_PAGE) -> None:
-        self.get(name)
-
     def _read(self, name: str) -> bytes:
         # The files are few and small, so that reading them from the system's cache holds nobody up.
         known = FILE_NAME.fullmatch(name) and Path(name).suffix in CONTENT_TYPES
