@@ -1,4 +1,4 @@
-"""The command line: `serve` (what it does without a command), `check` the configuration, print the default `config`,
+"""The command line: `serve` (the default), `check` the configuration, print the default `config`,
 `move` the embedded database to a real MongoDB."""
 
 import argparse
