@@ -12,7 +12,8 @@ MOST_AT_ONCE: Final = 16
 class Backlog:
     """Of one client, while something waits for it; sizes are in bytes.
 
-    The largest piece on its way does not count: one batch of missed messages may be larger than `max_unsent` alone.
+    The largest piece on its way does not count: one piece of missed messages, by `messages:offline` or
+    `sync`, may be larger than `max_unsent` alone.
     """
 
     __slots__ = ("_behind_since", "_largest", "_max_unsent")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from server.frames import Frame
@@ -21,11 +21,8 @@ class Link(Protocol):
     def send(self, frame: Frame) -> None:
         """Send or queue one frame, in the order of these calls; never waits and never raises."""
 
-    def send_together(self, frames: Sequence[Frame]) -> None:
-        """Send frames that count as one: parts of something that is larger than a client takes in one piece."""
-
     async def wait_sent(self) -> None:
-        """Until what was sent has left, or cannot leave any more; to be called once the link is closed."""
+        """Until what was sent has left, or cannot leave any more."""
 
 
 class _NoLink:
@@ -34,9 +31,6 @@ class _NoLink:
     is_open = False
 
     def send(self, frame: Frame) -> None:
-        pass
-
-    def send_together(self, frames: Sequence[Frame]) -> None:
         pass
 
     async def wait_sent(self) -> None:
@@ -56,6 +50,7 @@ class Connection:
         "_acks",
         "_next_ack",
         "_proofs",
+        "_waiting",
         "engine_sid",
         "handed",
         "identity",
@@ -74,11 +69,12 @@ class Connection:
         # Only while events are worked on: a connection that rests has none.
         self.inbox: deque[Any] | None = None
         self.in_work = 0
-        self.handed: set[str] = set()
+        self.handed: dict[str, bytes] = {}
         self.room_for_more: asyncio.Future[None] | None = None
         self._acks: dict[int, Acknowledge] = {}
         self._next_ack = 0
         self._proofs: list[tuple[float, Acknowledge]] = []
+        self._waiting: asyncio.Future[None] | None = None
 
     @property
     def user_id(self) -> str:
@@ -93,9 +89,15 @@ class Connection:
         """Send or queue one frame; never waits and never raises."""
         self.link.send(frame)
 
-    def send_together(self, frames: Sequence[Frame]) -> None:
-        """Send frames that count as one: parts of something that is larger than a client takes in one piece."""
-        self.link.send_together(frames)
+    async def wait_sent(self) -> None:
+        """Until what was sent has left, or the socket is gone. For one caller at a time."""
+        link: Link | None = None
+        while link is not self.link:
+            # An upgrade takes what waits along to another link.
+            link = self.link
+            self._waiting = asyncio.ensure_future(link.wait_sent())
+            await asyncio.wait([self._waiting])
+        self._waiting = None
 
     def request_ack(self, on_ack: Acknowledge) -> int:
         """A number for an event of ours; `on_ack` runs when the client acknowledges it."""
@@ -122,5 +124,7 @@ class Connection:
     def close(self) -> None:
         """Forget what waits; called when the socket is gone."""
         self.link = _GONE
+        if self._waiting is not None:
+            self._waiting.cancel()
         self._acks.clear()
         self._proofs.clear()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from engineio.exceptions import SocketIsClosedError
@@ -28,7 +28,7 @@ class PolledSocket:
     go by the monotonic clock. `on_pong` is called at every PONG with the time at which its PING was sent.
     """
 
-    __slots__ = ("_backlog", "_cutting", "_engine_socket", "_on_pong", "_rest", "_unsent", "is_open")
+    __slots__ = ("_backlog", "_cutting", "_engine_socket", "_on_pong", "_rest", "_sent", "_unsent", "is_open")
 
     def __init__(self, engine_socket: Any, max_unsent: int, on_pong: Callable[[float], None]) -> None:
         self.is_open = True
@@ -39,6 +39,8 @@ class PolledSocket:
         self._rest: deque[Packet | None] = deque()
         # Since the queue was last found empty.
         self._unsent = 0
+        # Somebody waits until everything has left.
+        self._sent: asyncio.Future[None] | None = None
         self._cutting: asyncio.Task[None] | None = None
 
     def attach(self) -> None:
@@ -55,12 +57,13 @@ class PolledSocket:
     def send(self, frame: Frame) -> None:
         self._put(Packet(MESSAGE, frame.packet), len(frame.wire))
 
-    def send_together(self, frames: Sequence[Frame]) -> None:
-        for frame in frames:
-            self.send(frame)
-
     async def wait_sent(self) -> None:
-        """There is nothing to wait for: a session that has ended answers no further poll."""
+        """Until polls were answered with all that was sent, or no further one will be answered."""
+        if self._engine_socket.closing or self._is_empty():
+            return
+        if self._sent is None:
+            self._sent = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._sent)
 
     def detach(self) -> list[Packet | None]:
         """Let go of the session; returns what of its queue no poll was answered with."""
@@ -69,7 +72,16 @@ class PolledSocket:
             # They refer to the session, which refers to them.
             vars(self._engine_socket).pop(patched, None)
         rest, self._rest = self._rest, deque()
+        self._tell_sent()
         return list(rest)
+
+    def _is_empty(self) -> bool:
+        return not self._rest and self._engine_socket.queue.empty()
+
+    def _tell_sent(self) -> None:
+        if self._sent is not None:
+            self._sent.set_result(None)
+            self._sent = None
 
     def _put(self, packet: Packet, size: int) -> None:
         if not self.is_open:
@@ -96,7 +108,10 @@ class PolledSocket:
                 # One that waits beside this one would fail in the end, and the library ends the session of whoever
                 # fails: also when a WebSocket has taken over.
                 answer_poll(engine_socket)
-        return [self._rest.popleft() for _ in range(min(len(self._rest), PACKETS_PER_POLL))]
+        answer = [self._rest.popleft() for _ in range(min(len(self._rest), PACKETS_PER_POLL))]
+        if self._is_empty():
+            self._tell_sent()
+        return answer
 
     async def _send_packet(self, packet: Packet) -> None:
         """The library's own sending."""

@@ -1,7 +1,6 @@
 """The server's side of a WebSocket (RFC 6455) on an asyncio transport, once the handshake is over."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final, Protocol, cast
 
 from tornado.util import _websocket_mask as unmask
@@ -82,11 +81,6 @@ class WebSocket(asyncio.Protocol):
     def send(self, frame: Frame) -> None:
         self._write(frame.wire)
 
-    def send_together(self, frames: Sequence[Frame]) -> None:
-        """What is sent in one turn of the event loop counts as one anyway."""
-        for frame in frames:
-            self._write(frame.wire)
-
     def send_text(self, text: str) -> None:
         self._write(text_frame(text.encode()))
 
@@ -100,10 +94,12 @@ class WebSocket(asyncio.Protocol):
         self._closing = self._loop.call_later(CLOSE_SECONDS, self._transport.abort)
 
     async def wait_sent(self) -> None:
-        """Until the kernel has all that was sent, or it cannot leave any more. For one caller, once it is closed."""
-        if self._transport is not None and self._transport.get_write_buffer_size():
+        """Until the kernel has all that was sent, or it cannot leave any more."""
+        if self._transport is None or (self._outbox is None and not self._transport.get_write_buffer_size()):
+            return
+        if self._sent is None:
             self._sent = self._loop.create_future()
-            await self._sent
+        await asyncio.shield(self._sent)
 
     def fail(self, code: int) -> None:
         """End it because of what the client did: say why, and listen no more."""
@@ -119,8 +115,9 @@ class WebSocket(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Nothing waits any more."""
-        if self._sent is not None and not self._sent.done():
+        if self._sent is not None:
             self._sent.set_result(None)
+            self._sent = None
 
     def eof_received(self) -> None:
         """Nothing more will come, so it ends; who does not read either holds it no longer than a closing."""
@@ -156,6 +153,8 @@ class WebSocket(asyncio.Protocol):
         self._transport.write(data)
         if not waiting:
             self._backlog = None
+            if not self._transport.get_write_buffer_size():
+                self.resume_writing()
             return
         if self._backlog is None:
             self._backlog = Backlog(self._max_unsent, largest=waiting)

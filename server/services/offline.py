@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -13,17 +13,18 @@ from server.frames import Frame, event_frame
 from server.models import Member, now
 from server.protocol import MESSAGE_DELIVERED, MESSAGES_OFFLINE, Receipt, wire_time
 from server.room_state import RoomState
-from server.storage.offline_queues import OfflineQueues
+from server.storage.offline_queues import Entry, OfflineQueues, Place
 from server.tasks import Tasks
 
-# Clients refuse frames above a size of their own (python-socketio's 4 MiB) and would do so at every connect anew.
+# Clients refuse frames above a size of their own (python-socketio's 4 MiB) and would do so at every connect anew. It is
+# also what one connection can make the server hold for it.
 PART_BYTES: Final = 1024 * 1024
 
 
 class Connection(Protocol):
-    """The socket that the queue is handed to. `handed` holds the ids of the messages it was given already."""
+    """The socket that the queue is handed to. `handed` holds the messages it was given, and by which entries."""
 
-    handed: set[str]
+    handed: dict[str, bytes]
 
     @property
     def user_id(self) -> str: ...
@@ -31,7 +32,9 @@ class Connection(Protocol):
     @property
     def is_open(self) -> bool: ...
 
-    def send_together(self, frames: Sequence[Frame]) -> None: ...
+    def send(self, frame: Frame) -> None: ...
+
+    async def wait_sent(self) -> None: ...
 
     def request_ack(self, on_ack: Any) -> int: ...
 
@@ -65,9 +68,18 @@ class Queued(msgspec.Struct, rename="camel"):
 
 
 class _Waiting(NamedTuple):
-    entry: bytes
-    payload: bytes
+    entry: Entry
     head: Queued
+
+
+class _Part:
+    """What one event handed over, until it is proven: the names of its entries, and the last message of each room."""
+
+    __slots__ = ("last", "names")
+
+    def __init__(self, names: list[bytes], last: dict[str, Queued]) -> None:
+        self.names = names
+        self.last = last
 
 
 class OfflineQueue:
@@ -96,6 +108,8 @@ class OfflineQueue:
         self._retention = round(retention * 1000)
         self._tasks = Tasks()
         self._postponed: list[Connection] = []
+        # Who is being given their queue, and whether it has grown since it was read.
+        self._under_way: dict[Connection, bool] = {}
 
     def hand_over_to(self, user_ids: Iterable[str]) -> None:
         """Their queues have grown: whoever connected in the meantime has read theirs too early."""
@@ -104,33 +118,59 @@ class OfflineQueue:
                 self._tasks.run(self.hand_over(connection))
 
     async def hand_over(self, connection: Connection) -> None:
-        """Give a connection what waits for its user and what it was not given before; while a store is away, later."""
+        """Give a connection what waits for its user and what it was not given before; while a store is away, later.
+
+        What is more than one part goes out part by part, as fast as the connection takes them.
+        """
+        if connection in self._under_way:
+            self._under_way[connection] = True
+            return
+        self._under_way[connection] = True
+        try:
+            while self._under_way[connection] and connection.is_open:
+                self._under_way[connection] = False
+                await self._hand_over_all(connection)
+        except Unusable:
+            # What waits there is in history and `sync`; to try again would not help.
+            pass
+        except Unavailable:
+            self._postponed.append(connection)
+        finally:
+            del self._under_way[connection]
+
+    async def _hand_over_all(self, connection: Connection) -> None:
         user_id = connection.user_id
         # What was acknowledged just before the connect comes with the rest, in one piece.
         await self._pushes.wait_written()
-        try:
-            entries = await self._queues.read(user_id, since=_milliseconds() - self._retention)
-            waiting, done = await self._sort_out(user_id, entries)
+        place: Place | None = None
+        is_last = False
+        while not is_last:
+            await connection.wait_sent()
+            entries, end, is_last = await self._queues.read(
+                user_id, since=_milliseconds() - self._retention, most_bytes=PART_BYTES, after=place
+            )
+            waiting, done = await self._sort_out(connection, entries)
             if done:
                 await self._queues.remove(user_id, done)
-        except Unusable:
-            return
-        except Unavailable:
-            self._postponed.append(connection)
-            return
-        batch = [item for item in waiting if item.head.message_id not in connection.handed]
-        if not batch or not connection.is_open:
-            return
-        connection.handed.update(item.head.message_id for item in batch)
-        connection.send_together([self._frame(connection, part) for part in _parts(batch)])
+            if not connection.is_open:
+                return
+            if waiting:
+                self._send(connection, waiting)
+            gone = set(done)
+            kept = next((entry.name for entry in reversed(entries) if entry.name not in gone), None)
+            if kept is not None:
+                place = Place(kept, end)
 
-    def _frame(self, connection: Connection, part: Sequence[_Waiting]) -> Frame:
+    def _send(self, connection: Connection, waiting: Sequence[_Waiting]) -> None:
+        part = _Part([item.entry.name for item in waiting], {item.head.room_id: item.head for item in waiting})
+        connection.handed.update((item.head.message_id, item.entry.name) for item in waiting)
+
         def take_proof() -> None:
             self._tasks.run(self._acknowledged(connection, part))
 
         ack_id = connection.request_ack(take_proof)
         connection.when_proven(take_proof)
-        return event_frame(MESSAGES_OFFLINE, [msgspec.Raw(item.payload) for item in part], ack_id)
+        connection.send(event_frame(MESSAGES_OFFLINE, [msgspec.Raw(item.entry.payload) for item in waiting], ack_id))
 
     async def sweep(self) -> int:
         """Drop entries that are past their time; says how many. Raises `Unavailable`."""
@@ -147,32 +187,35 @@ class OfflineQueue:
         for connection in postponed:
             self._tasks.run(self.hand_over(connection))
 
-    async def _sort_out(
-        self, user_id: str, entries: Sequence[tuple[bytes, bytes]]
-    ) -> tuple[list[_Waiting], list[bytes]]:
-        """Split into what is to be handed over, ascending in each room, and entries that are read or repeated."""
+    async def _sort_out(self, connection: Connection, entries: Sequence[Entry]) -> tuple[list[_Waiting], list[bytes]]:
+        """Split into what is to be handed over, ascending in each room, and the names of entries that are read or
+        repeated. What was handed over before is neither.
+        """
+        user_id = connection.user_id
         waiting: list[_Waiting] = []
         done: list[bytes] = []
         seen: set[str] = set()
-        for entry, payload in entries:
-            head = msgspec.json.decode(payload, type=Queued)
+        for entry in entries:
+            head = msgspec.json.decode(entry.payload, type=Queued)
             try:
                 room = await self._rooms.access_room(user_id, head.room_id)
             except NotFound:
-                done.append(entry)
+                done.append(entry.name)
                 continue
-            if head.message_id in seen or head.seq <= room.members[user_id].read:
-                done.append(entry)
-            else:
-                seen.add(head.message_id)
-                waiting.append(_Waiting(entry, payload, head))
+            handed = connection.handed.get(head.message_id, entry.name)
+            if head.message_id in seen or handed != entry.name or head.seq <= room.members[user_id].read:
+                done.append(entry.name)
+            elif head.message_id not in connection.handed:
+                waiting.append(_Waiting(entry, head))
+            seen.add(head.message_id)
         return _in_room_order(waiting), done
 
-    async def _acknowledged(self, connection: Connection, batch: Sequence[_Waiting]) -> None:
+    async def _acknowledged(self, connection: Connection, part: _Part) -> None:
         self._crash.reach(BEFORE_TRIM)
-        await self._remove(connection.user_id, [item.entry for item in batch])
-        last: dict[str, Queued] = {item.head.room_id: item.head for item in batch}
-        for head in last.values():
+        if part.names:
+            await self._queues.remove(connection.user_id, part.names)
+            part.names = []
+        for head in part.last.values():
             await self._mark_delivered(connection, head)
 
     async def _mark_delivered(self, connection: Connection, head: Queued) -> None:
@@ -185,9 +228,6 @@ class OfflineQueue:
             )
             self._sockets.emit(room.user_ids, MESSAGE_DELIVERED, receipt, skip=connection)
 
-    async def _remove(self, user_id: str, entries: Sequence[bytes]) -> None:
-        await self._queues.remove(user_id, entries)
-
 
 def _in_room_order(waiting: Sequence[_Waiting]) -> list[_Waiting]:
     """Keep the places that each room has in the batch, and fill them in the room's order."""
@@ -196,19 +236,6 @@ def _in_room_order(waiting: Sequence[_Waiting]) -> list[_Waiting]:
         by_room.setdefault(item.head.room_id, []).append(item)
     ordered = {room_id: iter(sorted(items, key=lambda item: item.head.seq)) for room_id, items in by_room.items()}
     return [next(ordered[item.head.room_id]) for item in waiting]
-
-
-def _parts(batch: Sequence[_Waiting]) -> Iterator[list[_Waiting]]:
-    """The batch in its order, in pieces of at most `PART_BYTES` or of one entry. Nearly always that is one piece."""
-    part: list[_Waiting] = []
-    size = 0
-    for item in batch:
-        if part and size + len(item.payload) > PART_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += len(item.payload)
-    yield part
 
 
 def _milliseconds() -> int:

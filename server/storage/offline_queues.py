@@ -1,7 +1,7 @@
 """Offline queues as Redis lists: entries in push order, each with the time of its own push."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from server.errors import Unusable
 from server.storage.redis_store import RedisStore, code_of
@@ -9,6 +9,8 @@ from server.storage.redis_store import RedisStore, code_of
 SWEEP_BATCH: Final = 500
 COMMANDS_PER_PUSH: Final = 3
 STAMP_DIGITS: Final = 13
+# An entry is known by its beginning: the time of its push, and the id with which every queued message begins.
+NAME_BYTES: Final = 64
 
 # Drops expired entries from the head of one queue and records its new head. KEYS: queue, heads. ARGV: cutoff, user.
 _EXPIRE: Final = f"""
@@ -29,9 +31,83 @@ while true do
 end
 """
 
+# Entries pushed after the cutoff, from behind a named one, or from the head where that has gone: at least one, and more
+# as long as they take no more than so many bytes. KEYS: queue. ARGV: cutoff, bytes, name, the highest place that the
+# named one may have, as entries only ever go from in front of it. Answers whether that was all, the place of the last
+# one, and them.
+_READ: Final = f"""
+local index = 0
+for place = tonumber(ARGV[4]), 0, -1 do
+  local entry = redis.call('LINDEX', KEYS[1], place)
+  if entry and string.sub(entry, 1, {NAME_BYTES}) == ARGV[3] then
+    index = place + 1
+    break
+  end
+end
+local found, size = {{1, 0}}, 0
+while true do
+  local entry = redis.call('LINDEX', KEYS[1], index)
+  if not entry then break end
+  if tonumber(string.sub(entry, 1, {STAMP_DIGITS})) > tonumber(ARGV[1]) then
+    size = size + #entry
+    if #found > 2 and size > tonumber(ARGV[2]) then
+      found[1] = 0
+      break
+    end
+    found[#found + 1] = entry
+  end
+  index = index + 1
+end
+found[2] = index - 1
+return found
+"""
+
+# Removes entries by their names, from the head on, which is where they nearly always are. KEYS: queue. ARGV: the names.
+_REMOVE: Final = f"""
+local wanted, left, index = {{}}, #ARGV, 0
+for _, name in ipairs(ARGV) do wanted[name] = (wanted[name] or 0) + 1 end
+while left > 0 do
+  local entry = redis.call('LINDEX', KEYS[1], index)
+  if not entry then break end
+  local name = string.sub(entry, 1, {NAME_BYTES})
+  if (wanted[name] or 0) > 0 then
+    wanted[name] = wanted[name] - 1
+    left = left - 1
+    redis.call('LSET', KEYS[1], index, '')
+  end
+  index = index + 1
+end
+redis.call('LREM', KEYS[1], #ARGV - left, '')
+"""
+
+
+class Entry(NamedTuple):
+    """`name` is what `remove` and `Place` know it by."""
+
+    name: bytes
+    payload: bytes
+
+
+class Place(NamedTuple):
+    """Behind the entry of this name, which stands at the index `highest` or nearer to the head."""
+
+    name: bytes
+    highest: int
+
+
+class Slice(NamedTuple):
+    """Some entries of one queue, oldest first; `end` is the index of the last one."""
+
+    entries: list[Entry]
+    end: int
+    is_last: bool
+
 
 class OfflineQueues:
-    """One list per user. Times are milliseconds since 1970, payloads are opaque bytes."""
+    """One list per user. Times are milliseconds since 1970.
+
+    Payloads are opaque, but for their beginnings, by which entries of the same time are told apart.
+    """
 
     def __init__(self, store: RedisStore, *, max_entries: int) -> None:
         self._store = store
@@ -40,6 +116,8 @@ class OfflineQueues:
         # without a scan.
         self._heads = store.key("queues")
         self._expire: Any = store.client.register_script(_EXPIRE)
+        self._read: Any = store.client.register_script(_READ)
+        self._remove: Any = store.client.register_script(_REMOVE)
 
     @property
     def is_available(self) -> bool:
@@ -68,16 +146,18 @@ class OfflineQueues:
                     refused[user_id] = code_of(answer)
         return refused
 
-    async def read(self, user_id: str, *, since: int) -> list[tuple[bytes, bytes]]:
-        """The entries pushed after `since`, oldest first, as (entry, payload); the entry is its name for `remove`."""
-        entries: list[bytes] = await self._store.run(self._store.client.lrange(self._key(user_id), 0, -1))
-        return [(entry, entry[STAMP_DIGITS:]) for entry in entries if int(entry[:STAMP_DIGITS]) > since]
+    async def read(self, user_id: str, *, since: int, most_bytes: int, after: Place | None = None) -> Slice:
+        """Entries pushed after `since`: one, or more that take at most `most_bytes` together.
 
-    async def remove(self, user_id: str, entries: Sequence[bytes]) -> None:
-        pipeline = self._store.client.pipeline(transaction=False)
-        for entry in entries:
-            pipeline.lrem(self._key(user_id), 1, entry)
-        await self._store.run(pipeline.execute())
+        They begin behind `after`, or with the oldest where that entry has left the queue.
+        """
+        name, highest = after or (b"", -1)
+        found = await self._store.run(self._read(keys=[self._key(user_id)], args=[since, most_bytes, name, highest]))
+        is_last, end, *entries = found
+        return Slice([Entry(entry[:NAME_BYTES], entry[STAMP_DIGITS:]) for entry in entries], end, is_last=bool(is_last))
+
+    async def remove(self, user_id: str, names: Sequence[bytes]) -> None:
+        await self._store.run(self._remove(keys=[self._key(user_id)], args=names))
 
     async def expire(self, cutoff: int) -> int:
         """Drop every entry pushed at or before `cutoff`, of all users; says how many went."""

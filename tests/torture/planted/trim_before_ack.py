@@ -2,19 +2,21 @@
 
 import asyncio
 
-from server.storage.offline_queues import OfflineQueues
+from server.storage.offline_queues import OfflineQueues, Place, Slice
 from tests.torture.planted import serve
 
 read = OfflineQueues.read
 SLOW_WAY = 0.3
 
 
-async def read_and_remove(self: OfflineQueues, user_id: str, *, since: int) -> list[tuple[bytes, bytes]]:
-    entries = await read(self, user_id, since=since)
-    if entries:
-        await self.remove(user_id, [entry for entry, _ in entries])
+async def read_and_remove(
+    self: OfflineQueues, user_id: str, *, since: int, most_bytes: int, after: Place | None = None
+) -> Slice:
+    found = await read(self, user_id, since=since, most_bytes=most_bytes, after=after)
+    if found.entries:
+        await self.remove(user_id, [entry.name for entry in found.entries])
         await asyncio.sleep(SLOW_WAY)
-    return entries
+    return found
 
 
 if __name__ == "__main__":
