@@ -130,6 +130,7 @@ class Socket(Section, frozen=True, kw_only=True):
     ping_timeout: Annotated[float, duration("longest wait for the answer to a ping", 0.1, HOUR)] = 20.0
     connect_timeout: Annotated[float, duration("longest time without a login", 0.1, HOUR)] = 10.0
     max_unsent: Annotated[int, size("bytes a slow reader may leave unread before it is cut", 16 * KIB, 256 * MIB)] = MIB
+    max_per_user: Annotated[int, meaning("most sockets of one user at once", ge=1, le=1_000_000)] = 100
     max_pending: Annotated[
         int, meaning("events of one connection in work before its reading pauses", ge=1, le=100_000)
     ] = 100

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from typing import Any, Final, cast
 
 from socketio.exceptions import ConnectionRefusedError as RefusedError
@@ -12,7 +13,7 @@ from handlers.socket.websocket import FRAMES_PER_TURN
 from server.connection import Connection, Link
 from server.context import Context
 from server.engine_socket import Environ, PolledSocket, answer_poll, let_rest
-from server.errors import ChatError, Internal, TokenExpired, Unauthorized, Unavailable
+from server.errors import ChatError, Internal, RateLimited, TokenExpired, Unauthorized, Unavailable
 from server.models import Identity
 from server.protocol import NAMESPACE
 from server.tasks import Tasks
@@ -31,6 +32,8 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks()
         self._polled = 0
+        # Sockets that are let in and not counted in yet, by user.
+        self._opening: Counter[str] = Counter()
         self._dispatcher = Dispatcher(context, self._tasks)
         self._sessions = WebSocketSessions(
             context.realtime,
@@ -93,6 +96,8 @@ class Gateway:
                 self._context.accounts.authenticate(_token_of(auth, environ.get(AUTHORIZATION))),
                 self._context.settings.socket.connect_timeout,
             )
+            self._context.limits.check_event(identity.user_id)
+            self._check_sockets(identity.user_id)
         except TokenExpired as error:
             # Whoever is not let in is told one code; why is told beside it.
             raise RefusedError(Unauthorized.code, {**Unauthorized(error.detail).body(), "reason": error.code}) from None
@@ -108,9 +113,20 @@ class Gateway:
             # Gone while it was authenticated: accepting it now would keep it for ever.
             raise RefusedError(Unavailable.code, Unavailable().body())
         # The answer to CONNECT is queued when this returns; nothing may be sent before it.
+        self._opening[identity.user_id] += 1
         self._loop.call_soon(self._open, sid, engine_sid, identity)
 
+    def _check_sockets(self, user_id: str) -> None:
+        """Raise `RateLimited` where the user has as many sockets as they may have."""
+        settings = self._context.settings.socket
+        count = len(self._realtime.connections_of(user_id)) + self._opening[user_id]
+        if self._context.settings.limits.enabled and count >= settings.max_per_user:
+            # Those that have died without a word are counted out by then.
+            retry_after = settings.ping_interval + settings.ping_timeout
+            raise RateLimited("Too many sockets of one user", retry_after=retry_after)
+
     def _open(self, sid: str, engine_sid: str, identity: Identity) -> None:
+        self._opening -= Counter((identity.user_id,))
         engine_socket = self._realtime.engine.sockets.get(engine_sid)
         if engine_socket is None or engine_socket.closed:
             return
