@@ -159,7 +159,8 @@ class Presence:
         try:
             await self._leases.renew(user_ids, _milliseconds() + round(self._lease * 1000))
         except Unavailable:
-            log.warning("presence leases are not renewed while Redis is away")
+            # Said once, by the store that is away, and not at every arrival.
+            log.debug("presence leases are not renewed while Redis is away")
 
 
 def _milliseconds() -> int:
