@@ -4,15 +4,26 @@ import asyncio
 import contextlib
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 
+from handlers.socket.events import refresh_auth
+from handlers.socket.websocket import WebSocket
+from server.config import load
+from server.connection import Connection
+from server.context import open_context
+from server.errors import Unauthorized
+from server.models import Identity
+from server.protocol import Registration, TokenRef
+from server.services.accounts import Accounts
 from tests.conftest import StartServer
 from tests.support.people import PASSWORD, Person, Town, unique
 from tests.support.raw_socket import RawSocket
 from tests.support.rest import API, Answer
+from tests.support.server_process import ROOT
 from tests.support.shapes import check_problem
 from tests.support.tokens import SECRET, ending_in, expired, forged, resigned, unsigned
 
@@ -185,6 +196,28 @@ async def lives_until_ended(raw: RawSocket) -> None:
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             await raw.text()
+
+
+async def test_no_socket_goes_on_under_a_session_that_ends_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authenticate = Accounts.authenticate
+
+    async def authenticate_just_before_the_logout(self: Accounts, token: str) -> Identity:
+        identity = await authenticate(self, token)
+        await self.logout(identity)
+        return identity
+
+    settings = load(ROOT / "config.yaml", [f"data_dir={tmp_path / 'data'}"], {})
+    async with open_context(settings) as context:
+        payload = Registration(email=f"{unique()}@example.com", password=PASSWORD, first_name="A", last_name="B")
+        pair = await context.accounts.register(payload, "127.0.0.1")
+        before = await context.accounts.authenticate(pair.access_token)
+        connection = Connection("sid", "engine sid", WebSocket(max_size=1, max_unsent=1), before)
+        monkeypatch.setattr(Accounts, "authenticate", authenticate_just_before_the_logout)
+        with pytest.raises(Unauthorized):
+            await refresh_auth(context, connection, TokenRef(token=pair.access_token))
+        assert connection.identity is before
 
 
 async def test_no_socket_slips_in_while_its_session_ends(quick_town: Town) -> None:

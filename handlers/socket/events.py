@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from server.connection import Connection
 from server.context import Context
-from server.errors import Forbidden
+from server.errors import Forbidden, Unauthorized
 from server.protocol import (
     MESSAGE_DELIVERED,
     MESSAGE_READ,
@@ -82,6 +82,9 @@ async def refresh_auth(context: Context, connection: Connection, payload: TokenR
     identity = await context.accounts.authenticate(payload.token)
     if identity.user_id != connection.user_id:
         raise Forbidden("The token is for another user")
+    if context.accounts.is_known_to_be_over(identity):
+        # Ended since it was authenticated, when this socket was not yet one of that session's.
+        raise Unauthorized("The session has ended")
     context.realtime.renew(connection, identity)
     return {"expiresAt": wire_time(datetime.fromtimestamp(identity.expires_at, UTC))}
 
