@@ -1,5 +1,7 @@
 """A room in memory: the end of its log, and each member's marks, from which unread counts and ticks are derived."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from server.models import Member, Message, Room
@@ -60,6 +62,15 @@ class RoomState:
         if room.last_message is not None:
             self._take_end(room.last_message)
             self.settled_end = room.last_message
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """One hold, for work that waits for a store and then changes this object."""
+        self.holds += 1
+        try:
+            yield
+        finally:
+            self.holds -= 1
 
     def append(self, message: Message) -> None:
         """Take in the next message of the log. Raises `ValueError` where it is not the next."""

@@ -1,6 +1,7 @@
 """People with very many rooms, and a cache too small for all. The server's own composition on real stores."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,17 @@ import pytest
 from server.config import load
 from server.context import Context, open_context
 from server.models import Member, Room, now
-from server.protocol import ChatsQuery, Registration, RoomRequest
+from server.protocol import ChatsQuery, Registration, RoomRequest, SendMessage
 from server.services import rooms
 from server.storage.rooms import MemberStore, RoomStore
 from tests.support.people import PASSWORD, unique
 from tests.support.server_process import ROOT
+from tests.support.waiting import eventually
 
 MANY = 2_000
 STEP = 500
 of_user = MemberStore.of_user
+save_marks = MemberStore.save_marks
 
 
 def settings_in(folder: Path) -> list[str]:
@@ -79,6 +82,41 @@ async def test_rooms_in_use_keep_no_other_room_out(tmp_path: Path, monkeypatch: 
         for room_id in mine:
             assert (await context.rooms.access_room(one, room_id)).id == room_id
         assert await chats_of(context, one) == mine
+
+
+async def test_a_room_whose_marks_are_being_stored_is_not_read_anew_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "MAX_CACHED_ROOMS", 4)
+    is_storing, may_store = asyncio.Event(), asyncio.Event()
+    may_store.set()
+
+    async def store_late(self: MemberStore, members: Sequence[Member]) -> None:
+        is_storing.set()
+        await may_store.wait()
+        await save_marks(self, members)
+
+    monkeypatch.setattr(MemberStore, "save_marks", store_late)
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+        one, other, third = await register(context), await register(context), await register(context)
+        (room_id,) = await open_rooms(context, one, other, 1)
+        sent = await context.messages.send(other, SendMessage(room_id=room_id, content="x"))
+
+        async def is_settled() -> bool:
+            await context.rooms.save_all()
+            room = await context.rooms.access_room(one, room_id)
+            return room.holds == 0 and not room.is_changed
+
+        await eventually(is_settled, "nothing but its mark keeps the room")
+        is_storing.clear()
+        may_store.clear()
+        reading = asyncio.create_task(context.receipts.mark_read(one, sent.message.id))
+        await is_storing.wait()
+        await open_rooms(context, other, third, 8)
+        room = await context.rooms.access_room(one, room_id)
+        may_store.set()
+        assert (await reading).seq == 1
+        assert (room.members[one].read, room.unread(one)) == (1, 0)
 
 
 async def test_a_room_made_while_two_ask_for_theirs_is_in_every_later_list(

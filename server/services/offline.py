@@ -221,8 +221,10 @@ class OfflineQueue:
     async def _mark_delivered(self, connection: Connection, head: Queued) -> None:
         user_id = connection.user_id
         room = await self._rooms.access_room(user_id, head.room_id)
-        await self._marks.add(Member(room.id, user_id, last_delivered_seq=head.seq))
-        if room.raise_delivered(user_id, head.seq):
+        with room.held():
+            await self._marks.add(Member(room.id, user_id, last_delivered_seq=head.seq))
+            is_new = room.raise_delivered(user_id, head.seq)
+        if is_new:
             receipt = Receipt(
                 room_id=room.id, message_id=head.message_id, seq=head.seq, user_id=user_id, at=wire_time(now())
             )

@@ -48,20 +48,21 @@ class Receipts:
         room, message = await self._access_message(user_id, message_id, room_id)
         if message.seq > room.members[user_id].read:
             own = room.own_upto(message, user_id)
-            await self._marks.add(
-                Member(room.id, user_id, last_read_seq=message.seq, last_delivered_seq=message.seq, read_own=own)
-            )
-            if room.raise_read(user_id, message.seq, own):
-                self._tell(MESSAGE_READ, room, message, user_id, skip)
+            mark = Member(room.id, user_id, last_read_seq=message.seq, last_delivered_seq=message.seq, read_own=own)
+            with room.held():
+                await self._marks.add(mark)
+                if room.raise_read(user_id, message.seq, own):
+                    self._tell(MESSAGE_READ, room, message, user_id, skip)
         return ReadMark(room_id=room.id, seq=room.members[user_id].read, unread_count=room.unread(user_id))
 
     async def mark_delivered(self, user_id: str, message_id: str, *, skip: Any = None) -> None:
         """Raise the user's delivered mark to this message. Raises `NotFound` for a message of others."""
         room, message = await self._access_message(user_id, message_id, "")
         if message.seq > room.members[user_id].delivered:
-            await self._marks.add(Member(room.id, user_id, last_delivered_seq=message.seq))
-            if room.raise_delivered(user_id, message.seq):
-                self._tell(MESSAGE_DELIVERED, room, message, user_id, skip)
+            with room.held():
+                await self._marks.add(Member(room.id, user_id, last_delivered_seq=message.seq))
+                if room.raise_delivered(user_id, message.seq):
+                    self._tell(MESSAGE_DELIVERED, room, message, user_id, skip)
 
     async def _access_message(self, user_id: str, message_id: str, room_id: str) -> tuple[RoomState, Message]:
         """The one gate to messages by id."""
