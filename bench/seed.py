@@ -49,7 +49,7 @@ async def _seed_some(
     people = [_person() for _ in range(2 * count)]
     nothing = IndexChange("seed", {}, {}, {}, {}, {})
     documents = [user_document(person, None, nothing) | {"pending": None} for person in people]
-    await database.run(database.collection("users").insert_many(documents), timeout=60)
+    await database.run(database.collection("users").insert_many, documents, timeout=60)
     couples = list(zip(people[::2], people[1::2], strict=True))
     made = [_room(one.id, other.id) for one, other in couples]
     await asyncio.gather(*(rooms.create(room) for room in made))

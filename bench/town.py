@@ -81,7 +81,7 @@ async def fill(database: Database, people: Iterable[User], sampled: float = 1.0)
 
 
 async def store(database: Database, collection: str, documents: Sequence[dict[str, Any]]) -> None:
-    await database.run(database.collection(collection).insert_many(documents, ordered=False), timeout=TIMEOUT)
+    await database.run(database.collection(collection).insert_many, documents, ordered=False, timeout=TIMEOUT)
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:

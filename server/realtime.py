@@ -122,9 +122,6 @@ class Realtime:
     def is_connected(self, user_id: str) -> bool:
         return user_id in self._by_user
 
-    def connected_users(self) -> list[str]:
-        return list(self._by_user)
-
     def connections_of(self, user_id: str) -> list[Connection]:
         return list(self._by_user.get(user_id, ()))
 

@@ -218,9 +218,9 @@ async def test_what_was_heard_live_does_not_pile_up_behind_what_waits_for_redis(
     back = asyncio.Event()
     push = OfflineQueues.push
 
-    async def wait(self: OfflineQueues, payloads: Mapping[str, Sequence[tuple[int, bytes]]]) -> None:
+    async def wait(self: OfflineQueues, payloads: Mapping[str, Sequence[tuple[int, bytes]]]) -> dict[str, str]:
         await back.wait()
-        await push(self, payloads)
+        return await push(self, payloads)
 
     monkeypatch.setattr(OfflineQueues, "push", wait)
     async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:

@@ -67,7 +67,7 @@ class Place:
 
     async def documents(self, collection: str) -> dict[str, dict[str, Any]]:
         """By id. Changes have random ids, so that only their number can be compared."""
-        found = await self.database.run(self.database.collection(collection).find().to_list(None))
+        found = await self.database.run(self.database.collection(collection).find().to_list, None)
         return {item["_id"]: item | {"changes": len(item.get("changes", []))} for item in found}
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final, TypeVar
 
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -27,19 +27,23 @@ KEYS_PER_QUERY: Final = 100
 # A store whose disk has failed it says this to everything but pings, until it is restarted.
 INTERNAL_ERROR: Final = 1
 
-CONNECTION_ERRORS: Final = (
-    mongo_errors.ConnectionFailure,
+DUPLICATE_KEY: Final = 11_000
+
+# One call was too slow, which may be its own fault, or all connections are taken by such calls.
+TIMEOUT_ERRORS: Final = (
+    asyncio.TimeoutError,
     mongo_errors.ExecutionTimeout,
     mongo_errors.WTimeoutError,
-    asyncio.TimeoutError,
+    mongo_errors.WaitQueueTimeoutError,
 )
 
 
 class Database:
     """Collections that acknowledge only what is journaled.
 
-    `run` is the only way to await a driver call. After a failure to connect, calls are refused at once until a
-    probe succeeds, so that nobody queues behind a store that is away.
+    `run` is the only way to await a driver call. After a failure to connect, or a call and a probe that were not
+    answered in time, calls are refused at once until a probe succeeds, so that nobody queues behind a store that is
+    away.
     """
 
     def __init__(self, uri: str, name: str) -> None:
@@ -60,6 +64,7 @@ class Database:
             name, write_concern=WriteConcern(w="majority", j=True), read_concern=ReadConcern("local")
         )
         self._probe: asyncio.Task[None] | None = None
+        self._doubt: asyncio.Task[None] | None = None
         self._is_closed = False
         self._back = asyncio.Event()
         self._back.set()
@@ -67,9 +72,10 @@ class Database:
     def collection(self, name: str) -> Any:
         return self._database.get_collection(name)
 
-    def list_collection_names(self) -> Any:
-        """The names of all collections, when awaited by `run`."""
-        return self._database.list_collection_names()
+    async def list_collection_names(self) -> list[str]:
+        """The names of all collections. To be called by `run`."""
+        names: list[str] = await self._database.list_collection_names()
+        return names
 
     @property
     def is_available(self) -> bool:
@@ -83,17 +89,29 @@ class Database:
             return False
         return True
 
-    async def run(self, call: Awaitable[T], *, timeout: float = CALL_TIMEOUT) -> T:
-        """Await one driver call. Raises `Unavailable` when the store cannot be reached in time."""
-        future = asyncio.ensure_future(call)
+    async def run(
+        self, call: Callable[..., Awaitable[T]], *arguments: Any, timeout: float = CALL_TIMEOUT, **options: Any
+    ) -> T:
+        """Await one driver call, `call(*arguments, **options)`; while the store is away it is not begun.
+
+        Raises `Unavailable` when the store cannot be reached in time, or cannot say whether what it did will last.
+        """
         if not self._back.is_set():
-            future.cancel()
             raise Unavailable("The database is away")
         try:
-            return await asyncio.wait_for(future, timeout)
-        except CONNECTION_ERRORS as error:
+            return await asyncio.wait_for(call(*arguments, **options), timeout)
+        except TIMEOUT_ERRORS as error:
+            self._suspect(error)
+            raise Unavailable("The database does not answer in time") from error
+        except mongo_errors.ConnectionFailure as error:
             self._lose(error)
             raise Unavailable("The database is away") from error
+        except mongo_errors.WriteConcernError as error:
+            raise Unavailable("The database does not say that it keeps what was written") from error
+        except mongo_errors.BulkWriteError as error:
+            if not error.details.get("writeConcernErrors"):
+                raise
+            raise Unavailable("The database does not say that it keeps what was written") from error
         except mongo_errors.InvalidOperation as error:
             if not self._is_closed:
                 raise
@@ -110,7 +128,7 @@ class Database:
         documents: list[dict[str, Any]] = []
         for start in range(0, len(wanted), KEYS_PER_QUERY):
             cursor = collection.find({field: {"$in": wanted[start : start + KEYS_PER_QUERY]}})
-            documents.extend(await self.run(cursor.to_list(None)))
+            documents.extend(await self.run(cursor.to_list, None))
         return documents
 
     async def ping(self, timeout: float = PROBE_TIMEOUT) -> bool:
@@ -128,7 +146,7 @@ class Database:
         One that has a disk but no journal needs no look: it refuses every write that asks for the journal.
         """
         try:
-            status = await self.run(self._client.admin.command("serverStatus"))
+            status = await self.run(self._client.admin.command, "serverStatus")
         except mongo_errors.OperationFailure:
             # The server's user may not ask.
             return
@@ -139,9 +157,22 @@ class Database:
         """What is under way, and what comes now, fails with `Unavailable`."""
         self._is_closed = True
         self._back.clear()
-        if self._probe is not None:
-            self._probe.cancel()
+        for task in self._probe, self._doubt:
+            if task is not None:
+                task.cancel()
         self._client.close()
+
+    def _suspect(self, error: BaseException) -> None:
+        """Find out whether the store is away, or only one call was slow."""
+        if self._doubt is None and self._back.is_set():
+            self._doubt = asyncio.get_running_loop().create_task(self._probe_once(error))
+
+    async def _probe_once(self, error: BaseException) -> None:
+        try:
+            if not await self.ping():
+                self._lose(error)
+        finally:
+            self._doubt = None
 
     def _lose(self, error: BaseException) -> None:
         if self._back.is_set():

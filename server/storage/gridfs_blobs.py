@@ -36,7 +36,7 @@ class GridFSBlob:
     async def read(self, offset: int, length: int) -> bytes:
         number, start = divmod(offset, self._chunk_bytes)
         chunk: dict[str, Any] | None = await self._database.run(
-            self._chunks.find_one({"files_id": self._name, "n": number})
+            self._chunks.find_one, {"files_id": self._name, "n": number}
         )
         return b"" if chunk is None else bytes(chunk["data"][start : start + length])
 
@@ -69,20 +69,20 @@ class GridFSBlobs:
                 documents = [
                     {"files_id": name, "n": first + index, "data": Binary(part)} for index, part in enumerate(parts)
                 ]
-                await self._database.run(self._chunks.insert_many(documents))
+                await self._database.run(self._chunks.insert_many, documents)
         # The file's own document comes last: until it stands, there is no such file.
         document = {"_id": name, "filename": name, "length": size, "chunkSize": CHUNK_BYTES, "uploadDate": now()}
-        await self._database.run(self._files.insert_one(document))
+        await self._database.run(self._files.insert_one, document)
 
     async def open(self, name: str) -> Blob | None:
-        file: dict[str, Any] | None = await self._database.run(self._files.find_one({"_id": name}))
+        file: dict[str, Any] | None = await self._database.run(self._files.find_one, {"_id": name})
         if file is None:
             return None
         return GridFSBlob(self._database, self._chunks, name, int(file["length"]), int(file["chunkSize"]))
 
     async def remove(self, name: str) -> None:
-        await self._database.run(self._files.delete_one({"_id": name}))
-        await self._database.run(self._chunks.delete_many({"files_id": name}))
+        await self._database.run(self._files.delete_one, {"_id": name})
+        await self._database.run(self._chunks.delete_many, {"files_id": name})
 
 
 def _read_parts(file: Any) -> list[bytes]:

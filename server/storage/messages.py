@@ -6,9 +6,8 @@ from typing import Any, Final
 from pymongo.errors import BulkWriteError
 
 from server.models import Message
-from server.storage.database import Database
+from server.storage.database import DUPLICATE_KEY, Database
 
-DUPLICATE_KEY: Final = 11000
 # A range is read in steps of this size: one answer stays small, and a cost is never that of the whole room.
 RANGE_STEP: Final = 1_000
 
@@ -21,7 +20,7 @@ class MessageStore:
         self._messages = database.collection("messages")
 
     async def prepare(self) -> None:
-        await self._database.run(self._messages.create_index([("roomId", 1), ("seq", 1)], unique=True))
+        await self._database.run(self._messages.create_index, [("roomId", 1), ("seq", 1)], unique=True)
 
     async def insert(self, messages: Sequence[Message]) -> int:
         """Store in order and say how many were stored: fewer than all means that the next one collided on a key.
@@ -30,7 +29,7 @@ class MessageStore:
         """
         documents = [message_to_document(message) for message in messages]
         try:
-            await self._database.run(self._messages.insert_many(documents, ordered=True))
+            await self._database.run(self._messages.insert_many, documents, ordered=True)
         except BulkWriteError as error:
             failure = error.details["writeErrors"][0]
             if failure["code"] != DUPLICATE_KEY:
@@ -39,7 +38,7 @@ class MessageStore:
         return len(messages)
 
     async def find(self, message_id: str) -> Message | None:
-        document = await self._database.run(self._messages.find_one({"_id": message_id}))
+        document = await self._database.run(self._messages.find_one, {"_id": message_id})
         return None if document is None else message_from_document(document)
 
     async def find_many(self, message_ids: Collection[str]) -> dict[str, Message]:
@@ -53,7 +52,7 @@ class MessageStore:
             step = min(upto, after + RANGE_STEP)
             bounds = {"roomId": room_id, "seq": {"$gt": after, "$lte": step}}
             cursor = self._messages.find(bounds).sort("seq", 1)
-            documents = await self._database.run(cursor.to_list(None))
+            documents = await self._database.run(cursor.to_list, None)
             messages.extend(message_from_document(document) for document in documents)
             after = step
         return messages

@@ -13,8 +13,7 @@ from pymongo.errors import BulkWriteError, PyMongoError
 
 from server.errors import Unavailable
 from server.models import now
-from server.storage.database import Database
-from server.storage.messages import DUPLICATE_KEY
+from server.storage.database import DUPLICATE_KEY, Database
 
 # Says whose data a database is being filled with; it stays there, so that the same data is not moved in again.
 MARKS: Final = "moved_from"
@@ -47,37 +46,37 @@ class MoveTarget:
 
     async def state(self, source: str) -> Literal["empty", "begun", "moved", "strange"]:
         """What it holds: nothing, part of the data of `source`, all of it, or something else."""
-        mark: dict[str, Any] | None = await self._run(self._marks.find_one({}))
+        mark: dict[str, Any] | None = await self._run(self._marks.find_one, {})
         if mark is not None:
             return "strange" if mark["_id"] != source else "moved" if mark.get("movedAt") else "begun"
-        for name in await self._run(self._database.list_collection_names()):
-            if not name.startswith("system.") and await self._run(self._database.collection(name).find_one({})):
+        for name in await self._run(self._database.list_collection_names):
+            if not name.startswith("system.") and await self._run(self._database.collection(name).find_one, {}):
                 return "strange"
         return "empty"
 
     async def begin(self, source: str) -> None:
         """Mark it as being filled with the data of `source`; again, it changes nothing."""
         mark = {"$setOnInsert": {"begunAt": now()}}
-        await self._run(self._marks.update_one({"_id": source}, mark, upsert=True))
+        await self._run(self._marks.update_one, {"_id": source}, mark, upsert=True)
 
     async def finish(self, source: str) -> None:
-        await self._run(self._marks.update_one({"_id": source}, {"$set": {"movedAt": now()}}))
+        await self._run(self._marks.update_one, {"_id": source}, {"$set": {"movedAt": now()}})
 
     async def insert(self, collection: str, documents: Sequence[bytes]) -> None:
         """Store documents as they are; those whose key is taken are left out."""
         raw = [RawBSONDocument(document) for document in documents]
         try:
-            await self._run(self._database.collection(collection).insert_many(raw, ordered=False))
+            await self._run(self._database.collection(collection).insert_many, raw, ordered=False)
         except BulkWriteError as error:
             if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
                 raise
 
     async def clear(self, collection: str) -> None:
-        await self._run(self._database.collection(collection).delete_many({}))
+        await self._run(self._database.collection(collection).delete_many, {})
 
     async def expiry_field(self, collection: str) -> str | None:
         """The field with the time at which the database itself removes a document of this collection."""
-        indexes: dict[str, Any] = await self._run(self._database.collection(collection).index_information())
+        indexes: dict[str, Any] = await self._run(self._database.collection(collection).index_information)
         return next((index["key"][0][0] for index in indexes.values() if index.get("expireAfterSeconds") == 0), None)
 
     async def sum(self, collection: str, expiry: str | None, horizon: datetime) -> Sum:
@@ -85,15 +84,15 @@ class MoveTarget:
         found = Sum()
         cursor: Any = self._database.collection(collection).with_options(codec_options=RAW).find({})
         cursor.batch_size(READ_BATCH)
-        while documents := await self._run(cursor.to_list(READ_BATCH)):
+        while documents := await self._run(cursor.to_list, READ_BATCH):
             for document in documents:
                 if not expires(document.raw, expiry, horizon):
                     found.add(document.raw)
         return found
 
-    async def _run(self, call: Any) -> Any:
+    async def _run(self, call: Any, *arguments: Any, **options: Any) -> Any:
         try:
-            return await self._database.run(call, timeout=CALL_TIMEOUT)
+            return await self._database.run(call, *arguments, timeout=CALL_TIMEOUT, **options)
         except BulkWriteError:
             raise
         except (TimeoutError, PyMongoError) as error:

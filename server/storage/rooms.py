@@ -1,14 +1,17 @@
 """Rooms and their members: one unique key per pair and booking, and marks that only grow."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from server.models import Member, Message, Room
-from server.storage.database import Database
-from server.storage.messages import DUPLICATE_KEY, message_from_document, message_to_document
+from server.storage.database import DUPLICATE_KEY, Database
+from server.storage.messages import message_from_document, message_to_document
+
+# Read in one call of those of one person, who may be in any number of rooms: each call has a time of its own.
+MEMBERS_PER_CALL: Final = 1_000
 
 
 class RoomStore:
@@ -31,14 +34,10 @@ class RoomStore:
             "lastSeq": 0,
         }
         try:
-            await self._database.run(self._rooms.insert_one(document))
+            await self._database.run(self._rooms.insert_one, document)
         except DuplicateKeyError:
             return False
         return True
-
-    async def find(self, room_id: str) -> Room | None:
-        document = await self._database.run(self._rooms.find_one({"_id": room_id}))
-        return None if document is None else _room_from_document(document)
 
     async def find_many(self, room_ids: Collection[str]) -> list[Room]:
         documents = await self._database.find_by_keys(self._rooms, "_id", room_ids)
@@ -54,7 +53,7 @@ class RoomStore:
             for end in ends
         ]
         if updates:
-            await self._database.run(self._rooms.bulk_write(updates, ordered=False))
+            await self._database.run(self._rooms.bulk_write, updates, ordered=False)
 
 
 class MemberStore:
@@ -65,8 +64,8 @@ class MemberStore:
         self._members = database.collection("members")
 
     async def prepare(self) -> None:
-        await self._database.run(self._members.create_index("userId"))
-        await self._database.run(self._members.create_index("roomId"))
+        await self._database.run(self._members.create_index, "userId")
+        await self._database.run(self._members.create_index, "roomId")
 
     async def create(self, members: Sequence[Member]) -> None:
         """Store new members; those who are members already stay as they are."""
@@ -84,7 +83,7 @@ class MemberStore:
             for member in members
         ]
         try:
-            await self._database.run(self._members.insert_many(documents, ordered=False))
+            await self._database.run(self._members.insert_many, documents, ordered=False)
         except BulkWriteError as error:
             if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
                 raise
@@ -94,7 +93,10 @@ class MemberStore:
         return [_member_from_document(document) for document in documents]
 
     async def of_user(self, user_id: str) -> list[Member]:
-        documents = await self._database.run(self._members.find({"userId": user_id}).to_list(None))
+        documents: list[dict[str, Any]] = []
+        cursor = self._members.find({"userId": user_id})
+        while some := await self._database.run(cursor.to_list, MEMBERS_PER_CALL):
+            documents.extend(some)
         return [_member_from_document(document) for document in documents]
 
     async def save_marks(self, members: Sequence[Member]) -> None:
@@ -113,7 +115,7 @@ class MemberStore:
             for member in members
         ]
         if updates:
-            await self._database.run(self._members.bulk_write(updates, ordered=False))
+            await self._database.run(self._members.bulk_write, updates, ordered=False)
 
 
 def _member_id(room_id: str, user_id: str) -> str:

@@ -12,12 +12,11 @@ import msgspec
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
-from server.storage.database import Database
+from server.storage.database import DUPLICATE_KEY, Database
 
 T = TypeVar("T")
 
 SEPARATOR: Final = "\0"
-DUPLICATE_KEY: Final = 11000
 # Each node remembers its last changes, so that a change which is applied twice counts once. More than are applied
 # together, because changes that were cut off are applied again, with others that come at the same time.
 REMEMBERED_CHANGES: Final = 48
@@ -153,22 +152,21 @@ class SearchTerms:
         documents: list[dict[str, Any]] = []
         for some in _chunks(list(prefixes)):
             cursor = self._nodes.find({"_id": {"$in": some}}, fields)
-            documents.extend(await self._database.run(cursor.to_list(None)))
+            documents.extend(await self._database.run(cursor.to_list, None))
         return documents
 
     async def _drop(self, dropped: Mapping[str, list[str]]) -> None:
         for some in _chunks(list(dropped.items())):
             updates = [UpdateOne({"_id": stop}, {"$pull": {"keys": {"$in": keys}}}) for stop, keys in some]
-            await self._database.run(self._nodes.bulk_write(updates, ordered=False))
+            await self._database.run(self._nodes.bulk_write, updates, ordered=False)
 
     async def _count(self, change_id: str, number: int, prefixes: list[str]) -> None:
         """Let nodes that are there grow alike by one change: in one write for many, which costs a third."""
         for some in _chunks(prefixes):
             await self._database.run(
-                self._nodes.update_many(
-                    {"_id": {"$in": some}, "changes": {"$ne": change_id}},
-                    {"$inc": {"n": number}, "$push": {"changes": _remembered([change_id])}},
-                )
+                self._nodes.update_many,
+                {"_id": {"$in": some}, "changes": {"$ne": change_id}},
+                {"$inc": {"n": number}, "$push": {"changes": _remembered([change_id])}},
             )
 
     async def _grow(self, growing: Mapping[str, Mapping[str, Growth]]) -> None:
@@ -176,7 +174,7 @@ class SearchTerms:
         prefixes = list(growing)
         try:
             updates = [_update(prefix, growing[prefix], upsert=True) for prefix in prefixes]
-            await self._database.run(self._nodes.bulk_write(updates, ordered=False))
+            await self._database.run(self._nodes.bulk_write, updates, ordered=False)
         except BulkWriteError as error:
             there = [prefixes[index] for index in _duplicates(error)]
             single = [
@@ -185,7 +183,7 @@ class SearchTerms:
                 for change_id, growth in growing[prefix].items()
             ]
             for some in _chunks(single):
-                await self._database.run(self._nodes.bulk_write(some, ordered=False))
+                await self._database.run(self._nodes.bulk_write, some, ordered=False)
 
 
 def _update(prefix: str, growths: Mapping[str, Growth], *, upsert: bool) -> UpdateOne:

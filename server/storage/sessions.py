@@ -31,8 +31,8 @@ class Sessions:
         self._sessions: Any = database.collection("sessions")
 
     async def prepare(self) -> None:
-        await self._database.run(self._sessions.create_index("expiresAt", expireAfterSeconds=0, name="expiry"))
-        await self._database.run(self._sessions.create_index("userId", name="user"))
+        await self._database.run(self._sessions.create_index, "expiresAt", expireAfterSeconds=0, name="expiry")
+        await self._database.run(self._sessions.create_index, "userId", name="user")
 
     async def insert(self, session: Session) -> None:
         document = {
@@ -44,35 +44,34 @@ class Sessions:
             "expiresAt": session.expires_at,
             "endedAt": None,
         }
-        await self._database.run(self._sessions.insert_one(document))
+        await self._database.run(self._sessions.insert_one, document)
 
     async def find(self, session_id: str) -> Session | None:
-        document: dict[str, Any] | None = await self._database.run(self._sessions.find_one({"_id": session_id}))
+        document: dict[str, Any] | None = await self._database.run(self._sessions.find_one, {"_id": session_id})
         return None if document is None else _session(document)
 
     async def rotate(self, session_id: str, old: str, new: str, expires_at: datetime) -> bool:
         """Put `new` in the place of `old`. False when the session has ended or `old` is not its current token."""
         result: Any = await self._database.run(
-            self._sessions.update_one(
-                {"_id": session_id, "current": old, "endedAt": None},
-                {"$set": {"current": new, "expiresAt": expires_at}},
-            )
+            self._sessions.update_one,
+            {"_id": session_id, "current": old, "endedAt": None},
+            {"$set": {"current": new, "expiresAt": expires_at}},
         )
         return bool(result.matched_count)
 
     async def end(self, session_id: str) -> None:
         await self._database.run(
-            self._sessions.update_one({"_id": session_id, "endedAt": None}, {"$set": {"endedAt": now()}})
+            self._sessions.update_one, {"_id": session_id, "endedAt": None}, {"$set": {"endedAt": now()}}
         )
 
     async def end_all(self, user_id: str) -> list[str]:
         """End every session of a user. Returns the ids of those that were live."""
         cursor = self._sessions.find({"userId": user_id, "endedAt": None}, {"_id": 1})
-        documents: list[dict[str, Any]] = await self._database.run(cursor.to_list(None))
+        documents: list[dict[str, Any]] = await self._database.run(cursor.to_list, None)
         ids = [str(document["_id"]) for document in documents]
         if ids:
             await self._database.run(
-                self._sessions.update_many({"userId": user_id, "endedAt": None}, {"$set": {"endedAt": now()}})
+                self._sessions.update_many, {"userId": user_id, "endedAt": None}, {"$set": {"endedAt": now()}}
             )
         return ids
 

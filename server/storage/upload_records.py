@@ -77,14 +77,14 @@ class UploadRecords:
         self._orphan_ttl = timedelta(milliseconds=round(orphan_ttl * 1000))
 
     async def prepare(self) -> None:
-        await self._database.run(self._uploads.create_index("ownerId", name="owner"))
-        await self._database.run(self._uploads.create_index("expiresAt", sparse=True, name="expiry"))
+        await self._database.run(self._uploads.create_index, "ownerId", name="owner")
+        await self._database.run(self._uploads.create_index, "expiresAt", sparse=True, name="expiry")
 
     async def insert(self, record: UploadRecord) -> None:
         """Store it as pending."""
         document = {"_id": record.id, **{stored: getattr(record, name) for name, stored in FIELDS.items()}}
         document |= {"createdAt": now(), "expiresAt": now() + PENDING}
-        await self._database.run(self._uploads.insert_one(document))
+        await self._database.run(self._uploads.insert_one, document)
 
     async def set_ready(self, upload_id: str) -> bool:
         """All bytes are stored; False where it took so long that the record has been given up."""
@@ -93,7 +93,7 @@ class UploadRecords:
 
     async def find(self, upload_id: str) -> UploadRecord | None:
         """A ready one."""
-        found = await self._database.run(self._uploads.find_one({"_id": upload_id, "state": "ready"}))
+        found = await self._database.run(self._uploads.find_one, {"_id": upload_id, "state": "ready"})
         return None if found is None else _record(found)
 
     async def use(self, upload_id: str, owner_id: str, *, in_message: bool) -> bool:
@@ -111,23 +111,23 @@ class UploadRecords:
     async def find_expired(self, limit: int) -> list[UploadRecord]:
         """Some of those whose time is over, whatever their state."""
         cursor = self._uploads.find({"expiresAt": {"$lt": now()}}).limit(limit)
-        return [_record(document) for document in await self._database.run(cursor.to_list(None))]
+        return [_record(document) for document in await self._database.run(cursor.to_list, None)]
 
     async def claim(self, record: UploadRecord) -> bool:
         """Begin to remove an expired one; from now on nobody can use it. False where it came into use meanwhile."""
         return await self._update({"_id": record.id, "expiresAt": record.expires_at}, {"$set": {"state": "removing"}})
 
     async def delete(self, upload_id: str) -> None:
-        await self._database.run(self._uploads.delete_one({"_id": upload_id}))
+        await self._database.run(self._uploads.delete_one, {"_id": upload_id})
 
     async def usage(self, owner_id: str) -> int:
         """The bytes of all uploads of one user."""
         pipeline = [{"$match": {"ownerId": owner_id}}, {"$group": {"_id": None, "bytes": {"$sum": "$size"}}}]
-        sums = await self._database.run(self._uploads.aggregate(pipeline).to_list(None))
+        sums = await self._database.run(self._uploads.aggregate(pipeline).to_list, None)
         return int(sums[0]["bytes"]) if sums else 0
 
     async def _update(self, known: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-        result = await self._database.run(self._uploads.update_one(known, changes))
+        result = await self._database.run(self._uploads.update_one, known, changes)
         return bool(result.matched_count)
 
 

@@ -48,44 +48,41 @@ class Users:
         self._users: Any = database.collection("users")
 
     async def prepare(self) -> None:
-        await self._database.run(self._users.create_index("email", unique=True, name="email"))
-        await self._database.run(self._users.create_index("pending.id", sparse=True, name="pending"))
+        await self._database.run(self._users.create_index, "email", unique=True, name="email")
+        await self._database.run(self._users.create_index, "pending.id", sparse=True, name="pending")
 
     async def insert(self, user: User, password_hash: str | None, change: IndexChange) -> None:
         """Store a new user together with the change of the index that is due. Raises `Conflict` for a taken email."""
         try:
-            await self._database.run(self._users.insert_one(user_document(user, password_hash, change)))
+            await self._database.run(self._users.insert_one, user_document(user, password_hash, change))
         except DuplicateKeyError:
             raise Conflict("This email address is taken") from None
 
     async def find(self, user_id: str) -> User | None:
-        document: dict[str, Any] | None = await self._database.run(self._users.find_one({"_id": user_id}))
+        document: dict[str, Any] | None = await self._database.run(self._users.find_one, {"_id": user_id})
         return None if document is None else _user(document)
 
     async def find_many(self, user_ids: Collection[str]) -> list[User]:
         """Those that exist, in no promised order."""
-        if not user_ids:
-            return []
         # Whole: on the embedded store, leaving out fields costs more than it saves.
-        cursor = self._users.find({"_id": {"$in": list(user_ids)}})
-        documents: list[dict[str, Any]] = await self._database.run(cursor.to_list(None))
+        documents = await self._database.find_by_keys(self._users, "_id", user_ids)
         return [_user(document) for document in documents]
 
     async def find_by_email(self, email: str) -> tuple[User, str | None] | None:
         """The user with this email and their password hash."""
-        document: dict[str, Any] | None = await self._database.run(self._users.find_one({"email": email}))
+        document: dict[str, Any] | None = await self._database.run(self._users.find_one, {"email": email})
         return None if document is None else (_user(document), document.get("passwordHash"))
 
     async def find_record(self, user_id: str) -> UserRecord | None:
         document: dict[str, Any] | None = await self._database.run(
-            self._users.find_one({"_id": user_id}, {"passwordHash": 0})
+            self._users.find_one, {"_id": user_id}, {"passwordHash": 0}
         )
         return None if document is None else _record(document)
 
     async def find_pending(self, limit: int) -> list[UserRecord]:
         """At most `limit` users whose last change of the index was not finished, in the order of the changes."""
         cursor = self._users.find({"pending.id": {"$gt": ""}}, {"passwordHash": 0}).sort("pending.id", 1).limit(limit)
-        documents: list[dict[str, Any]] = await self._database.run(cursor.to_list(None))
+        documents: list[dict[str, Any]] = await self._database.run(cursor.to_list, None)
         return [_record(document) for document in documents]
 
     async def change(self, record: UserRecord, fields: Mapping[str, Any], change: IndexChange) -> bool:
@@ -100,10 +97,9 @@ class Users:
         }
         try:
             result: Any = await self._database.run(
-                self._users.update_one(
-                    {"_id": record.user.id, "revision": record.revision, "pending": None},
-                    {"$set": values, "$inc": {"revision": 1}},
-                )
+                self._users.update_one,
+                {"_id": record.user.id, "revision": record.revision, "pending": None},
+                {"$set": values, "$inc": {"revision": 1}},
             )
         except DuplicateKeyError:
             raise Conflict("This email address is taken") from None
@@ -112,17 +108,17 @@ class Users:
     async def finish(self, change_ids: Collection[str]) -> None:
         """Note that these changes of the index are done."""
         await self._database.run(
-            self._users.update_many({"pending.id": {"$in": list(change_ids)}}, {"$unset": {"pending": ""}})
+            self._users.update_many, {"pending.id": {"$in": list(change_ids)}}, {"$unset": {"pending": ""}}
         )
 
     async def set_last_seen(self, seen: Mapping[str, datetime]) -> None:
         """A time only ever moves forward."""
         updates = [UpdateOne({"_id": user_id}, {"$max": {"lastSeenAt": at}}) for user_id, at in seen.items()]
-        await self._database.run(self._users.bulk_write(updates, ordered=False))
+        await self._database.run(self._users.bulk_write, updates, ordered=False)
 
     async def set_password_hash(self, user_id: str, old: str, new: str) -> None:
         await self._database.run(
-            self._users.update_one({"_id": user_id, "passwordHash": old}, {"$set": {"passwordHash": new}})
+            self._users.update_one, {"_id": user_id, "passwordHash": old}, {"$set": {"passwordHash": new}}
         )
 
 
