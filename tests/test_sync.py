@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from tests.conftest import StartServer
 from tests.support.device import Device
 from tests.support.people import Town, unique
 from tests.support.shapes import check_message, check_refused
@@ -120,3 +121,24 @@ async def test_a_wrong_place_is_refused_under_its_room(town: Town) -> None:
     check_refused(await device.call("sync", {"rooms": [room_id]}), "VALIDATION_FAILED", "rooms")
     many = {str(number): 0 for number in range(5_001)}
     check_refused(await device.call("sync", {"rooms": many}), "VALIDATION_FAILED", "rooms")
+
+
+async def test_a_message_that_is_larger_than_an_answer_comes_alone(start_server: StartServer, town_at: Any) -> None:
+    """Asking again ends, whatever `messages.max_length` allows."""
+    longest = 600_000
+    town: Town = town_at(start_server({"messages.max_length": longest, "server.max_payload": "8MiB"}))
+    one, other, room_id = await town.pair()
+    second = await one.open_room(other, unique("b"))
+    long = "\U0001f600" * longest
+    for room, content in ((room_id, long), (room_id, "after"), (second, long), (second, "after")):
+        await one.send(room, content)
+    device = await other.connect()
+    have = {room_id: 0, second: 0}
+    for _ in range(5):
+        answer = await synced(device, have)
+        assert any(room["messages"] for room in answer.values())
+        for room, got in answer.items():
+            have[room] = max([have[room], *seqs(got)])
+        if not any(room["hasMore"] for room in answer.values()):
+            break
+    assert have == {room_id: 2, second: 2}

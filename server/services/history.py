@@ -1,7 +1,7 @@
 """Reading back: pages of a room's history, and what a returning client has missed."""
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -16,6 +16,8 @@ SYNC_PER_ROOM: Final = 200
 SYNC_IN_ALL: Final = 2_000
 # An answer over a socket is one frame, and clients refuse larger ones than they expect (python-socketio 4 MiB).
 SYNC_BYTES: Final = 2 * 1024 * 1024
+# At least this is for messages, however many rooms there are: with 20,000 a frame is still below 4 MiB.
+SYNC_LEAST_BYTES: Final = 512 * 1024
 # Ranges read at the same time by one sync: enough to hide the way to the store, few enough to leave it to others.
 SYNC_PARALLEL: Final = 8
 
@@ -122,15 +124,21 @@ class History:
         ]
 
 
-def _within_bytes(synced: Iterable[SyncedRoom]) -> list[SyncedRoom]:
-    """As many of the messages as one frame may hold; rooms whose messages are cut say that there is more."""
-    left = SYNC_BYTES
+def _within_bytes(synced: Sequence[SyncedRoom]) -> list[SyncedRoom]:
+    """As many of the messages as one frame may hold beside the rooms, and one at least, so that asking again ends.
+
+    Rooms whose messages are cut say that there is more.
+    """
+    bare = [msgspec.structs.replace(room, messages=[]) for room in synced]
+    left = max(SYNC_BYTES - len(msgspec.json.encode(bare)), SYNC_LEAST_BYTES)
+    is_first = True
     kept: list[SyncedRoom] = []
     for room in synced:
         for position, message in enumerate(room.messages):
             left -= len(msgspec.json.encode(message))
-            if left < 0:
+            if left < 0 and not is_first:
                 room = msgspec.structs.replace(room, messages=room.messages[:position], has_more=True)
                 break
+            is_first = False
         kept.append(room)
     return kept
