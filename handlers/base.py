@@ -205,15 +205,18 @@ class ApiHandler(RequestHandler):
             raise self.too_large()
 
     def _allow_origin(self) -> None:
+        origins = self.context.settings.cors.origins
+        if origins:
+            # Also on answers to no origin or a wrong one: a cache must not give these to a page that may read them.
+            self.set_header("Vary", "Origin")
         origin = self.request.headers.get("Origin")
-        if origin is None or origin not in self.context.settings.cors.origins:
+        if origin not in origins:
             return
         self.set_header("Access-Control-Allow-Origin", origin)
         self.set_header("Access-Control-Allow-Methods", ", ".join(self.allowed_methods()))
         self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
         self.set_header("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate")
         self.set_header("Access-Control-Max-Age", "600")
-        self.set_header("Vary", "Origin")
 
 
 class UnknownPath(ApiHandler):

@@ -23,6 +23,7 @@ from server.services.accounts import Accounts
 from server.services.chats import Chats
 from server.services.delivery import Delivery
 from server.services.files import Files
+from server.services.health import Health
 from server.services.history import History
 from server.services.limits import Limits
 from server.services.messages import Messages
@@ -60,21 +61,22 @@ class Context:
 
     def __init__(self, settings: Settings, mongodb_uri: str, redis_url: str) -> None:
         self.settings = settings
-        self.stores = Stores(settings, mongodb_uri, redis_url)
-        self._index = UserIndex(self.stores.users, self.stores.search_terms)
+        self._stores = Stores(settings, mongodb_uri, redis_url)
+        self._index = UserIndex(self._stores.users, self._stores.search_terms)
         self._passwords = Passwords()
         self._pictures = Pictures()
         self._periodic = PeriodicWork()
         self._build()
 
     def _build(self) -> None:
-        settings, stores = self.settings, self.stores
+        settings, stores = self.settings, self._stores
         self.realtime = Realtime(
             ping_interval=settings.socket.ping_interval,
             ping_timeout=settings.socket.ping_timeout,
             max_payload=settings.server.max_payload,
             origins=settings.cors.origins,
         )
+        self.health = Health(stores.database, stores.redis)
         online = OnlineUsers()
         self.limits = Limits(settings.limits, stores.counters)
         self.uploads = Uploads(settings.uploads, stores.spool, stores.blobs, stores.upload_records, self._pictures)
@@ -144,7 +146,7 @@ class Context:
 
     async def open(self) -> None:
         """Prepare the collections, then start the writer and the periodic work."""
-        await self.stores.open()
+        await self._stores.open()
         await self._index.settle_all()
         await self._recovery.mend()
         self._log.start()
@@ -161,7 +163,7 @@ class Context:
     async def sweep(self) -> None:
         """Expire offline queues, presence leases and uploads that nothing uses."""
         # One that cannot go on while its store is away keeps no other from its work.
-        for work in self.offline.sweep, self.presence.sweep, self.stores.spool.sweep, self.files.sweep:
+        for work in self.offline.sweep, self.presence.sweep, self._stores.spool.sweep, self.files.sweep:
             await do_quietly(work)
 
     async def save_ends(self) -> None:
@@ -186,7 +188,7 @@ class Context:
         self._passwords.close()
         await self.uploads.wait_empty()
         await self._pictures.close()
-        await self.stores.close()
+        await self._stores.close()
 
     async def _save_all(self) -> None:
         await self.rooms.save_all()

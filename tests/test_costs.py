@@ -153,7 +153,7 @@ async def test_one_message_is_one_write_and_two_encodings(tmp_path: Path, monkey
     """However many sockets its receiver has."""
     counters = Counters(monkeypatch)
     async with serving(tmp_path) as (context, port):
-        (pair,) = await seed_pairs(context.stores.database, 1)
+        (pair,) = await seed_pairs(context._stores.database, 1)
         (sender,) = await connect(port, [pair.tokens[0]])
         receivers = await connect(port, [pair.tokens[1]] * 3)
         for number in (1, 2):
@@ -169,7 +169,7 @@ async def test_five_hundred_senders_share_their_costs(tmp_path: Path, monkeypatc
     """Every other receiver is away, so that queues are written too."""
     counters = Counters(monkeypatch)
     async with serving(tmp_path) as (context, port):
-        pairs = await seed_pairs(context.stores.database, SENDERS)
+        pairs = await seed_pairs(context._stores.database, SENDERS)
         senders = await connect(port, [pair.tokens[0] for pair in pairs])
         receivers = await connect(port, [pair.tokens[1] for pair in pairs[::2]])
         everybody(senders, pairs)

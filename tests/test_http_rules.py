@@ -9,23 +9,25 @@ from tests.support.people import Town, unique
 from tests.support.rest import API, MESSAGES
 from tests.support.routes import ROUTES
 from tests.support.shapes import check_problem
+from tests.support.uploads import upload
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 ALLOWED: dict[str, set[str]] = {}
 for route in ROUTES:
-    ALLOWED.setdefault(route.path.split("?")[0].replace("{", "").replace("}", ""), set()).add(route.method)
+    methods = ALLOWED.setdefault(route.path.split("?")[0].replace("{", "").replace("}", ""), set())
+    methods |= {route.method, "HEAD"} if route.has_head else {route.method}
 
 
 @pytest.mark.parametrize("path", ALLOWED)
 async def test_a_wrong_method_is_told_the_right_ones(town: Town, path: str) -> None:
     for method in METHODS:
-        if method in ALLOWED[path] or (method == "HEAD" and "GET" in ALLOWED[path]):
+        if method in ALLOWED[path]:
             continue
         answer = await town.rest.call(method, path)
         assert answer.status == 405, (method, answer)
         if method != "HEAD":
             check_problem(answer, "METHOD_NOT_ALLOWED")
-        assert {name.strip() for name in answer.headers["Allow"].split(",")} - {"HEAD", "OPTIONS"} == ALLOWED[path]
+        assert {name.strip() for name in answer.headers["Allow"].split(",")} - {"OPTIONS"} == ALLOWED[path]
 
 
 @pytest.mark.parametrize(
@@ -92,8 +94,10 @@ async def test_head_is_answered_wherever_get_is(town: Town, residents: Residents
 
 async def test_health_is_public(town: Town) -> None:
     for path in ("/healthz", "/readyz"):
-        answer = await town.rest.call("GET", path)
+        answer, head = [await town.rest.call(method, path) for method in ("GET", "HEAD")]
         assert answer.status == 200, answer
+        assert (head.status, head.raw) == (200, b"")
+        assert head.headers["Content-Length"] == answer.headers["Content-Length"]
 
 
 async def test_foreign_pages_are_let_in_only_where_configured(start_server: StartServer, town_at, town: Town) -> None:
@@ -106,6 +110,16 @@ async def test_foreign_pages_are_let_in_only_where_configured(start_server: Star
     for closed, headers in ((open_town, other), (town, mine)):
         answer = await closed.rest.call("GET", f"{API}/users/me", headers=headers)
         assert "Access-Control-Allow-Origin" not in answer.headers
+    person = await open_town.person()
+    file = await upload(person, b"hello", "hello.txt")
+    for headers in {}, mine, other:
+        for path, status in ((file["fileUrl"], 200), ("/healthz", 200), (f"{API}/users/me", 401), ("/nothing", 404)):
+            answer = await open_town.rest.call("GET", path, headers=headers)
+            assert (answer.status, answer.headers["Vary"]) == (status, "Origin"), path
+        seen = {"If-None-Match": (await open_town.rest.call("GET", file["fileUrl"])).headers["ETag"]}
+        answer = await open_town.rest.call("GET", file["fileUrl"], headers={**headers, **seen})
+        assert (answer.status, answer.headers["Vary"]) == (304, "Origin")
+    assert "Vary" not in (await town.rest.call("GET", "/healthz", headers=mine)).headers
     polling = "/socket.io/?EIO=4&transport=polling"
     assert (await open_town.rest.call("GET", polling, headers=mine)).status == 200
     assert (await open_town.rest.call("GET", polling, headers=other)).status in (400, 403)

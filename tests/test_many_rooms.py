@@ -42,7 +42,7 @@ async def chats_of(context: Context, user_id: str) -> set[str]:
 
 async def store_rooms(context: Context, one: str, other: str) -> None:
     """As earlier years left them: stored, and not in memory."""
-    stored, members = RoomStore(context.stores.database), MemberStore(context.stores.database)
+    stored, members = RoomStore(context._stores.database), MemberStore(context._stores.database)
     for start in range(0, MANY, STEP):
         made = [Room(unique("room"), (one, other), f"{start + number}", now()) for number in range(STEP)]
         await asyncio.gather(*(stored.create(room) for room in made))

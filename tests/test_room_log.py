@@ -73,7 +73,7 @@ async def was_delivered(context: Context, receiver: str, *contents: str) -> None
     """Exactly these were put on the receiver's queue, in this order."""
 
     async def queued() -> list[str]:
-        entries = await context.stores.redis.client.lrange(f"madang:madang:queue:{receiver}", 0, -1)
+        entries = await context._stores.redis.client.lrange(f"madang:madang:queue:{receiver}", 0, -1)
         return [json.loads(entry[entry.index(b"{") :])["content"] for entry in entries]
 
     async def all_there() -> bool:
@@ -162,7 +162,7 @@ async def test_what_was_refused_and_arrives_late_is_delivered(
             with pytest.raises(Unavailable):
                 await send("late")
             await looked.wait()
-        assert await insert(MessageStore(context.stores.database), held[0]) == 1
+        assert await insert(MessageStore(context._stores.database), held[0]) == 1
         if then == "the same again":
             message, is_new = await sent_at_last(send, "late")
             assert (message.seq, is_new) == (1, False)

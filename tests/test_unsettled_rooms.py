@@ -78,4 +78,4 @@ async def test_a_server_starts_with_a_damaged_file(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o700)
     (tmp_path / "data" / NAME).write_bytes(b"\xff" * 100 + b"\n" + uuid4().hex.encode() + b"\n")
     async with open_context(load(ROOT / "config.yaml", [f"data_dir={tmp_path / 'data'}"], {})) as context:
-        assert await context.stores.find_missing() == []
+        assert await context.health.find_unavailable() == []

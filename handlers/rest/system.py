@@ -18,5 +18,5 @@ class ReadyHandler(ApiHandler):
     public = True
 
     async def get(self) -> None:
-        missing = await self.context.stores.find_missing()
+        missing = await self.context.health.find_unavailable()
         self.answer({"status": "unavailable" if missing else "ok", "missing": missing}, 503 if missing else 200)

@@ -54,11 +54,6 @@ class Stores:
         await self.database.warn_if_volatile()
         await self.spool.open()
 
-    async def find_missing(self) -> list[str]:
-        """Which of `mongodb` and `redis` do not answer now."""
-        mongodb, redis = await asyncio.gather(self.database.ping(), self.redis.ping())
-        return [name for name, answers in (("mongodb", mongodb), ("redis", redis)) if not answers]
-
     async def close(self) -> None:
         """Let go of everything; nothing may be under way."""
         await self.spool.close()

@@ -8,13 +8,17 @@ UNKNOWN = "0" * 32
 
 
 class Route(NamedTuple):
-    """A call. `{room}` and `{message}` stand for Alice's; with `is_shared` a stranger must not see that they exist."""
+    """A call. `{room}` and `{message}` stand for Alice's; with `is_shared` a stranger must not see that they exist.
+
+    With `has_head` it is answered to HEAD too.
+    """
 
     method: str
     path: str
     body: Any = NOTHING
     is_public: bool = False
     is_shared: bool = False
+    has_head: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -36,9 +40,9 @@ ROUTES = (
     Route("POST", f"{MESSAGES}/chats/{{room}}/messages", {"content": "x"}, is_shared=True),
     Route("POST", f"{MESSAGES}/chats/{{room}}/read", {"messageId": "{message}"}, is_shared=True),
     Route("POST", f"{API}/upload"),
-    Route("GET", "/uploads/{file}", is_public=True),
-    Route("GET", "/", is_public=True),
-    Route("GET", "/web/{file}", is_public=True),
-    Route("GET", "/healthz", is_public=True),
-    Route("GET", "/readyz", is_public=True),
+    Route("GET", "/uploads/{file}", is_public=True, has_head=True),
+    Route("GET", "/", is_public=True, has_head=True),
+    Route("GET", "/web/{file}", is_public=True, has_head=True),
+    Route("GET", "/healthz", is_public=True, has_head=True),
+    Route("GET", "/readyz", is_public=True, has_head=True),
 )
