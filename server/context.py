@@ -11,7 +11,7 @@ from typing import Final
 from server.batching import Batcher
 from server.config import Settings
 from server.embedded import EmbeddedStores, StartFailed
-from server.errors import Unauthorized, Unavailable
+from server.errors import Unauthorized, Unavailable, Unusable
 from server.faults import AFTER_ACK, CrashPoints
 from server.intake import Intake
 from server.models import Member
@@ -219,6 +219,8 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
 async def _open(context: Context) -> None:
     try:
         await context.open()
+    except Unusable as error:
+        raise StartFailed(error.detail) from error
     except Unavailable as error:
         raise StartFailed("the database does not answer") from error
     except OSError as error:
@@ -226,5 +228,8 @@ async def _open(context: Context) -> None:
 
 
 def read_secret(settings: Settings) -> str:
-    """The configured signing key, or the one made at the first start."""
-    return settings.auth.secret or read_or_make_secret(Path(settings.data_dir) / "jwt_secret")
+    """The configured signing key, or the one made at the first start. Raises `StartFailed` where that is no key."""
+    try:
+        return settings.auth.secret or read_or_make_secret(Path(settings.data_dir) / "jwt_secret")
+    except (OSError, ValueError) as error:
+        raise StartFailed(str(error)) from error

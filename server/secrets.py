@@ -12,14 +12,14 @@ def read_or_make_secret(path: Path) -> str:
     """The secret in the file, made now if there is none. It is at least 32 characters of `A-Za-z0-9_-`.
 
     Of several that make it at once, one wins and all get its value. Raises `OSError` where the folder cannot be
-    written, and `ValueError` where the file holds something that is too short to be a secret.
+    written, and `ValueError` where the file holds no such secret.
     """
     if not path.exists():
         _make(path)
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)
-    secret = path.read_text("utf-8").strip()
-    if len(secret) < RANDOM_BYTES:
+    secret = path.read_text("utf-8", "replace").strip()
+    if len(secret) < RANDOM_BYTES or "\ufffd" in secret:
         raise ValueError(f"{path} holds no secret of at least {RANDOM_BYTES} characters; remove it to get a new one")
     return secret
 

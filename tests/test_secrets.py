@@ -33,9 +33,9 @@ def test_a_readable_secret_is_closed(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("content", ["", "\n", "short"])
-def test_a_file_without_a_secret_is_refused(content: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b"\n", b"short", b"\xff" * 64])
+def test_a_file_without_a_secret_is_refused(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "secret"
-    file.write_text(content)
+    file.write_bytes(content)
     with pytest.raises(ValueError, match="holds no secret"):
         read_or_make_secret(file)

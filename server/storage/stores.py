@@ -3,7 +3,10 @@
 import asyncio
 from pathlib import Path
 
+from pymongo.errors import OperationFailure
+
 from server.config import Settings
+from server.errors import Unusable
 from server.storage.blobs import Blobs
 from server.storage.counters import Counters
 from server.storage.database import Database
@@ -48,10 +51,16 @@ class Stores:
         self.unsettled_rooms = UnsettledRooms(data / "unsettled_rooms", self._note_thread)
 
     async def open(self) -> None:
-        """Prepare the collections and folders. Raises `Unavailable`."""
-        collections = self.users, self.sessions, self.search_terms, self.rooms, self.members, self.messages
-        await asyncio.gather(*(store.prepare() for store in (*collections, self.upload_records, self.blobs)))
-        await self.database.warn_if_volatile()
+        """Prepare the collections and folders. Raises `Unavailable`, and `Unusable` where MongoDB refuses that."""
+        collections = self.sessions, self.search_terms, self.rooms, self.members, self.messages
+        try:
+            # Alone: where the login is refused, only the first of several is told so, and the others are cut off.
+            await self.users.prepare()
+            await asyncio.gather(*(store.prepare() for store in (*collections, self.upload_records, self.blobs)))
+            await self.database.warn_if_volatile()
+        except OperationFailure as error:
+            # The driver's own text is long, and may be of several lines.
+            raise Unusable(f"MongoDB refuses: {(error.details or {}).get('errmsg', f'code {error.code}')}") from error
         await self.spool.open()
 
     async def close(self) -> None:

@@ -1,0 +1,78 @@
+"""A start that cannot succeed ends with exit code 1 and one line that says why; one without Redis succeeds."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from server.config import Settings
+from server.embedded import Addresses, EmbeddedStores
+from tests.conftest import StartServer
+from tests.support.server_process import ROOT
+
+DEADLINE = 60.0
+
+
+@asynccontextmanager
+async def stores_in(folder: Path) -> AsyncIterator[Addresses]:
+    stores = EmbeddedStores()
+    try:
+        yield await stores.start(Settings(data_dir=str(folder)))
+    finally:
+        await stores.stop()
+
+
+async def refused(folder: Path, *sets: str) -> str:
+    """What a server says that does not start."""
+    command = [str(ROOT / "main.py"), "--set", "server.port=0", "--set", f"data_dir={folder}"]
+    for each in sets:
+        command += ["--set", each]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        said, wrong = await asyncio.wait_for(process.communicate(), DEADLINE)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert (process.returncode, said) == (1, b"")
+    return wrong.decode()
+
+
+async def test_a_wrong_password_of_mongodb(tmp_path: Path) -> None:
+    async with stores_in(tmp_path / "elsewhere") as addresses:
+        password = (tmp_path / "elsewhere" / "mongodb_password").read_text().strip()
+        uri = addresses.mongodb_uri.replace(password, "wrong")
+        assert uri != addresses.mongodb_uri
+        said = await refused(tmp_path / "data", f"mongodb.uri={uri}", f"redis.url={addresses.redis_url}")
+    assert said.startswith("cannot start: MongoDB refuses: ")
+    assert len(said.splitlines()) == 1
+    assert "wrong" not in said
+
+
+async def test_a_file_that_holds_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    file = tmp_path / "data" / "jwt_secret"
+    file.write_text("short\n")
+    said = await refused(tmp_path / "data")
+    assert said.startswith(f"cannot start: {file} holds no secret of at least 32 characters")
+    assert len(said.splitlines()) == 1
+
+
+async def test_a_wrong_password_of_redis(tmp_path: Path, start_server: StartServer, town_at: Any) -> None:
+    """Nothing that was promised needs Redis: the server starts, says what is missing, and takes messages."""
+    async with stores_in(tmp_path / "elsewhere") as addresses:
+        password = (tmp_path / "elsewhere" / "redis_password").read_text().strip()
+        url = addresses.redis_url.replace(password, "wrong")
+        assert url != addresses.redis_url
+        server = await asyncio.to_thread(start_server, {"redis.url": url})
+        town = town_at(server)
+        ready = await town.rest.call("GET", "/readyz")
+        assert (ready.status, ready.body["missing"]) == (503, ["redis"])
+        assert (await town.rest.call("HEAD", "/readyz")).status == 503
+        one, _other, room_id = await town.pair()
+        assert (await one.send(room_id))["seq"] == 1
+    assert "Redis is away" in server.log()
+    assert "Traceback" not in server.log()
