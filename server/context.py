@@ -66,6 +66,7 @@ class Context:
         self._passwords = Passwords()
         self._pictures = Pictures()
         self._periodic = PeriodicWork()
+        self._others: set[str] = set()
         self._build()
 
     def _build(self) -> None:
@@ -161,9 +162,10 @@ class Context:
         await do_quietly(self.sweep)
 
     async def sweep(self) -> None:
-        """Expire offline queues, presence leases and uploads that nothing uses."""
+        """Expire offline queues, presence leases and uploads that nothing uses; look for other servers."""
         # One that cannot go on while its store is away keeps no other from its work.
-        for work in self.offline.sweep, self.presence.sweep, self._stores.spool.sweep, self.files.sweep:
+        expiring = self.offline.sweep, self.presence.sweep, self._stores.spool.sweep, self.files.sweep
+        for work in (*expiring, self._look_around):
             await do_quietly(work)
 
     async def save_ends(self) -> None:
@@ -189,6 +191,12 @@ class Context:
         await self.uploads.wait_empty()
         await self._pictures.close()
         await self._stores.close()
+
+    async def _look_around(self) -> None:
+        others = await self._stores.servers.look_around()
+        if others - self._others:
+            log.error("another server runs on this database: both show stale rooms and history; end all but one")
+        self._others |= others
 
     async def _save_all(self) -> None:
         await self.rooms.save_all()

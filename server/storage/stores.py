@@ -19,6 +19,7 @@ from server.storage.presence_leases import PresenceLeases
 from server.storage.redis_store import RedisStore
 from server.storage.rooms import MemberStore, RoomStore
 from server.storage.search_terms import SearchTerms
+from server.storage.servers import Servers
 from server.storage.sessions import Sessions
 from server.storage.spool import Spool
 from server.storage.unsettled_rooms import UnsettledRooms
@@ -39,6 +40,7 @@ class Stores:
         self.members = MemberStore(self.database)
         self.messages = MessageStore(self.database)
         self.upload_records = UploadRecords(self.database, settings.uploads.orphan_ttl)
+        self.servers = Servers(self.database)
         self.redis = RedisStore(redis_url, f"madang:{settings.mongodb.database}")
         self.counters = Counters(self.redis)
         self.presence_leases = PresenceLeases(self.redis)
