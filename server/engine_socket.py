@@ -1,4 +1,4 @@
-"""Where Madang reaches into an Engine.IO session of its library, in one place that a test watches over."""
+"""All that is changed inside Engine.IO's own sessions, in one place that a test watches over."""
 
 import asyncio
 import time

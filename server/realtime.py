@@ -1,4 +1,4 @@
-"""The only owner of the Socket.IO server: who is connected, sending to them, and ending connections."""
+"""Who is connected on `/chat`: sending to them, looking after them, ending connections. Makes the Socket.IO server."""
 
 import asyncio
 import itertools
