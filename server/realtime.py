@@ -12,7 +12,7 @@ import engineio
 import socketio
 from engineio.payload import Payload
 
-from server.connection import Connection
+from server.connection import Connection, Link
 from server.engine_socket import PACKETS_PER_BODY
 from server.errors import ChatError, TokenExpired
 from server.frames import Frame, event_frame
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 LOOK_INTERVAL: Final = 1.0
 # A ping is late by at most this share of its interval or its timeout.
 MAX_LATENESS: Final = 0.25
+# Between two polls of a client lies the way there and back.
+FAREWELL_SECONDS: Final = 0.5
 # So that a sum of fractions is not just below a whole second.
 ROUNDING: Final = 0.001
 
@@ -181,10 +183,11 @@ class Realtime:
         farewell = event_frame(EXCEPTION, reason.body())
         for connection in self._by_sid.values():
             connection.send(farewell)
+        # A session that has ended answers no poll any more.
+        await _wait_sent(links, FAREWELL_SECONDS)
         for engine_socket in list(self.engine.sockets.values()):
             await engine_socket.close(wait=False, abort=True)
-        for link in links:
-            await link.wait_sent()
+        await _wait_sent(links)
 
     async def _look_after_all(self) -> None:
         engine = self.engine
@@ -221,3 +224,11 @@ class Realtime:
         ]
         if expired:
             self._tasks.run(self.end(expired, TokenExpired()))
+
+
+async def _wait_sent(links: Iterable[Link], seconds: float | None = None) -> None:
+    waits = [asyncio.ensure_future(link.wait_sent()) for link in links]
+    if waits:
+        _sent, late = await asyncio.wait(waits, timeout=seconds)
+        for wait in late:
+            wait.cancel()
