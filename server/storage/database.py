@@ -19,6 +19,8 @@ T = TypeVar("T")
 CALL_TIMEOUT: Final = 4.0
 PROBE_INTERVAL: Final = 0.25
 PROBE_TIMEOUT: Final = 1.0
+# A call that has only so long left gives rise to a probe: that a store is away is known before the first call ends.
+PROBE_LEAD: Final = 1.5
 # The embedded store closes connections that were idle for 300 s; leave first, so that nobody finds a dead one.
 MAX_IDLE_MS: Final = 240_000
 # The embedded store compares each key asked for with all others: 2,000 at once take it seconds, in steps half of one.
@@ -98,10 +100,13 @@ class Database:
         """
         if not self._back.is_set():
             raise Unavailable("The database is away")
+        # With less time than that, the end of the call says it soon enough.
+        probe_after = timeout - PROBE_LEAD if timeout > PROBE_LEAD else timeout
+        probe = asyncio.get_running_loop().call_later(probe_after, self._suspect)
         try:
             return await asyncio.wait_for(call(*arguments, **options), timeout)
         except TIMEOUT_ERRORS as error:
-            self._suspect(error)
+            self._suspect()
             raise Unavailable("The database does not answer in time") from error
         except mongo_errors.ConnectionFailure as error:
             self._lose(error)
@@ -121,6 +126,8 @@ class Database:
                 raise
             self._lose(error)
             raise Unavailable("The database is broken") from error
+        finally:
+            probe.cancel()
 
     async def find_by_keys(self, collection: Any, field: str, keys: Collection[str]) -> list[dict[str, Any]]:
         """All documents of a collection whose `field` is one of these keys, however many. Raises `Unavailable`."""
@@ -162,15 +169,15 @@ class Database:
                 task.cancel()
         self._client.close()
 
-    def _suspect(self, error: BaseException) -> None:
+    def _suspect(self) -> None:
         """Find out whether the store is away, or only one call was slow."""
         if self._doubt is None and self._back.is_set():
-            self._doubt = asyncio.get_running_loop().create_task(self._probe_once(error))
+            self._doubt = asyncio.get_running_loop().create_task(self._probe_once())
 
-    async def _probe_once(self, error: BaseException) -> None:
+    async def _probe_once(self) -> None:
         try:
             if not await self.ping():
-                self._lose(error)
+                self._lose(TimeoutError())
         finally:
             self._doubt = None
 
