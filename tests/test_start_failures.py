@@ -1,6 +1,8 @@
 """A start that cannot succeed ends with exit code 1 and one line that says why; one without Redis succeeds."""
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +12,8 @@ from typing import Any
 from server.config import Settings
 from server.embedded import Addresses, EmbeddedStores
 from tests.conftest import StartServer
-from tests.support.server_process import ROOT
+from tests.support.server_process import ROOT, ServerProcess
+from tests.support.waiting import eventually
 
 DEADLINE = 60.0
 
@@ -76,3 +79,24 @@ async def test_a_wrong_password_of_redis(tmp_path: Path, start_server: StartServ
         assert (await one.send(room_id))["seq"] == 1
     assert "Redis is away" in server.log()
     assert "Traceback" not in server.log()
+
+
+async def test_a_database_that_is_late_is_waited_for(tmp_path: Path) -> None:
+    async with stores_in(tmp_path / "elsewhere") as addresses:
+        database = int((tmp_path / "elsewhere" / "run" / "mongodb").read_text())
+        settings = {"mongodb.uri": addresses.mongodb_uri, "redis.url": addresses.redis_url}
+        server = ServerProcess(tmp_path / "server", settings)
+        os.kill(database, signal.SIGSTOP)
+        try:
+            starting = asyncio.ensure_future(asyncio.to_thread(server.start))
+
+            async def is_missed() -> bool:
+                return "MongoDB is away" in server.log()
+
+            await eventually(is_missed, "the server misses its database")
+            os.kill(database, signal.SIGCONT)
+            await starting
+            await asyncio.to_thread(server.stop)
+        finally:
+            os.kill(database, signal.SIGCONT)
+            server.kill()

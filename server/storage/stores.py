@@ -2,11 +2,12 @@
 
 import asyncio
 from pathlib import Path
+from typing import Final
 
 from pymongo.errors import OperationFailure
 
 from server.config import Settings
-from server.errors import Unusable
+from server.errors import Unavailable, Unusable
 from server.storage.blobs import Blobs
 from server.storage.counters import Counters
 from server.storage.database import Database
@@ -25,6 +26,9 @@ from server.storage.spool import Spool
 from server.storage.unsettled_rooms import UnsettledRooms
 from server.storage.upload_records import UploadRecords
 from server.storage.users import Users
+
+# In seconds, for a database that is there and slow, as on a machine where everything starts, or is about to be there.
+START_PATIENCE: Final = 10.0
 
 
 class Stores:
@@ -54,6 +58,20 @@ class Stores:
 
     async def open(self) -> None:
         """Prepare the collections and folders. Raises `Unavailable`, and `Unusable` where MongoDB refuses that."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_PATIENCE
+        while True:
+            try:
+                await self._prepare()
+                break
+            except Unusable:
+                raise
+            except Unavailable:
+                if not await self.database.wait_available(deadline - loop.time()):
+                    raise
+        await self.spool.open()
+
+    async def _prepare(self) -> None:
         collections = self.sessions, self.search_terms, self.rooms, self.members, self.messages
         try:
             # Alone: where the login is refused, only the first of several is told so, and the others are cut off.
@@ -63,7 +81,6 @@ class Stores:
         except OperationFailure as error:
             # The driver's own text is long, and may be of several lines.
             raise Unusable(f"MongoDB refuses: {(error.details or {}).get('errmsg', f'code {error.code}')}") from error
-        await self.spool.open()
 
     async def close(self) -> None:
         """Let go of everything; nothing may be under way."""
