@@ -85,7 +85,7 @@ async def test_a_wrong_password_is_told(town: Town, first: Browser) -> None:
     first.go(town.url)
     first.type("[name=email]", person.user["email"])
     first.type("[name=password]", "wrong password" + ENTER)
-    first.wait_until("return document.querySelector('#sign-in .error').textContent !== ''")
+    first.wait_until("return document.querySelector('[data-part=error]').textContent !== ''")
     assert not first.run(SIGNED_IN)
 
 

@@ -1,12 +1,17 @@
 /** REST calls: one function, and the one error that everything in this client throws. */
 
+import { sentenceOf } from "./words.js";
+
 export const API = "/api/v1";
 const PASSING_CODES = new Set(["OFFLINE", "TIMEOUT", "UNAVAILABLE", "RATE_LIMITED", "INTERNAL"]);
 
-/** What went wrong: the server's `code` and `detail`, or `OFFLINE` and `TIMEOUT`, which are this client's own. */
+/**
+ * What went wrong: the server's `code` and `errors`, or `OFFLINE` and `TIMEOUT`, which are this client's own. The
+ * `message` is for people.
+ */
 export class ApiError extends Error {
   constructor({ code = "INTERNAL", status = 0, detail = "Something went wrong.", errors = [], retryAfter = null } = {}) {
-    super(detail);
+    super(sentenceOf({ code, detail, errors }));
     this.code = code;
     this.status = status;
     this.errors = errors;

@@ -1,8 +1,17 @@
 /** The page without a session: signing in, or making an account. */
 
+import { fieldName, fieldSentence } from "../words.js";
+
 const MODES = {
-  signIn: { hint: "Sign in to your chats.", submit: "Sign in", other: "Make an account", autocomplete: "current-password" },
+  signIn: {
+    fields: ["email", "password"],
+    hint: "Sign in to your chats.",
+    submit: "Sign in",
+    other: "Make an account",
+    autocomplete: "current-password",
+  },
   register: {
+    fields: ["firstName", "lastName", "email", "password"],
     hint: "Make an account to begin.",
     submit: "Make the account",
     other: "I have an account",
@@ -23,6 +32,7 @@ export class SignInView {
       event.preventDefault();
       this.#submit();
     });
+    this.#form.addEventListener("input", ({ target }) => this.#tell(target, ""));
     this.#part("other").addEventListener("click", () => this.#enter(this.#mode === "signIn" ? "register" : "signIn"));
   }
 
@@ -37,29 +47,54 @@ export class SignInView {
     this.#part("hint").textContent = hint;
     this.#part("submit").textContent = submit;
     this.#part("other").textContent = other;
-    this.#part("error").textContent = "";
+    this.#clear();
     this.#form.elements.password.autocomplete = autocomplete;
     this.#part("names").hidden = mode === "signIn";
     this.#form.elements[mode === "signIn" ? "email" : "firstName"].focus();
   }
 
   async #submit() {
+    this.#clear();
     const { firstName, lastName, email, password } = Object.fromEntries(new FormData(this.#form));
+    const fields = MODES[this.#mode].fields.map((name) => this.#form.elements[name]);
+    for (const field of fields) if (!field.value.trim()) this.#tell(field, `${fieldName(field.name)} is missing.`);
+    if (this.#goToFirst(fields)) return;
     const button = this.#part("submit");
     button.disabled = true;
-    this.#part("error").textContent = "";
     try {
       if (this.#mode === "signIn") await this.#session.signIn(email, password);
       else await this.#session.register({ firstName, lastName, email, password });
       this.#form.reset();
       this.#onDone();
     } catch (error) {
+      for (const one of error.errors) {
+        const field = fields.find(({ name }) => name === one.path);
+        if (field) this.#tell(field, fieldSentence(one));
+      }
+      if (this.#goToFirst(fields)) return;
       this.#part("error").textContent = error.message;
-      const field = this.#form.elements[error.errors?.[0]?.path];
-      (field ?? this.#form.elements.password).focus();
+      this.#form.elements.password.focus();
     } finally {
       button.disabled = false;
     }
+  }
+
+  /** Say what is wrong with a field beside it; nothing is wrong where the words are empty. */
+  #tell(field, words) {
+    document.getElementById(`${field.name}-error`).textContent = words;
+    field.setAttribute("aria-invalid", String(words !== ""));
+  }
+
+  #clear() {
+    this.#part("error").textContent = "";
+    for (const name of MODES.register.fields) this.#tell(this.#form.elements[name], "");
+  }
+
+  /** Put the cursor into the first field with an error; returns whether there is one. */
+  #goToFirst(fields) {
+    const wrong = fields.find((field) => field.getAttribute("aria-invalid") === "true");
+    wrong?.focus();
+    return Boolean(wrong);
   }
 
   #part(name) {

@@ -1,0 +1,67 @@
+"""The browser client in use: where the eye and the focus are led, and what is said in which words."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.browser import ENTER, Browser
+from tests.support.chat_page import SIGNED_IN
+from tests.support.people import Town, unique
+
+NEW = "return document.querySelector('#messages .divider.unread') !== null"
+ROW_HEIGHT = "return document.querySelector('#chat-list button').offsetHeight"
+FOCUSED = "return document.activeElement.id || document.activeElement.localName"
+FIELD_ERRORS = """return Object.fromEntries([...document.querySelectorAll('#sign-in [aria-invalid=true]')]
+.map(field => [field.name, document.getElementById(field.getAttribute('aria-describedby')).textContent]))"""
+LONG_ID = "BK-2025-11-22-very-long-booking-identifier-0001"
+
+
+def test_an_empty_form_is_told_field_by_field_and_stays_here(town: Town, first: Browser) -> None:
+    first.go(town.url)
+    first.click("[data-part=submit]")
+    assert first.run(FIELD_ERRORS) == {"email": "Email is missing.", "password": "Password is missing."}
+    first.click("[data-part=other]")
+    assert first.run(FIELD_ERRORS) == {}
+    first.click("[data-part=submit]")
+    assert set(first.run(FIELD_ERRORS)) == {"firstName", "lastName", "email", "password"}
+    assert first.run("return document.activeElement.name") == "firstName"
+    sent = "return performance.getEntriesByType('resource').filter(e => e.name.includes('/auth/')).length"
+    assert first.run(sent) == 0
+    assert not first.run(SIGNED_IN)
+
+
+def test_what_the_server_refuses_is_told_beside_the_field(town: Town, first: Browser) -> None:
+    first.go(town.url)
+    first.click("[data-part=other]")
+    for name, value in (("firstName", "A"), ("lastName", "B"), ("email", f"{unique()}@example.com")):
+        first.type(f"[name={name}]", value)
+    first.type("[name=password]", "short" + ENTER)
+    first.wait_until(f"return Object.keys((() => {{ {FIELD_ERRORS} }})()).length > 0")
+    assert first.run(FIELD_ERRORS) == {"password": "Password must have 8 to 1,024 characters."}
+    first.type("[name=password]", "er")
+    assert first.run(FIELD_ERRORS) == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            {"errors": [{"path": "content", "message": "must hold at most 10000 characters"}]},
+            "The message must hold at most 10,000 characters.",
+        ),
+        (
+            {"code": "PAYLOAD_TOO_LARGE", "detail": "The body may hold at most 100065536 bytes"},
+            "A file may have at most 100 MB.",
+        ),
+        (
+            {"code": "PAYLOAD_TOO_LARGE", "detail": "A picture may have at most 10000000 bytes"},
+            "A picture may have at most 10 MB.",
+        ),
+        ({"code": "PAYLOAD_TOO_LARGE", "detail": "Payload too large"}, "The file is too large."),
+        ({"code": "NOT_FOUND", "detail": "No such room"}, "No such room."),
+    ],
+)
+def test_errors_are_told_in_sentences(town: Town, first: Browser, error: dict[str, Any], sentence: str) -> None:
+    first.go(town.url)
+    told = "return import('/web/js/words.js').then(words => words.sentenceOf({detail: '', ...arguments[0]}))"
+    assert first.run(told, error) == sentence
