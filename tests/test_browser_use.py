@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.browser import ENTER, Browser
-from tests.support.chat_page import SIGNED_IN
+from tests.support.chat_page import SIGNED_IN, open_chat, say, sign_in
 from tests.support.people import Town, unique
 
 NEW = "return document.querySelector('#messages .divider.unread') !== null"
@@ -14,6 +14,19 @@ FOCUSED = "return document.activeElement.id || document.activeElement.localName"
 FIELD_ERRORS = """return Object.fromEntries([...document.querySelectorAll('#sign-in [aria-invalid=true]')]
 .map(field => [field.name, document.getElementById(field.getAttribute('aria-describedby')).textContent]))"""
 LONG_ID = "BK-2025-11-22-very-long-booking-identifier-0001"
+
+
+async def test_links_keep_the_brackets_that_are_theirs(town: Town, first: Browser) -> None:
+    one, _other, room_id = await town.pair()
+    sign_in(first, one)
+    open_chat(first, room_id)
+    say(first, "https://example.com/a_(b) (see https://example.com/c), (https://example.com/d_(e)).")
+    first.wait_until("return document.querySelectorAll('#messages .content a').length === 3")
+    assert first.texts("#messages .content a") == [
+        "https://example.com/a_(b)",
+        "https://example.com/c",
+        "https://example.com/d_(e)",
+    ]
 
 
 def test_an_empty_form_is_told_field_by_field_and_stays_here(town: Town, first: Browser) -> None:

@@ -7,7 +7,8 @@ const SHORT_DATE = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "sh
 const DAY = 86_400_000;
 const HUES = 8;
 const UPLOAD_PATH = /^(\/uploads\/[0-9a-f]+)\.\w+$/;
-const WEB_ADDRESS = /https?:\/\/[^\s<>"']+[^\s<>"'.,:;!?)\]}]/g;
+const WEB_ADDRESS = /https?:\/\/[^\s<>"']+/g;
+const SENTENCE_END = ".,:;!?)]}";
 
 export function timeOfDay(iso) {
   return TIME.format(new Date(iso));
@@ -75,12 +76,24 @@ export function splitLinks(text) {
   const parts = [];
   let end = 0;
   for (const match of text.matchAll(WEB_ADDRESS)) {
+    const address = withoutSentenceEnd(match[0]);
     if (match.index > end) parts.push({ text: text.slice(end, match.index) });
-    parts.push({ text: match[0], href: safeAddress(match[0])?.href });
-    end = match.index + match[0].length;
+    parts.push({ text: address, href: safeAddress(address)?.href });
+    end = match.index + address.length;
   }
   if (end < text.length) parts.push({ text: text.slice(end) });
   return parts;
+}
+
+/** A bracket belongs to the address only where it was opened in it. */
+function withoutSentenceEnd(address) {
+  let unopened = address.split(")").length - address.split("(").length;
+  let end = address.length;
+  while (SENTENCE_END.includes(address[end - 1])) {
+    if (address[end - 1] === ")" && unopened-- <= 0) break;
+    end -= 1;
+  }
+  return address.slice(0, end);
 }
 
 function daysAgo(iso) {
