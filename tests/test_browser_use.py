@@ -29,6 +29,26 @@ async def test_links_keep_the_brackets_that_are_theirs(town: Town, first: Browse
     ]
 
 
+def test_signs_differ_by_more_than_their_colour(town: Town, first: Browser) -> None:
+    first.go(town.url)
+    ticks = first.run(
+        """return ['waiting', 'sent', 'delivered', 'read'].map(state =>
+        document.querySelector(`#icon-${state} path`).getAttribute('d'))"""
+    )
+    assert len(set(ticks)) == len(ticks)
+    offline, online = (
+        first.run(
+            """const dot = document.createElement('span');
+            dot.className = arguments[0];
+            document.querySelector('#sign-in .card').append(dot);
+            return 2 * parseInt(getComputedStyle(dot).borderLeftWidth) >= dot.offsetWidth""",
+            name,
+        )
+        for name in ("dot", "dot online")
+    )
+    assert (offline, online) == (False, True), "hollow, and filled by its border"
+
+
 def test_an_empty_form_is_told_field_by_field_and_stays_here(town: Town, first: Browser) -> None:
     first.go(town.url)
     first.click("[data-part=submit]")

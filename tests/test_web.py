@@ -20,6 +20,18 @@ TYPES = {
 }
 OWN_SCRIPTS = [name for name in FILES if name.startswith("js/")]
 LONGEST = 255
+# WCAG 2.1: 4.5 for words, 3 for what is no text but has a meaning. Each on everything that it may lie on.
+WORDS, SIGNS = 4.5, 3.0
+CONTRASTS = [
+    *(("text", ground, WORDS) for ground in ("ground", "surface", "raised", "mine")),
+    *(("quiet", ground, WORDS) for ground in ("ground", "surface", "raised", "mine")),
+    *(("error", ground, WORDS) for ground in ("ground", "surface", "raised", "mine")),
+    *(("accent", ground, WORDS) for ground in ("ground", "surface", "raised", "mine")),
+    ("on-accent", "accent", WORDS),
+    *(("edge", ground, SIGNS) for ground in ("ground", "surface")),
+    *(("online", ground, SIGNS) for ground in ("surface", "raised")),
+    ("read", "mine", SIGNS),
+]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -113,3 +125,21 @@ def test_no_script_makes_elements_from_text(name: str) -> None:
     source = (FOLDER / name).read_text()
     forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|DOMParser|setHTML"
     assert re.findall(forbidden, source) == []
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(("front", "ground", "least"), CONTRASTS)
+def test_colours_stand_out_from_what_they_lie_on(theme: int, front: str, ground: str, least: float) -> None:
+    themes = re.findall(r":root \{(.*?)\}", (FOLDER / "css/base.css").read_text(), re.DOTALL)
+    colours = {
+        name: code for block in themes[: theme + 1] for name, code in re.findall(r"--([\w-]+): (#\w{6});", block)
+    }
+    darker, lighter = sorted(luminance(colours[name]) for name in (front, ground))
+    assert (lighter + 0.05) / (darker + 0.05) >= least
+
+
+def luminance(colour: str) -> float:
+    """As WCAG 2.1 defines it, of `#rrggbb`."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -86,7 +86,7 @@ export class PeopleView {
         element(
           "span",
           { class: "words" },
-          element("strong", { dir: "auto" }, user.fullName),
+          element("strong", { dir: "auto" }, user.fullName, element("span", { class: "unseen" }, user.isOnline ? ", online" : "")),
           element("span", { class: "said" }, user.email),
         ),
       ),
