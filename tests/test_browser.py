@@ -6,10 +6,8 @@ from pathlib import Path
 from PIL import Image
 
 from tests.support.browser import ENTER, Browser
-from tests.support.chat_page import ALL_TICKED, PICTURE_SHOWN, SHOWN, open_chat, register, say, sign_in
+from tests.support.chat_page import ALL_TICKED, PHONE, PICTURE_SHOWN, SHOWN, open_chat, register, say, sign_in
 from tests.support.people import Town, unique
-
-PHONE = {"width": 390, "height": 780, "deviceScaleFactor": 1, "mobile": True}
 
 
 def test_two_people_hold_a_conversation(town: Town, first: Browser, second: Browser) -> None:

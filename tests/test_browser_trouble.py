@@ -32,8 +32,10 @@ async def test_what_is_written_while_the_server_is_away_arrives_once(
     open_chat(first, room_id)
     say(first, "before")
     first.wait_until("return document.querySelector('.tick.sent') !== null")
+    first.wait_until("return document.querySelector('.dot') !== null")
     server.kill()
     first.wait_text("#connection", "Not connected")
+    assert first.run("return document.querySelector('.dot')") is None, "nobody knows who is online"
     say(first, "while away 1")
     say(first, "while away 2")
     assert first.run("return document.querySelectorAll('.tick.waiting').length") == 2
@@ -77,6 +79,7 @@ async def test_signing_out_ends_the_session(town: Town, first: Browser) -> None:
     first.click("#sign-out")
     first.wait_until("return !document.getElementById('sign-in').hidden")
     assert first.run("return sessionStorage.length") == 0
+    first.wait_until("return performance.getEntriesByType('resource').some(e => e.name.endsWith('/auth/logout'))")
     check_problem(await town.rest.call("POST", f"{API}/auth/refresh", {"refreshToken": refresh_token}), "UNAUTHORIZED")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.browser import ENTER, Browser
-from tests.support.chat_page import SIGNED_IN, open_chat, say, sign_in
+from tests.support.chat_page import PHONE, SIGNED_IN, open_chat, say, sign_in
 from tests.support.people import Town, unique
 
 NEW = "return document.querySelector('#messages .divider.unread') !== null"
@@ -27,6 +27,34 @@ async def test_links_keep_the_brackets_that_are_theirs(town: Town, first: Browse
         "https://example.com/c",
         "https://example.com/d_(e)",
     ]
+
+
+@pytest.mark.parametrize(("has_mouse", "place"), [(True, "text"), (False, "h2")], ids=["mouse", "touch"])
+async def test_the_focus_goes_where_one_goes_on(town: Town, first: Browser, has_mouse: bool, place: str) -> None:
+    one, other, room_id = await town.pair()
+    await other.send(room_id, "Hello")
+    first.devtools("Emulation.setDeviceMetricsOverride", **PHONE)
+    sign_in(first, one)
+    assert first.run(FOCUSED) == "chats-title"
+    first.run("const [matches] = arguments; window.matchMedia = () => ({matches})", has_mouse)
+    open_chat(first, room_id)
+    assert first.run(FOCUSED) == place
+    first.click(".back")
+    first.wait_until("return document.activeElement.closest('[data-key]')?.dataset.key === arguments[0]", room_id)
+
+
+async def test_a_long_booking_leaves_room_for_the_name(town: Town, first: Browser) -> None:
+    one, other = await town.person(), await town.person("Maximiliana", "Konstantinopolitanische")
+    room_id = await one.open_room(other, LONG_ID)
+    first.devtools("Emulation.setDeviceMetricsOverride", **PHONE)
+    sign_in(first, one)
+    open_chat(first, room_id)
+    name, tag = (
+        first.run("return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector)
+        for selector in ("#room-header h2", "#room-header .tag")
+    )
+    assert tag["top"] >= name["bottom"] and name["width"] > PHONE["width"] / 2
+    assert first.run("return document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_signs_differ_by_more_than_their_colour(town: Town, first: Browser) -> None:

@@ -3,6 +3,7 @@
 from tests.support.browser import ENTER, Browser
 from tests.support.people import PASSWORD, Person, unique
 
+PHONE = {"width": 390, "height": 780, "deviceScaleFactor": 1, "mobile": True}
 SIGNED_IN = "return !document.getElementById('chats').hidden"
 CONNECTED = "return document.getElementById('connection').dataset.state === 'online'"
 SHOWN = "return [...document.querySelectorAll('#messages .content')].map(e => e.textContent)"

@@ -108,7 +108,7 @@ export class Chat extends EventTarget {
       this.#connection.addEventListener(name, (event) => this.#isClosed || take(event.detail));
     on("state", () => {
       if (this.#connection.state === "online") this.#catchUp();
-      else this.store.forgetTyping();
+      else this.store.noteDisconnect();
     });
     on("message:new", (message) => this.#take(message, true));
     on("messages:offline", (messages) => messages.forEach((message) => this.#take(message, false)));
@@ -185,6 +185,7 @@ export class Chat extends EventTarget {
   async #adopt(room, person) {
     const peerId = room.user1Id === this.store.me.id ? room.user2Id : room.user1Id;
     const peer = person ?? (await this.#api.getUser(peerId));
+    this.store.isConnected = this.#connection.state === "online";
     const last = room.lastMessage;
     const known = this.store.chat(room.id);
     this.store.putChat({

@@ -36,6 +36,7 @@ export function icon(name, label) {
  */
 export function reconcile(parent, items) {
   const focusedKey = document.activeElement?.closest("[data-key]")?.dataset.key;
+  const focusedTag = document.activeElement?.localName;
   const hadFocus = parent.contains(document.activeElement);
   const existing = new Map(Array.from(parent.children, (child) => [child.dataset.key, child]));
   let place = parent.firstElementChild;
@@ -56,7 +57,7 @@ export function reconcile(parent, items) {
   for (const gone of existing.values()) gone.remove();
   if (hadFocus && focusedKey && !parent.contains(document.activeElement)) {
     const again = parent.querySelector(`[data-key="${CSS.escape(focusedKey)}"]`);
-    (again?.querySelector("button, a") ?? again)?.focus({ preventScroll: true });
+    (again?.querySelector(focusedTag) ?? again?.querySelector("button, a") ?? again)?.focus({ preventScroll: true });
   }
 }
 

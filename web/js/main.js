@@ -34,7 +34,7 @@ const status = new StatusView(connection, {
 const list = new ChatListView({ onOpen: goTo, onMore: () => chat.loadMoreChats() });
 const conversation = new ConversationView(api, { onBack: () => goTo(null) });
 const people = new PeopleView(api, { startChat: (person, bookingId) => chat.startChat(person, bookingId), onOpen: goTo });
-const signIn = new SignInView(session, { onDone: start });
+const signIn = new SignInView(session, { onDone: enter });
 
 function start() {
   chat = new Chat(session.user, api, connection);
@@ -50,6 +50,11 @@ function start() {
   connection.open();
   showRoomOfAddress();
   render();
+}
+
+function enter() {
+  start();
+  list.focus();
 }
 
 function stop() {
@@ -76,11 +81,14 @@ function render() {
 function showRoomOfAddress() {
   if (!chat) return;
   const roomId = ROOM_ADDRESS.exec(location.hash)?.[1];
-  if (!roomId) chat.closeRoom();
-  else if (decodeURIComponent(roomId) !== chat.store.openRoomId) {
+  if (!roomId) {
+    const left = chat.store.openRoomId;
+    chat.closeRoom();
+    render();
+    if (left) list.focus(left);
+  } else if (decodeURIComponent(roomId) !== chat.store.openRoomId) {
     chat.typing.stop();
     chat.openRoom(decodeURIComponent(roomId));
-    conversation.focus();
   }
 }
 

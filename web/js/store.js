@@ -9,6 +9,7 @@ export class Store extends EventTarget {
   openRoomId = null;
   nextCursor = null;
   hasListed = false;
+  isConnected = false;
 
   constructor(me) {
     super();
@@ -18,6 +19,11 @@ export class Store extends EventTarget {
   /** A chat is `{id, peerId, name, image, bookingId, isOnline, lastSeenAt, text, type, time, unread, lastSeq}`. */
   chat(roomId) {
     return this.#chats.get(roomId);
+  }
+
+  /** Whether the other is online; undefined while nothing is heard, and so nobody knows. */
+  presenceOf(chat) {
+    return this.isConnected ? chat.isOnline : undefined;
   }
 
   /** The latest first; those without a message come last. */
@@ -119,8 +125,9 @@ export class Store extends EventTarget {
     this.changed();
   }
 
-  /** Nothing is heard while the connection is away. */
-  forgetTyping() {
+  /** Nothing is heard from now on: no typing, and no word of who comes and goes. */
+  noteDisconnect() {
+    this.isConnected = false;
     for (const room of this.#rooms.values()) room.stopAllTyping();
     this.changed();
   }

@@ -15,6 +15,12 @@ export class ChatListView {
     this.#more.addEventListener("click", () => onMore().catch(() => {}));
   }
 
+  /** Put the focus on the line of a chat, or on the title where there is none. */
+  focus(roomId) {
+    const line = roomId && this.#list.querySelector(`[data-key="${CSS.escape(roomId)}"] button`);
+    (line || document.getElementById("chats-title")).focus();
+  }
+
   render(store) {
     const chats = store.sortedChats();
     reconcile(
@@ -22,11 +28,12 @@ export class ChatListView {
       chats.map((chat) => {
         const isTyping = store.room(chat.id).isTyping;
         const isOpen = chat.id === store.openRoomId;
-        const { name, image, bookingId, isOnline, text, type, time, unread } = chat;
+        const isOnline = store.presenceOf(chat);
+        const { name, image, text, type, time, unread } = chat;
         return {
           key: chat.id,
           signature: JSON.stringify([name, image, isOnline, text, type, time && shortMoment(time), unread, isTyping, isOpen]),
-          create: () => this.#line({ ...chat, bookingId, isTyping, isOpen }),
+          create: () => this.#line({ ...chat, isOnline, isTyping, isOpen }),
         };
       }),
     );

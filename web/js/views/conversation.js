@@ -42,8 +42,8 @@ export class ConversationView {
     this.#composer.begin(chat);
   }
 
-  /** Put the cursor where one writes; not on a touch screen, where the keyboard would cover half of it. */
-  focus() {
+  /** Go to where one writes; on a touch screen to the name, for the keyboard would cover half of it. */
+  #focus() {
     if (matchMedia("(hover: hover)").matches) this.#composer.focus();
   }
 
@@ -53,6 +53,7 @@ export class ConversationView {
     this.#noRoom.hidden = store.openRoomId !== null;
     this.#room.hidden = !chat;
     if (!chat) {
+    else this.#header.querySelector("h2").focus();
       this.#shownRoomId = null;
       return;
     }
@@ -62,21 +63,24 @@ export class ConversationView {
       this.#messages.replaceChildren();
       this.#isAtEnd = true;
       this.#composer.show(chat.id);
-      this.focus();
     }
     const room = store.room(chat.id);
-    this.#renderHeader(chat);
+    this.#renderHeader(chat, store.presenceOf(chat));
+    if (isOther) this.#focus();
     this.#renderMessages(room);
-    const words = room.isTyping ? `${chat.name} is typing…` : "";
-    if (this.#typing.textContent !== words) this.#typing.textContent = words;
+    const words = room.isTyping ? [chat.name, " is typing…"] : [];
+    if (this.#typing.textContent !== words.join("")) {
+      this.#typing.replaceChildren(...words.map((part) => element("span", { dir: "auto" }, part)));
+    }
   }
 
-  #renderHeader(chat) {
-    const presence = chat.isOnline ? "online" : lastSeen(chat.lastSeenAt);
+  #renderHeader(chat, isOnline) {
+    // A space keeps the height where nothing is known.
+    const presence = isOnline === undefined ? "\u00a0" : isOnline ? "online" : lastSeen(chat.lastSeenAt);
     reconcile(this.#header, [
       {
         key: "header",
-        signature: JSON.stringify([chat.id, chat.name, chat.image, chat.bookingId, chat.isOnline, presence]),
+        signature: JSON.stringify([chat.id, chat.name, chat.image, chat.bookingId, isOnline, presence]),
         create: () =>
           element(
             "div",
@@ -86,14 +90,13 @@ export class ConversationView {
               { type: "button", class: "round back", "aria-label": "Back to the chats", onclick: () => this.#onBack() },
               icon("back"),
             ),
-            avatar({ id: chat.peerId, name: chat.name, image: chat.image, isOnline: chat.isOnline }),
+            avatar({ id: chat.peerId, name: chat.name, image: chat.image, isOnline }),
             element(
               "div",
               { class: "words" },
-              element("h2", { dir: "auto" }, chat.name),
+              element("h2", { dir: "auto", tabindex: "-1" }, chat.name),
               element("p", { class: "said" }, presence),
             ),
-            chat.bookingId && element("span", { class: "tag" }, `Booking ${chat.bookingId}`),
           ),
       },
     ]);
@@ -104,6 +107,7 @@ export class ConversationView {
     const pending = this.#chat.outbox.entriesOf(room.id);
     const lines = conversationLines(room, pending, this.#chat.store.me, (id, again = true) => {
       if (again) this.#chat.outbox.retry(id);
+              chat.bookingId && element("span", { class: "tag" }, `Booking ${chat.bookingId}`),
       else this.#chat.outbox.settle(id);
     });
     list.setAttribute("aria-busy", String(!room.isLoaded || room.isLoadingOlder));
