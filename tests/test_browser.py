@@ -56,9 +56,9 @@ async def test_ticks_grow_from_sent_to_delivered_to_read(town: Town, first: Brow
 
 
 async def test_scrolling_back_reaches_the_first_message(town: Town, first: Browser) -> None:
-    one, other, room_id = await town.pair()
+    one, _other, room_id = await town.pair()
     for number in range(130):
-        await other.send(room_id, f"message {number + 1}")
+        await one.send(room_id, f"message {number + 1}")
     sign_in(first, one)
     open_chat(first, room_id)
     first.wait_text("#messages .content", "message 130")

@@ -1,8 +1,10 @@
 """The browser client in use: where the eye and the focus are led, and what is said in which words."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.support.browser import ENTER, Browser
 from tests.support.chat_page import PHONE, SIGNED_IN, open_chat, say, sign_in
@@ -14,6 +16,62 @@ FOCUSED = "return document.activeElement.id || document.activeElement.localName"
 FIELD_ERRORS = """return Object.fromEntries([...document.querySelectorAll('#sign-in [aria-invalid=true]')]
 .map(field => [field.name, document.getElementById(field.getAttribute('aria-describedby')).textContent]))"""
 LONG_ID = "BK-2025-11-22-very-long-booking-identifier-0001"
+
+
+async def test_a_room_opens_at_the_first_unread_message(town: Town, first: Browser) -> None:
+    one, other, room_id = await town.pair()
+    for number in range(20):
+        await one.send(room_id, f"old {number}")
+    for number in range(130):
+        await other.send(room_id, f"new {number}")
+    sign_in(first, one)
+    open_chat(first, room_id)
+    first.wait_until(NEW)
+    first.wait_until(
+        """const list = document.getElementById('messages').getBoundingClientRect();
+        const divider = document.querySelector('.divider.unread');
+        return divider.nextElementSibling.textContent.includes('new 0')
+            && Math.abs(divider.getBoundingClientRect().top - list.top) < 30"""
+    )
+    assert (await one.chat(room_id))["unreadCount"] == 130
+    height = first.run(ROW_HEIGHT)
+    first.click("#to-end")
+    first.wait_until("return document.querySelector('#chat-list .badge') === null")
+    assert first.run(ROW_HEIGHT) == height
+    assert (await one.chat(room_id))["unreadCount"] == 0
+    await other.send(room_id, "one more")
+    first.wait_text("#messages .content", "one more")
+    assert first.texts(".divider.unread") == ["New messages"], "it stays where it was"
+
+
+async def test_a_caption_leaves_the_name_of_a_file(town: Town, first: Browser, tmp_path: Path) -> None:
+    one, _other, room_id = await town.pair()
+    letter = tmp_path / "계약서 최종.txt"
+    letter.write_text("signed")
+    sign_in(first, one)
+    open_chat(first, room_id)
+    first.wait_text("#messages .divider", "No messages yet.")
+    for words in ("here is the contract", ""):
+        first.type("#file", str(letter))
+        first.wait_until("return !document.getElementById('send').disabled")
+        say(first, words)
+    first.wait_until(
+        """const names = [...document.querySelectorAll('#messages .file')].map(e => e.textContent);
+        return names.length === 2 && names.every(name => name === arguments[0])""",
+        letter.name,
+    )
+    assert first.texts("#messages .content") == ["here is the contract"]
+
+
+async def test_a_picture_is_named_for_those_who_listen(town: Town, first: Browser, tmp_path: Path) -> None:
+    one, _other, room_id = await town.pair()
+    Image.new("RGB", (40, 40), "green").save(tmp_path / "garden.png")
+    sign_in(first, one)
+    open_chat(first, room_id)
+    first.type("#file", str(tmp_path / "garden.png"))
+    first.wait_until("return !document.getElementById('send').disabled")
+    first.click("#send")
+    first.wait_until("return document.querySelector('#messages img')?.alt === 'Picture: garden.png'")
 
 
 async def test_links_keep_the_brackets_that_are_theirs(town: Town, first: Browser) -> None:

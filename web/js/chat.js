@@ -7,6 +7,8 @@ import { TypingSignal } from "./typing.js";
 
 const RETRY_DELAY = 2_000;
 const SOON = 100;
+// So many at once are more than anybody reads from the first to the last.
+const MAX_UNREAD = 500;
 
 /** Events: `heard` with a message of somebody else as `detail`, `lost` with the id of a room that cannot be opened. */
 export class Chat extends EventTarget {
@@ -42,10 +44,9 @@ export class Chat extends EventTarget {
     store.openRoomId = roomId;
     store.changed();
     try {
-      if (!store.chat(roomId)) await this.#adopt(await this.#api.getRoom(roomId));
       const room = store.room(roomId);
       room.hasOlderFailed = false;
-      if (!room.isLoaded) room.fill(await this.#api.readHistory(roomId));
+      if (!room.isLoaded || !store.chat(roomId)) await this.#load(room);
       store.changed();
       if (room.lastSeq < (store.chat(roomId).lastSeq ?? 0)) this.#catchUpSoon();
       await this.#join(roomId);
@@ -53,6 +54,21 @@ export class Chat extends EventTarget {
       if (error.code === "NOT_FOUND") this.dispatchEvent(new CustomEvent("lost", { detail: roomId }));
       else this.#retryLater(error);
     }
+  }
+
+  /** The newest messages, back to the first unread one where that is not too far. */
+  async #load(room) {
+    const view = await this.#api.getRoom(room.id);
+    if (!this.store.chat(room.id)) await this.#adopt(view);
+    room.setMembers(view.members);
+    if (room.isLoaded) return;
+    const readSeq = room.readUpTo(this.store.me.id);
+    let messages = await this.#api.readHistory(room.id);
+    while (messages[0]?.seq > readSeq + 1 && messages.length < MAX_UNREAD) {
+      const older = await this.#api.readHistory(room.id, { before: messages[0].seq, limit: 100 });
+      messages = [...older, ...messages];
+    }
+    room.fill(messages);
   }
 
   closeRoom() {
@@ -169,6 +185,7 @@ export class Chat extends EventTarget {
 
   async #refreshList() {
     const page = await this.#api.listChats();
+    this.store.isConnected = this.#connection.state === "online";
     if (!this.store.hasListed) this.store.nextCursor = page.nextCursor;
     this.store.putChats(page.chats);
   }
@@ -185,7 +202,6 @@ export class Chat extends EventTarget {
   async #adopt(room, person) {
     const peerId = room.user1Id === this.store.me.id ? room.user2Id : room.user1Id;
     const peer = person ?? (await this.#api.getUser(peerId));
-    this.store.isConnected = this.#connection.state === "online";
     const last = room.lastMessage;
     const known = this.store.chat(room.id);
     this.store.putChat({

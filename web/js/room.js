@@ -71,6 +71,12 @@ export class Room {
     return this.#marks.get(userId)?.read ?? 0;
   }
 
+  /** The `seq` of the first message of somebody else that this user has not read; null where there is none. */
+  firstUnreadBy(userId) {
+    const readSeq = this.readUpTo(userId);
+    return this.messages.find(({ seq, senderId }) => seq > readSeq && senderId !== userId)?.seq ?? null;
+  }
+
   /** How far one's own message came: `sent`, `delivered` or `read` by everybody else. */
   tickOf(message) {
     const others = [...this.#marks].filter(([userId]) => userId !== message.senderId).map(([, mark]) => mark);

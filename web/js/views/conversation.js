@@ -1,13 +1,16 @@
 /** The open room: its head, its messages with scroll-back, and whether the end is in sight. */
 
 import { element, icon, reconcile } from "../dom.js";
+import { FileNames } from "../file_names.js";
 import { lastSeen } from "../format.js";
 import { avatar } from "./avatar.js";
 import { ComposerView } from "./composer.js";
-import { conversationLines } from "./message.js";
+import { UNREAD_KEY, conversationLines } from "./message.js";
 
 const NEAR_END = 80;
 const NEAR_START = 300;
+const UNREAD_MARGIN = 12;
+const HANDS = ["wheel", "touchmove", "pointerdown", "keydown"];
 
 export class ConversationView {
   #chat = null;
@@ -15,7 +18,12 @@ export class ConversationView {
   #onBack;
   #shownRoomId = null;
   #isAtEnd = true;
+  /** Whether the messages begin at the first unread one, until the user moves them. */
+  #isAtUnread = false;
+  /** The `seq` of the first unread message when the room was opened; undefined until its messages are here. */
+  #unreadSeq = undefined;
   #newestKey = null;
+  #fileNames = new FileNames(() => this.#chat?.store.changed());
   #room = document.getElementById("room");
   #noRoom = document.getElementById("no-room");
   #header = document.getElementById("room-header");
@@ -29,10 +37,10 @@ export class ConversationView {
     this.#messages.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     this.#toEnd.addEventListener("click", () => this.#scrollToEnd());
     document.addEventListener("visibilitychange", () => this.#noteSeen());
-    // The end stays in sight when the keyboard of a phone opens, and when a picture gets its size.
-    const stay = new ResizeObserver(() => this.#isAtEnd && this.#scrollToEnd());
-    stay.observe(this.#messages);
-    this.#messages.addEventListener("load", () => this.#isAtEnd && this.#scrollToEnd(), { capture: true });
+    // What is in sight stays there when the keyboard of a phone opens, and when a picture gets its size.
+    new ResizeObserver(() => this.#stay()).observe(this.#messages);
+    this.#messages.addEventListener("load", () => this.#stay(), { capture: true });
+    for (const name of HANDS) this.#messages.addEventListener(name, () => (this.#isAtUnread = false), { passive: true });
   }
 
   begin(chat) {
@@ -45,6 +53,7 @@ export class ConversationView {
   /** Go to where one writes; on a touch screen to the name, for the keyboard would cover half of it. */
   #focus() {
     if (matchMedia("(hover: hover)").matches) this.#composer.focus();
+    else this.#header.querySelector("h2").focus();
   }
 
   render() {
@@ -53,7 +62,6 @@ export class ConversationView {
     this.#noRoom.hidden = store.openRoomId !== null;
     this.#room.hidden = !chat;
     if (!chat) {
-    else this.#header.querySelector("h2").focus();
       this.#shownRoomId = null;
       return;
     }
@@ -62,6 +70,10 @@ export class ConversationView {
       this.#shownRoomId = chat.id;
       this.#messages.replaceChildren();
       this.#isAtEnd = true;
+      this.#isAtUnread = false;
+      this.#unreadSeq = undefined;
+      this.#newestKey = null;
+      this.#toEnd.hidden = true;
       this.#composer.show(chat.id);
     }
     const room = store.room(chat.id);
@@ -96,6 +108,7 @@ export class ConversationView {
               { class: "words" },
               element("h2", { dir: "auto", tabindex: "-1" }, chat.name),
               element("p", { class: "said" }, presence),
+              chat.bookingId && element("span", { class: "tag" }, `Booking ${chat.bookingId}`),
             ),
           ),
       },
@@ -104,11 +117,14 @@ export class ConversationView {
 
   #renderMessages(room) {
     const list = this.#messages;
-    const pending = this.#chat.outbox.entriesOf(room.id);
-    const lines = conversationLines(room, pending, this.#chat.store.me, (id, again = true) => {
-      if (again) this.#chat.outbox.retry(id);
-              chat.bookingId && element("span", { class: "tag" }, `Booking ${chat.bookingId}`),
-      else this.#chat.outbox.settle(id);
+    const { outbox, store } = this.#chat;
+    const pending = outbox.entriesOf(room.id);
+    const isFirstLook = room.isLoaded && this.#unreadSeq === undefined;
+    if (isFirstLook) this.#unreadSeq = room.firstUnreadBy(store.me.id);
+    const lines = conversationLines(room, pending, store.me, {
+      unreadSeq: this.#unreadSeq,
+      fileNames: this.#fileNames,
+      onRetry: (id, again = true) => (again ? outbox.retry(id) : outbox.settle(id)),
     });
     list.setAttribute("aria-busy", String(!room.isLoaded || room.isLoadingOlder));
     const newestKey = lines.at(-1)?.key ?? null;
@@ -118,7 +134,8 @@ export class ConversationView {
     const fromEnd = list.scrollHeight - list.scrollTop;
     const firstKey = list.firstElementChild?.nextElementSibling?.dataset.key;
     reconcile(list, lines);
-    if (this.#isAtEnd || isMineNew) this.#scrollToEnd();
+    if (isFirstLook && this.#unreadSeq !== null) this.#scrollToUnread();
+    else if (this.#isAtEnd || isMineNew) this.#scrollToEnd();
     else if (hasNew) this.#toEnd.hidden = false;
     else if (firstKey && list.firstElementChild?.nextElementSibling?.dataset.key !== firstKey) {
       // Older ones came in above: what was in sight stays where it was.
@@ -132,18 +149,37 @@ export class ConversationView {
 
   #onScroll() {
     const list = this.#messages;
-    this.#isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < NEAR_END;
-    if (this.#isAtEnd) {
-      this.#toEnd.hidden = true;
-      this.#noteSeen();
-    }
+    this.#noteEnd();
+    this.#noteSeen();
     if (list.scrollTop < NEAR_START && this.#shownRoomId) this.#chat.loadOlder(this.#shownRoomId);
+  }
+
+  #noteEnd() {
+    const list = this.#messages;
+    this.#isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < NEAR_END;
+    if (this.#isAtEnd) this.#toEnd.hidden = true;
+  }
+
+  #stay() {
+    if (this.#isAtUnread) this.#scrollToUnread();
+    else if (this.#isAtEnd) this.#scrollToEnd();
   }
 
   #scrollToEnd() {
     this.#messages.scrollTop = this.#messages.scrollHeight;
     this.#isAtEnd = true;
+    this.#isAtUnread = false;
     this.#toEnd.hidden = true;
+  }
+
+  /** What is new begins at the top; whatever of it does not fit waits below, unread. */
+  #scrollToUnread() {
+    const list = this.#messages;
+    const divider = list.querySelector(`[data-key="${UNREAD_KEY}"]`);
+    if (divider) list.scrollTop = divider.offsetTop - list.offsetTop - UNREAD_MARGIN;
+    this.#isAtUnread = true;
+    this.#toEnd.hidden = false;
+    this.#noteEnd();
   }
 
   #noteSeen() {

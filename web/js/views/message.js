@@ -6,25 +6,31 @@ import { dayOf, pictureSources, safeAddress, splitLinks, timeOfDay } from "../fo
 const TICK_WORDS = { waiting: "Waiting to be sent", sent: "Sent", delivered: "Delivered", read: "Read" };
 // Messages of one person within this time stand together.
 const GROUP_MS = 5 * 60_000;
-const LABEL_LENGTH = 120;
+export const UNREAD_KEY = "unread";
 
-/** What `reconcile` needs to show a room: `{key, signature, create}` for each line. */
-export function conversationLines(room, pending, me, onRetry) {
+/** What `reconcile` needs to show a room: `{key, signature, create}` for each line. `unreadSeq` is where new ones begin. */
+export function conversationLines(room, pending, me, { unreadSeq, fileNames, onRetry }) {
   const lines = [];
   let previous = null;
   const add = (message, key, state) => {
     const moment = new Date(message.timestamp);
     const day = dayOf(message.timestamp);
     if (!previous || dayOf(previous.timestamp) !== day) {
-      lines.push({ key: `day:${message.timestamp.slice(0, 10)}:${day}`, signature: day, create: () => dayLine(day) });
+      lines.push({ key: `day:${message.timestamp.slice(0, 10)}:${day}`, signature: day, create: () => divider(day) });
+      previous = null;
+    }
+    if (unreadSeq && message.seq === unreadSeq) {
+      lines.push({ key: UNREAD_KEY, signature: "", create: () => divider("New messages", "unread") });
       previous = null;
     }
     const follows = previous?.senderId === message.senderId && moment - new Date(previous.timestamp) < GROUP_MS;
     const isMine = message.senderId === me.id;
+    const address = safeAddress(message.attachmentUrl);
+    const fileName = address && message.type === "FILE" ? fileNames.known(address) : null;
     lines.push({
       key,
-      signature: JSON.stringify([state, follows, message.error ?? null]),
-      create: () => messageLine(message, { state, follows, isMine, onRetry }),
+      signature: JSON.stringify([state, follows, message.error ?? null, fileName]),
+      create: () => messageLine(message, { state, follows, isMine, address, fileName, fileNames, onRetry }),
     });
     previous = message;
   };
@@ -39,20 +45,24 @@ export function conversationLines(room, pending, me, onRetry) {
     const message = { senderId: me.id, content, attachmentUrl, type: messageType, timestamp: createdAt, clientMessageId, error };
     add(message, `own:${clientMessageId}`, state);
   }
+  if (room.isLoaded && lines.length === 0) {
+    lines.push({ key: "none", signature: "", create: () => divider("No messages yet.") });
+  }
   return lines;
 }
 
-function dayLine(day) {
-  return element("p", { class: "day" }, element("span", {}, day));
+function divider(words, kind) {
+  return element("p", { class: kind ? `divider ${kind}` : "divider" }, element("span", {}, words));
 }
 
-function messageLine(message, { state, follows, isMine, onRetry }) {
+function messageLine(message, { state, follows, isMine, address, fileName, fileNames, onRetry }) {
   const classes = ["message", isMine ? "mine" : "theirs", follows && "follows", state === "failed" && "failed"];
   return element(
     "article",
     { class: classes.filter(Boolean).join(" "), "aria-label": isMine ? "You" : message.senderName },
-    attachment(message),
-    message.content && !isFileLabel(message) && element("p", { class: "content", dir: "auto" }, ...contentNodes(message.content)),
+    address && attachment(message.type, address, fileName, fileNames),
+    // A file sent without other words carries its name as its content, for the list of chats.
+    message.content && message.content !== fileName && element("p", { class: "content", dir: "auto" }, ...contentNodes(message.content)),
     element(
       "p",
       { class: "meta" },
@@ -76,18 +86,15 @@ function contentNodes(text) {
   );
 }
 
-function attachment({ attachmentUrl, type, content }) {
-  const address = safeAddress(attachmentUrl);
-  if (!address) return null;
+function attachment(type, address, fileName, fileNames) {
   const link = { href: address.href, target: "_blank", rel: "noopener noreferrer nofollow" };
-  if (type === "IMAGE") return element("a", { ...link, class: "picture" }, picture(address));
+  if (type === "IMAGE") return element("a", { ...link, class: "picture" }, picture(address, fileNames));
   const where = address.origin === location.origin ? "Download the file" : `${address.hostname}${address.pathname}`;
-  const label = isFileLabel({ type, content }) ? content : where;
-  return element("a", { ...link, class: "file" }, icon("file"), element("span", { dir: "auto" }, label));
+  return element("a", { ...link, class: "file" }, icon("file"), element("span", { dir: "auto" }, fileName ?? where));
 }
 
 /** The first of its forms that can be shown; what opens on a click is always the whole. */
-function picture(address) {
+function picture(address, fileNames) {
   const sources = pictureSources(address);
   const image = element("img", {
     src: sources.shift(),
@@ -96,14 +103,13 @@ function picture(address) {
     decoding: "async",
     referrerpolicy: "no-referrer",
   });
+  image.addEventListener("load", async () => {
+    const name = await fileNames.find(address);
+    if (name) image.alt = `Picture: ${name}`;
+  });
   image.addEventListener("error", () => {
     if (sources.length > 0) image.src = sources.shift();
     else image.replaceWith(icon("file"), " Picture (not available)");
   });
   return image;
-}
-
-/** A file sent without other words carries its name as its content. */
-function isFileLabel({ type, content }) {
-  return type === "FILE" && content.length > 0 && content.length <= LABEL_LENGTH && !content.includes("\n");
 }
