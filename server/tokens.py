@@ -11,8 +11,9 @@ import jwt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from server.errors import TokenExpired, Unauthorized, Unavailable
+from server.errors import TokenExpired, Unauthorized
 from server.models import Identity
+from server.turns import Turns
 
 ALGORITHM: Final = "HS256"
 ISSUER: Final = "madang"
@@ -23,7 +24,10 @@ TIME_COST: Final = 2
 PARALLELISM: Final = 1
 # Hashing must not take every core from the event loop.
 HASHING_THREADS: Final = 2
-# About half a minute of work; whoever comes later is told to try again.
+HASHING_SECONDS: Final = 0.025
+# A large office that comes to work, and six seconds for the last of it.
+MAX_WAITING_PER_ADDRESS: Final = 500
+# About half a minute of work.
 MAX_WAITING: Final = 2_000
 
 
@@ -79,20 +83,28 @@ class Tokens:
 
 
 class Passwords:
-    """Hashes and verifies passwords with argon2id in threads of its own."""
+    """Hashes and verifies passwords with argon2id in threads of its own, where the addresses that ask take turns.
 
-    def __init__(self) -> None:
+    Too many of one address get `RateLimited`, unless `is_limited` is false; too many in all `Unavailable`.
+    """
+
+    def __init__(self, *, is_limited: bool) -> None:
         self._hasher = PasswordHasher(time_cost=TIME_COST, memory_cost=MEMORY_KIB, parallelism=PARALLELISM)
         self._threads = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="argon2")
-        self._waiting = 0
+        self._turns = Turns(
+            HASHING_THREADS,
+            most_per_key=MAX_WAITING_PER_ADDRESS if is_limited else None,
+            most_waiting=MAX_WAITING,
+            seconds=HASHING_SECONDS,
+        )
         self._nobody = self._hasher.hash(uuid.uuid4().hex)
 
-    async def hash(self, password: str) -> str:
-        return str(await self._run(self._hasher.hash, _normalised(password)))
+    async def hash(self, password: str, address: str) -> str:
+        return str(await self._run(address, self._hasher.hash, _normalised(password)))
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
+    async def verify(self, password_hash: str | None, password: str, address: str) -> bool:
         """Whether the password fits. Without a hash (an unknown account) it is False and takes the same time."""
-        fits = await self._run(self._fits, password_hash or self._nobody, _normalised(password))
+        fits = await self._run(address, self._fits, password_hash or self._nobody, _normalised(password))
         return bool(fits) and password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:
@@ -108,14 +120,9 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
 
-    async def _run(self, function: Any, *arguments: str | bytes) -> Any:
-        if self._waiting >= MAX_WAITING:
-            raise Unavailable("Too many logins at once")
-        self._waiting += 1
-        try:
+    async def _run(self, address: str, function: Any, *arguments: str | bytes) -> Any:
+        async with self._turns.take(address):
             return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
-        finally:
-            self._waiting -= 1
 
 
 def _normalised(password: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Accounts over REST: registration, login, the profile, other people, and the limits on guessing."""
+"""Accounts over REST: registration, login, the profile, and other people."""
 
 import asyncio
 import statistics
@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import StartServer
-from tests.support.people import PASSWORD, Person, Town, unique
+from tests.support.people import PASSWORD, Town, unique
 from tests.support.rest import API, Answer
 from tests.support.shapes import USER_KEYS, check_problem
 
@@ -16,7 +15,6 @@ REGISTER = f"{API}/auth/register"
 LOGIN = f"{API}/auth/login"
 ME = f"{API}/users/me"
 CONCURRENT = 10
-GUESSES = 3
 
 
 def request(**fields: Any) -> dict[str, Any]:
@@ -171,43 +169,3 @@ async def test_a_user_by_id(town: Town) -> None:
     answer = await one.get(f"{API}/users/{other.id}")
     assert (answer.status, answer.body) == (200, other.user)
     check_problem(await one.get(f"{API}/users/{unique()}"), "NOT_FOUND")
-
-
-async def guess(town: Town, email: str, times: int) -> list[int]:
-    """The sorted statuses of so many wrong logins at once."""
-    answers = await asyncio.gather(*(login(town, email, "wrong password") for _ in range(times)))
-    return sorted(answer.status for answer in answers)
-
-
-async def test_guessing_is_limited_for_each_account(start_server: StartServer, town_at: Any) -> None:
-    town: Town = town_at(start_server({"limits.enabled": True, "limits.login_failures": GUESSES}))
-    victim, other = await town.people(2)
-    cut_off = [401] * GUESSES + [429] * (CONCURRENT - GUESSES)
-    assert await guess(town, victim.user["email"], CONCURRENT) == cut_off
-    check_problem(await login(town, victim.user["email"]), "RATE_LIMITED")
-    assert await guess(town, f"{unique('nobody')}@example.com", CONCURRENT) == cut_off
-    # Another account is not concerned, and a success begins anew.
-    for _ in range(GUESSES):
-        assert await guess(town, other.user["email"], GUESSES - 1) == [401] * (GUESSES - 1)
-        assert (await login(town, other.user["email"])).status == 200
-    assert (await victim.get(ME)).status == 200, "who is logged in stays so"
-
-
-async def test_many_logins_at_once_are_no_guesses(start_server: StartServer, town_at: Any) -> None:
-    town: Town = town_at(start_server({"limits.enabled": True, "limits.login_failures": GUESSES}))
-    person = await town.person()
-    answers = await asyncio.gather(*(login(town, person.user["email"]) for _ in range(CONCURRENT)))
-    assert {answer.status for answer in answers} == {200}
-    assert len({answer.body["refreshToken"] for answer in answers}) == CONCURRENT
-
-
-async def test_registrations_and_searches_are_limited(start_server: StartServer, town_at: Any) -> None:
-    settings = {"limits.enabled": True, "limits.registrations_per_hour": GUESSES, "limits.searches": 1}
-    town: Town = town_at(start_server(settings))
-    people: list[Person] = [await town.person() for _ in range(GUESSES)]
-    check_problem(await town.rest.call("POST", REGISTER, request()), "RATE_LIMITED")
-    searches = [people[0].get(f"{API}/users/search", q="doe") for _ in range(CONCURRENT)]
-    answers = await asyncio.gather(*searches)
-    assert {answer.status for answer in answers} == {200, 429}
-    check_problem(next(answer for answer in answers if answer.status == 429), "RATE_LIMITED")
-    assert (await people[1].get(f"{API}/users/search", q="doe")).status == 200

@@ -82,18 +82,26 @@ class Accounts:
         self._live: AgedCache[str, LiveState] = AgedCache(CACHED_SESSIONS, CACHE_AGE)
 
     async def register(self, registration: Registration, address: str) -> TokenPair:
-        """Make an account and its first session. Raises `ValidationFailed`, `Conflict`, `RateLimited`."""
+        """Make an account and its first session.
+
+        Raises `ValidationFailed`, `Conflict`, `RateLimited`, and `Unavailable` where too many wait for the hash of
+        their passwords.
+        """
         user = _new_user(registration)
         password = profile_rules.check_new_password(registration.password)
         await self._limits.check_registration(address)
-        await self._people.create(user, await self._passwords.hash(password))
+        await self._people.create(user, await self._passwords.hash(password, address))
         return await self._open_session(user)
 
     async def login(self, login: Login, address: str) -> TokenPair:
-        """Open a session. Raises `Unauthorized`, in the same words and time for an unknown email, or `RateLimited`."""
+        """Open a session.
+
+        Raises `Unauthorized`, in the same words and time for an unknown email; `RateLimited`; and `Unavailable` where
+        too many wait to have their passwords verified.
+        """
         email = profile_rules.login_email(login.email)
         async with self._limits.login(address, email or login.email):
-            user = await self._check_password(email, login.password)
+            user = await self._check_password(email, login.password, address)
         return await self._open_session(user)
 
     async def refresh(self, refresh: Refresh) -> TokenPair:
@@ -148,16 +156,17 @@ class Accounts:
             self._live.put(session_id, LiveState(user_id, False))
         await self._end_user(user_id)
 
-    async def _check_password(self, email: str | None, password: str) -> User:
+    async def _check_password(self, email: str | None, password: str, address: str) -> User:
         found = None if email is None else await self._users.find_by_email(email)
         user, password_hash = found if found is not None else (None, None)
         # An overlong password is cut here so that it costs no more than the longest right one.
         typed = password[: profile_rules.PASSWORD_MAX + 1]
-        fits = await self._passwords.verify(password_hash, typed)
+        fits = await self._passwords.verify(password_hash, typed, address)
         if user is None or password_hash is None or not fits or not user.is_active:
             raise Unauthorized(WRONG_LOGIN)
         if self._passwords.is_outdated(password_hash):
-            await self._users.set_password_hash(user.id, password_hash, await self._passwords.hash(password))
+            renewed = await self._passwords.hash(password, address)
+            await self._users.set_password_hash(user.id, password_hash, renewed)
         return user
 
     async def _active_user(self, user_id: str) -> User:

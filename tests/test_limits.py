@@ -1,0 +1,103 @@
+"""Limits: on guessing, on floods from one address or user, and that nobody else feels them."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from server import tokens
+from server.errors import RateLimited, Unavailable
+from server.tokens import Passwords
+from tests.conftest import StartServer
+from tests.support.people import PASSWORD, Person, Town, unique
+from tests.support.rest import API, Answer
+from tests.support.shapes import check_problem
+
+LOGIN = f"{API}/auth/login"
+CONCURRENT = 10
+GUESSES = 3
+FLOOD = 150
+OFFICE = 100
+FLOODER = {"X-Forwarded-For": "203.0.113.1"}
+
+
+async def login(town: Town, email: str, password: str = PASSWORD) -> Answer:
+    return await town.rest.call("POST", LOGIN, {"email": email, "password": password})
+
+
+async def guess(town: Town, email: str, times: int) -> list[int]:
+    """The sorted statuses of so many wrong logins at once."""
+    answers = await asyncio.gather(*(login(town, email, "wrong password") for _ in range(times)))
+    return sorted(answer.status for answer in answers)
+
+
+async def test_guessing_is_limited_for_each_account(start_server: StartServer, town_at: Any) -> None:
+    town: Town = town_at(start_server({"limits.enabled": True, "limits.login_failures": GUESSES}))
+    victim, other = await town.people(2)
+    cut_off = [401] * GUESSES + [429] * (CONCURRENT - GUESSES)
+    assert await guess(town, victim.user["email"], CONCURRENT) == cut_off
+    check_problem(await login(town, victim.user["email"]), "RATE_LIMITED")
+    assert await guess(town, f"{unique('nobody')}@example.com", CONCURRENT) == cut_off
+    # Another account is not concerned, and a success begins anew.
+    for _ in range(GUESSES):
+        assert await guess(town, other.user["email"], GUESSES - 1) == [401] * (GUESSES - 1)
+        assert (await login(town, other.user["email"])).status == 200
+    assert (await victim.get(f"{API}/users/me")).status == 200, "who is logged in stays so"
+
+
+async def test_many_logins_at_once_are_no_guesses(start_server: StartServer, town_at: Any) -> None:
+    town: Town = town_at(start_server({"limits.enabled": True, "limits.login_failures": GUESSES}))
+    person = await town.person()
+    answers = await asyncio.gather(*(login(town, person.user["email"]) for _ in range(CONCURRENT)))
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body["refreshToken"] for answer in answers}) == CONCURRENT
+
+
+async def test_a_flood_from_one_address_delays_nobody_elsewhere(start_server: StartServer, town_at: Any) -> None:
+    town: Town = town_at(start_server({"limits.enabled": True, "server.trusted_proxies": ["127.0.0.1"]}))
+    person = await town.person()
+    answered: list[int] = []
+
+    async def flood() -> None:
+        fields = {"email": f"{unique('nobody')}@example.com", "password": PASSWORD}
+        answered.append((await town.rest.call("POST", LOGIN, fields, headers=FLOODER)).status)
+
+    flooding = [asyncio.create_task(flood()) for _ in range(FLOOD)]
+    # Sent before the honest one, because tasks begin in this order.
+    honest = asyncio.create_task(login(town, person.user["email"]))
+    assert (await honest).status == 200
+    assert len(answered) < FLOOD / 2, "one hash or two of the flood are what it waits for, once it is there"
+    await asyncio.gather(*flooding)
+    assert answered == [401] * FLOOD
+
+
+async def test_an_office_logs_in_at_once(start_server: StartServer, town_at: Any) -> None:
+    town: Town = town_at(start_server({"limits.enabled": True}))
+    people = await town.people(OFFICE)
+    answers = await asyncio.gather(*(login(town, person.user["email"]) for person in people))
+    assert {answer.status for answer in answers} == {200}
+
+
+async def test_logins_that_wait_are_bounded_for_each_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "MAX_WAITING_PER_ADDRESS", GUESSES)
+    monkeypatch.setattr(tokens, "MAX_WAITING", 2 * GUESSES)
+    for is_limited, refusal in (True, RateLimited), (False, Unavailable):
+        passwords = Passwords(is_limited=is_limited)
+        most = tokens.HASHING_THREADS + (GUESSES if is_limited else 2 * GUESSES)
+        made = await asyncio.gather(*(passwords.hash("x", "here") for _ in range(most + 2)), return_exceptions=True)
+        assert [isinstance(one, str) for one in made] == [True] * most + [False] * 2
+        assert {type(one) for one in made[most:]} == {refusal}
+        passwords.close()
+
+
+async def test_registrations_and_searches_are_limited(start_server: StartServer, town_at: Any) -> None:
+    settings = {"limits.enabled": True, "limits.registrations_per_hour": GUESSES, "limits.searches": 1}
+    town: Town = town_at(start_server(settings))
+    people: list[Person] = [await town.person() for _ in range(GUESSES)]
+    fields = {"email": f"{unique()}@example.com", "password": PASSWORD, "firstName": "Jo", "lastName": "Doe"}
+    check_problem(await town.rest.call("POST", f"{API}/auth/register", fields), "RATE_LIMITED")
+    searches = [people[0].get(f"{API}/users/search", q="doe") for _ in range(CONCURRENT)]
+    answers = await asyncio.gather(*searches)
+    assert {answer.status for answer in answers} == {200, 429}
+    check_problem(next(answer for answer in answers if answer.status == 429), "RATE_LIMITED")
+    assert (await people[1].get(f"{API}/users/search", q="doe")).status == 200
