@@ -64,7 +64,7 @@ class Context:
         self._stores = Stores(settings, mongodb_uri, redis_url)
         self._index = UserIndex(self._stores.users, self._stores.search_terms)
         self._passwords = Passwords(is_limited=settings.limits.enabled)
-        self._pictures = Pictures()
+        self._pictures = Pictures(is_limited=settings.limits.enabled)
         self._periodic = PeriodicWork()
         self._others: set[str] = set()
         self._build()

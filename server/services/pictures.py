@@ -12,12 +12,19 @@ from typing import Final, Literal
 import msgspec
 
 from server.errors import Unavailable, UnsupportedMediaType
+from server.turns import Turns
 
 WORKER: Final = Path(__file__).resolve().parents[1] / "picture_worker.py"
 # Two pictures at once are what two cores can do beside chatting.
 WORKERS: Final = 2
 # The slowest honest picture of the largest size takes about two seconds.
 TIMEOUT: Final = 15.0
+# Photographs take less, drawings of many pixels more.
+LOOK_SECONDS: Final = 0.25
+# An album that is sent at once.
+MAX_WAITING_PER_USER: Final = 200
+# They wait on the disk, and each holds a request.
+MAX_WAITING: Final = 2_000
 # A worker is replaced now and then, so that no leak of a decoder grows.
 PICTURES_PER_WORKER: Final = 500
 
@@ -86,24 +93,31 @@ class Worker:
 
 
 class Pictures:
-    """At most `WORKERS` processes, each started when it is first needed."""
+    """At most `WORKERS` processes, each started when it is first needed, where the users who ask take turns."""
 
-    def __init__(self) -> None:
-        self._idle: asyncio.Queue[Worker | None] = asyncio.Queue()
+    def __init__(self, *, is_limited: bool) -> None:
+        """Too many pictures of one user are refused unless `is_limited` is false; too many in all always."""
+        self._turns = Turns(
+            WORKERS,
+            most_per_key=MAX_WAITING_PER_USER if is_limited else None,
+            most_waiting=MAX_WAITING,
+            seconds=LOOK_SECONDS,
+        )
+        self._idle: list[Worker] = []
         self._workers: set[Worker] = set()
-        for _ in range(WORKERS):
-            self._idle.put_nowait(None)
 
-    async def examine(self, path: Path, thumbnail: Path) -> Picture:
+    async def examine(self, user_id: str, path: Path, thumbnail: Path) -> Picture:
         """What the picture in a file is; a small one without metadata is written to the path `thumbnail`.
 
-        Raises `UnsupportedMediaType` for anything that is no picture, too large or damaged.
+        Raises `UnsupportedMediaType` for anything that is no picture, too large or damaged; `RateLimited` where too
+        many pictures of this user wait already, `Unavailable` where too many wait in all.
         """
         request = {"path": str(path), "thumbnail": str(thumbnail)}
-        answer = await self._ask(request)
-        if answer is None:
-            # A worker may have died by no fault of this picture; a new one does not.
-            answer = await self._ask(request, anew=True)
+        async with self._turns.take(user_id):
+            answer = await self._ask(await self._take(), request)
+            if answer is None:
+                # A worker may have died by no fault of this picture; a new one does not.
+                answer = await self._ask(await self._start(), request)
         if answer is None:
             raise UnsupportedMediaType("The picture could not be read within the limits of memory")
         if isinstance(answer, Refusal):
@@ -113,9 +127,8 @@ class Pictures:
     async def close(self) -> None:
         await asyncio.gather(*(self._end(worker) for worker in list(self._workers)))
 
-    async def _ask(self, request: dict[str, str], *, anew: bool = False) -> Picture | Refusal | None:
+    async def _ask(self, worker: Worker, request: dict[str, str]) -> Picture | Refusal | None:
         """The answer of a worker; None where it died. Whoever leaves early takes its worker with it."""
-        worker = await self._take(anew)
         is_well = False
         try:
             answer = await asyncio.wait_for(worker.ask(request), TIMEOUT)
@@ -126,27 +139,28 @@ class Pictures:
         except (EOFError, OSError):
             return None
         finally:
-            self._idle.put_nowait(worker if is_well else None)
-            if not is_well:
+            if is_well:
+                self._idle.append(worker)
+            else:
                 await self._end(worker)
 
-    async def _take(self, anew: bool) -> Worker:
-        """A worker that lives, or a new one; whoever takes it puts it back, or None in its place."""
-        worker = await self._idle.get()
-        if worker is not None and worker.is_usable and not anew:
-            return worker
-        try:
+    async def _take(self) -> Worker:
+        """A worker that lives, or a new one."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_usable:
+                return worker
             await self._end(worker)
+        return await self._start()
+
+    async def _start(self) -> Worker:
+        try:
             worker = await Worker.start()
-        except BaseException as error:
-            self._idle.put_nowait(None)
-            if isinstance(error, OSError):
-                raise Unavailable("Pictures cannot be looked at just now") from error
-            raise
+        except OSError as error:
+            raise Unavailable("Pictures cannot be looked at just now") from error
         self._workers.add(worker)
         return worker
 
-    async def _end(self, worker: Worker | None) -> None:
-        if worker is not None:
-            self._workers.discard(worker)
-            await worker.end()
+    async def _end(self, worker: Worker) -> None:
+        self._workers.discard(worker)
+        await worker.end()

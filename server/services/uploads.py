@@ -43,7 +43,7 @@ class Picture(Protocol):
 
 
 class Pictures(Protocol):
-    async def examine(self, path: Path, thumbnail: Path) -> Picture: ...
+    async def examine(self, user_id: str, path: Path, thumbnail: Path) -> Picture: ...
 
 
 class Arrived(msgspec.Struct, frozen=True):
@@ -84,15 +84,16 @@ class Uploads:
         if size > limit:
             raise PayloadTooLarge.over("A picture" if is_picture else "A file", limit)
 
-    async def examine(self, file: SpoolFile, head: bytes, asked: str | None, thumbnail: Path) -> Arrived:
-        """What the file is. Raises `ValidationFailed` at `type`, or `UnsupportedMediaType` for a damaged picture."""
+    async def examine(self, user_id: str, file: SpoolFile, head: bytes, asked: str | None, thumbnail: Path) -> Arrived:
+        """What the file is. Raises `ValidationFailed` at `type`, `UnsupportedMediaType` for a damaged picture, and
+        `RateLimited` or `Unavailable` where too many pictures wait, of this user or in all."""
         kind = detect_kind(head)
         if not kind.is_picture:
             if asked == "IMAGE":
                 raise ValidationFailed.at("type", "the file is no PNG, JPEG, WebP or GIF picture")
             return Arrived(kind, "FILE", None)
         try:
-            picture = await self._pictures.examine(file.path, thumbnail)
+            picture = await self._pictures.examine(user_id, file.path, thumbnail)
         except UnsupportedMediaType:
             # Who says that it is a mere file may keep even a damaged picture; it is never shown as one.
             if asked != "FILE":
@@ -153,7 +154,10 @@ class Upload:
             await self._file.write(data)
 
     async def finish(self, file_name: bytes, asked_type: str | None, purpose: str | None) -> UploadView:
-        """Store the complete file. Raises `ValidationFailed`, `UnsupportedMediaType` or `Unavailable`."""
+        """Store the complete file.
+
+        Raises `ValidationFailed`, `UnsupportedMediaType`, `RateLimited` or `Unavailable`.
+        """
         _check_fields(asked_type, purpose)
         if self._size == 0:
             raise ValidationFailed.at("file", "must not be empty")
@@ -161,7 +165,7 @@ class Upload:
             if self._is_over:
                 raise ValidationFailed.at("file", "is cut short")
             await self._file.finish()
-            arrived = await self._uploads.examine(self._file, self._head, asked_type, self._thumbnail)
+            arrived = await self._uploads.examine(self._user_id, self._file, self._head, asked_type, self._thumbnail)
             record = self._describe(arrived, file_name, purpose)
             await self._uploads.store(record, self._file, self._thumbnail)
         await self.discard()

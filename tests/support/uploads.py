@@ -41,6 +41,13 @@ def picture(kind: str = "PNG", size: tuple[int, int] = (64, 48), mode: str = "RG
     return buffer.getvalue()
 
 
+def plain_picture(size: tuple[int, int]) -> bytes:
+    """A PNG of one colour: few bytes and much work."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def photograph(size: tuple[int, int], orientation: int) -> bytes:
     """A JPEG as a telephone makes it: turned by its EXIF data, which also say where it was taken."""
     exif = Image.Exif()
