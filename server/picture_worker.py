@@ -1,7 +1,9 @@
 """Looks at pictures in a process of its own: `python picture_worker.py PARENT_PID`, started by `services/pictures.py`.
 
-Whatever a hostile file does to the decoder, it does it here, with little memory and no secrets. Requests come on
-standard input and answers go to standard output, each a length of four bytes and JSON.
+A hostile file that crashes the decoder, or makes it take much memory or time, does that to this process and not to the
+server. It is no sandbox: the process runs as the server's user, and may read and write what that user may. Of the
+server's environment and open files it gets only what it needs.
+Requests come on standard input and answers go to standard output, each a length of four bytes and JSON.
 Request: `{"path", "thumbnail"}`, two paths. Answer: `{"format", "width", "height", "thumbnail"}`, the size as it is
 seen (orientation applied) and the extension of the small picture written; or `{"refused": why}`.
 """

@@ -3,20 +3,14 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
-from server.errors import RateLimited, Unavailable
-from server.services import pictures
-from server.services.pictures import Picture, Pictures
 from tests.conftest import UPLOADS, StartServer
 from tests.support.people import Town
 from tests.support.shapes import check_problem
-from tests.support.uploads import BOUNDARY, HalfUpload, form, picture, plain_picture, post_form, upload
+from tests.support.uploads import BOUNDARY, HalfUpload, form, picture, post_form, upload
 from tests.support.waiting import eventually
 
 START = form(b"\x00" * 100_000).removesuffix(f"\r\n--{BOUNDARY}--\r\n".encode())
 MORE = b"\x00" * 100_000
-FLOOD = 16
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -132,33 +126,3 @@ async def test_a_stalled_upload_holds_nobody_up(upload_town: Town) -> None:
     assert (await device.next("message:new"))["content"] == "still here"
     for half in stalled:
         half.cut()
-
-
-async def test_many_large_pictures_of_one_user_delay_nobody_else(start_server: StartServer, town_at) -> None:
-    sender, other = await town_at(start_server()).people(2)
-    large, small = plain_picture((3000, 3000)), picture()
-    answered: list[int] = []
-
-    async def flood() -> None:
-        answered.append((await post_form(sender, form(large))).status)
-
-    flooding = [asyncio.create_task(flood()) for _ in range(FLOOD)]
-    # Sent after them, because tasks begin in this order.
-    assert (await asyncio.create_task(upload(other, small)))["width"] == 64
-    assert len(answered) < FLOOD / 2, "one large picture or two are what the small one waits for, once it is there"
-    await asyncio.gather(*flooding)
-    assert answered == [201] * FLOOD
-
-
-async def test_pictures_that_wait_are_bounded_for_each_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "MAX_WAITING_PER_USER", 2)
-    monkeypatch.setattr(pictures, "MAX_WAITING", 4)
-    file = tmp_path / "a.png"
-    file.write_bytes(picture())
-    for is_limited, waiting, refusal in (True, 2, RateLimited), (False, 4, Unavailable):
-        looking = Pictures(is_limited=is_limited)
-        most = pictures.WORKERS + waiting
-        calls = (looking.examine("somebody", file, tmp_path / f"small-{number}") for number in range(most + 2))
-        found = await asyncio.gather(*calls, return_exceptions=True)
-        assert [type(one) for one in found] == [Picture] * most + [refusal] * 2
-        await looking.close()

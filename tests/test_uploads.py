@@ -1,9 +1,6 @@
 """Uploads: what a file is comes from its content; pictures get a size and a small one; bad input is told apart."""
 
 import io
-import os
-import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +8,6 @@ from PIL import Image
 
 from tests.support.people import Person, Town
 from tests.support.rest import MESSAGES
-from tests.support.server_process import ServerProcess
 from tests.support.shapes import check_message, check_problem
 from tests.support.uploads import (
     BOUNDARY,
@@ -208,28 +204,6 @@ async def test_what_is_no_whole_picture(upload_town: Town, data: bytes) -> None:
     assert answer.headers["Content-Disposition"].startswith("attachment")
     # The next picture finds a worker that is well.
     assert (await upload(person, picture()))["type"] == "IMAGE"
-
-
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for the worker in /proc")
-async def test_a_picture_worker_that_dies_is_replaced(upload_town: Town, upload_server: ServerProcess) -> None:
-    person = await upload_town.person()
-    await upload(person, picture())
-    workers = [
-        int(folder.name)
-        for folder in Path("/proc").glob("[0-9]*")
-        if _has_parent(folder, upload_server.pid) and b"picture_worker" in (folder / "cmdline").read_bytes()
-    ]
-    assert workers
-    for worker in workers:
-        os.kill(worker, signal.SIGKILL)
-    assert (await upload(person, picture()))["width"] == 64
-
-
-def _has_parent(folder: Path, parent: int) -> bool:
-    try:
-        return int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent
-    except OSError:
-        return False
 
 
 async def test_a_picture_sent_as_a_mere_file(upload_town: Town) -> None:

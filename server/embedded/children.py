@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from server.config_source import VARIABLE_PREFIX
+
 READY_SECONDS: Final = 20.0
 PROBE_SECONDS: Final = 0.03
 # To end by itself takes it two at most. What it has acknowledged is on the disk, and a server must end within ten.
@@ -138,7 +140,7 @@ async def spawn(
             stderr=sayings,
             start_new_session=True,
             # The server's settings may hold secrets, and are no business of its children.
-            env={name: value for name, value in os.environ.items() if not name.upper().startswith("MADANG_")},
+            env={name: value for name, value in os.environ.items() if not name.upper().startswith(VARIABLE_PREFIX)},
         )
 
 

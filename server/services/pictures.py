@@ -15,6 +15,9 @@ from server.errors import Unavailable, UnsupportedMediaType
 from server.turns import Turns
 
 WORKER: Final = Path(__file__).resolve().parents[1] / "picture_worker.py"
+# All that Python and Pillow need: how file names are encoded, and where libraries are. The rest may hold secrets, which
+# are no business of a process that reads strangers' files.
+ENVIRONMENT: Final = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 # Two pictures at once are what two cores can do beside chatting.
 WORKERS: Final = 2
 # The slowest honest picture of the largest size takes about two seconds.
@@ -62,8 +65,7 @@ class Worker:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
-            # The server's settings may hold secrets, and are no business of a process that reads strangers' files.
-            env={name: value for name, value in os.environ.items() if not name.upper().startswith("MADANG_")},
+            env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         )
         return cls(process)
 
