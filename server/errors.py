@@ -1,5 +1,6 @@
 """The errors that clients see: each kind has a stable code and a status, and there is one body for all."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -31,12 +32,15 @@ class ChatError(Exception):
         self.retry_after = retry_after
 
     def body(self) -> dict[str, Any]:
-        """The part of the error that both transports share: `{code, status, detail, errors?, retryAfter?}`."""
+        """The part of the error that both transports share: `{code, status, detail, errors?, retryAfter?}`.
+
+        `retryAfter` is in whole seconds, never less than `retry_after`: whoever waits that long is not refused again.
+        """
         body: dict[str, Any] = {"code": self.code, "status": self.status, "detail": self.detail}
         if self.errors:
             body["errors"] = [{"path": error.path, "message": error.message} for error in self.errors]
         if self.retry_after is not None:
-            body["retryAfter"] = max(1, round(self.retry_after))
+            body["retryAfter"] = max(1, math.ceil(self.retry_after))
         return body
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from server.errors import RateLimited
 from tests.conftest import Residents
 from tests.support.people import PASSWORD, Town
 from tests.support.rest import API, MESSAGES, Answer
@@ -31,6 +32,11 @@ async def provoke(town: Town, residents: Residents) -> dict[str, Answer]:
         "CONFLICT": await town.rest.call("POST", f"{API}/auth/register", taken),
         "PAYLOAD_TOO_LARGE": await alice.post(messages, {"content": "x" * 300_000}),
     }
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.0, 1), (0.2, 1), (1.0, 1), (1.4, 2), (59.001, 60)])
+def test_who_waits_as_long_as_told_has_waited_long_enough(seconds: float, told: int) -> None:
+    assert RateLimited(retry_after=seconds).body()["retryAfter"] == told
 
 
 async def test_every_rest_error_has_one_shape(town: Town, residents: Residents) -> None:
