@@ -44,7 +44,7 @@ def parse_json(data: bytes | str | msgspec.Raw, kind: type[T]) -> T:
         text = data.decode() if isinstance(data, bytes) else data
         value: T = _decoder(kind).decode(text)
     except msgspec.ValidationError as error:
-        raise _name_entry(_from_validation(error), msgspec.json.decode(text), kind) from None
+        raise _name_entry(_from_validation(error), text, kind) from None
     except JSON_ERRORS:
         raise explain_bad_json(data if isinstance(data, str) else bytes(data)) from None
     if _has_nul(data):
@@ -104,9 +104,14 @@ def _from_validation(error: msgspec.ValidationError) -> ValidationFailed:
     return ValidationFailed.at(path, _in_words(message))
 
 
-def _name_entry(found: ValidationFailed, payload: Any, kind: Any) -> ValidationFailed:
+def _name_entry(found: ValidationFailed, text: str | msgspec.Raw, kind: Any) -> ValidationFailed:
     """The same error, with the key in its path if it is about one entry of an object with free keys."""
     path, message = found.errors[0].path, found.errors[0].message
+    try:
+        payload = msgspec.json.decode(text)
+    except JSON_ERRORS:
+        # What is wrong with a field came before what is wrong with the JSON.
+        return found
     entries = payload.get(path) if isinstance(payload, dict) else None
     if not isinstance(entries, dict):
         return found

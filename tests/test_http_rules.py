@@ -15,7 +15,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 ALLOWED: dict[str, set[str]] = {}
 for route in ROUTES:
     methods = ALLOWED.setdefault(route.path.split("?")[0].replace("{", "").replace("}", ""), set())
-    methods |= {route.method, "HEAD"} if route.has_head else {route.method}
+    methods |= route.methods
 
 
 @pytest.mark.parametrize("path", ALLOWED)

@@ -100,7 +100,7 @@ async def test_a_room_whose_marks_are_being_stored_is_not_read_anew_without_them
     async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
         one, other, third = await register(context), await register(context), await register(context)
         (room_id,) = await open_rooms(context, one, other, 1)
-        sent = await context.messages.send(other, SendMessage(room_id=room_id, content="x"))
+        message, _is_new = await context.messages.send(other, SendMessage(room_id=room_id, content="x"))
 
         async def is_settled() -> bool:
             await context.rooms.save_all()
@@ -110,7 +110,7 @@ async def test_a_room_whose_marks_are_being_stored_is_not_read_anew_without_them
         await eventually(is_settled, "nothing but its mark keeps the room")
         is_storing.clear()
         may_store.clear()
-        reading = asyncio.create_task(context.receipts.mark_read(one, sent.message.id))
+        reading = asyncio.create_task(context.receipts.mark_read(one, message.message_id))
         await is_storing.wait()
         await open_rooms(context, other, third, 8)
         room = await context.rooms.access_room(one, room_id)

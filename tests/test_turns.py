@@ -5,8 +5,9 @@ from collections import Counter
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tornado.ioloop import IOLoop
 
 from server.errors import ChatError, RateLimited, Unavailable
 from server.turns import Turns
@@ -107,31 +108,37 @@ class Place:
             await self.finish(visitor)
 
 
-@given(workers=st.integers(1, 3), steps=st.lists(STEP, max_size=60))
-@settings(deadline=None, max_examples=300)
-def test_whatever_happens_turns_are_fair_and_none_is_lost(workers: int, steps: list[tuple[str, str | int]]) -> None:
-    async def happen() -> None:
-        place = Place(workers)
-        for what, which in steps:
-            if isinstance(which, str):
-                under_key, in_all = len(place.of("waits", key=which)), len(place.of("waits"))
-                visitor = await place.come(which)
-                assert isinstance(visitor.refusal, RateLimited) == (under_key >= MOST_PER_KEY)
-                assert not isinstance(visitor.refusal, Unavailable) or in_all >= MOST_WAITING
-                continue
-            working, present = place.of("works"), place.of("waits", "works")
-            if "finish" in what and working:
-                working[which % len(working)].may_go.set_result(None)
-            if "then" in what:
-                await asyncio.sleep(0)
-            if what == "fail" and working:
-                working[which % len(working)].may_go.set_exception(ValueError)
-            if "cancel" in what and present:
-                present[which % len(present)].task.cancel()
-            await place.settle()
-        await place.empty()
+def test_whatever_happens_turns_are_fair_and_none_is_lost(io_loop: IOLoop) -> None:
+    @settings(deadline=None, max_examples=300)
+    @given(workers=st.integers(1, 3), steps=st.lists(STEP, max_size=60))
+    @example(workers=1, steps=[("come", "a"), ("come", "a"), ("finish and cancel", 1)])
+    @example(workers=1, steps=[("come", "a"), ("come", "a"), ("finish, then cancel", 1)])
+    @example(workers=1, steps=[*[("come", "a")] * (1 + MOST_PER_KEY), ("cancel", 1), ("come", "a")])
+    def check(workers: int, steps: list[tuple[str, str | int]]) -> None:
+        io_loop.run_sync(lambda: happen(Place(workers), steps))
 
-    asyncio.run(happen())
+    check()
+
+
+async def happen(place: Place, steps: list[tuple[str, str | int]]) -> None:
+    for what, which in steps:
+        if isinstance(which, str):
+            under_key, in_all = len(place.of("waits", key=which)), len(place.of("waits"))
+            visitor = await place.come(which)
+            assert isinstance(visitor.refusal, RateLimited) == (under_key >= MOST_PER_KEY)
+            assert not isinstance(visitor.refusal, Unavailable) or in_all >= MOST_WAITING
+            continue
+        working, present = place.of("works"), place.of("waits", "works")
+        if "finish" in what and working:
+            working[which % len(working)].may_go.set_result(None)
+        if "then" in what:
+            await asyncio.sleep(0)
+        if what == "fail" and working:
+            working[which % len(working)].may_go.set_exception(ValueError)
+        if "cancel" in what and present:
+            present[which % len(present)].task.cancel()
+        await place.settle()
+    await place.empty()
 
 
 async def test_a_flood_under_one_key_delays_only_that_key() -> None:

@@ -10,7 +10,7 @@ UNKNOWN = "0" * 32
 class Route(NamedTuple):
     """A call. `{room}` and `{message}` stand for Alice's; with `is_shared` a stranger must not see that they exist.
 
-    With `has_head` it is answered to HEAD too.
+    What answers GET answers HEAD too.
     """
 
     method: str
@@ -18,7 +18,10 @@ class Route(NamedTuple):
     body: Any = NOTHING
     is_public: bool = False
     is_shared: bool = False
-    has_head: bool = False
+
+    @property
+    def methods(self) -> set[str]:
+        return {self.method, "HEAD"} if self.method == "GET" else {self.method}
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -40,9 +43,9 @@ ROUTES = (
     Route("POST", f"{MESSAGES}/chats/{{room}}/messages", {"content": "x"}, is_shared=True),
     Route("POST", f"{MESSAGES}/chats/{{room}}/read", {"messageId": "{message}"}, is_shared=True),
     Route("POST", f"{API}/upload"),
-    Route("GET", "/uploads/{file}", is_public=True, has_head=True),
-    Route("GET", "/", is_public=True, has_head=True),
-    Route("GET", "/web/{file}", is_public=True, has_head=True),
-    Route("GET", "/healthz", is_public=True, has_head=True),
-    Route("GET", "/readyz", is_public=True, has_head=True),
+    Route("GET", "/uploads/{file}", is_public=True),
+    Route("GET", "/", is_public=True),
+    Route("GET", "/web/{file}", is_public=True),
+    Route("GET", "/healthz", is_public=True),
+    Route("GET", "/readyz", is_public=True),
 )
