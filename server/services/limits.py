@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Protocol, TypeVar
 
+from server import config
 from server.errors import RateLimited, Unauthorized, Unavailable
 
 T = TypeVar("T")
@@ -16,27 +17,6 @@ HOUR: Final = 3600.0
 # A user who is not among this many most recent ones has long since a full bucket again.
 MAX_BUCKETS: Final = 100_000
 MAX_WINDOWS: Final = 100_000
-
-
-class LimitSettings(Protocol):
-    """The section `limits` of the settings."""
-
-    @property
-    def enabled(self) -> bool: ...
-    @property
-    def messages(self) -> float: ...
-    @property
-    def messages_burst(self) -> int: ...
-    @property
-    def events(self) -> float: ...
-    @property
-    def login_failures(self) -> int: ...
-    @property
-    def login_window(self) -> float: ...
-    @property
-    def registrations_per_hour(self) -> int: ...
-    @property
-    def searches(self) -> float: ...
 
 
 class Windows(Protocol):
@@ -94,7 +74,7 @@ class Buckets:
 class Limits:
     """All of them are off where `limits.enabled` is false. Redis is never asked on the path of a message."""
 
-    def __init__(self, settings: LimitSettings, counters: Windows) -> None:
+    def __init__(self, settings: config.Limits, counters: Windows) -> None:
         self._settings = settings
         self._counters = counters
         self._local = LocalWindows()

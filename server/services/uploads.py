@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
+from server import config
 from server.errors import PayloadTooLarge, Unavailable, UnsupportedMediaType, ValidationFailed
 from server.file_kinds import BINARY, HEAD_BYTES, PICTURES, FileKind, choose_extension, clean_name, detect_kind
 from server.protocol import UploadView
@@ -18,17 +19,6 @@ from server.upload_quota import Quota
 ID_BYTES: Final = 20  # 160 bits: whoever knows the address was given it
 PURPOSE_LENGTH: Final = 50
 FileType = Literal["IMAGE", "FILE"]
-
-
-class UploadSettings(Protocol):
-    """The section `uploads` of the settings."""
-
-    @property
-    def max_image(self) -> int: ...
-    @property
-    def max_file(self) -> int: ...
-    @property
-    def quota(self) -> int: ...
 
 
 class Picture(Protocol):
@@ -58,7 +48,7 @@ class Uploads:
     """`begin`, then `write` and `finish` or `abandon` of what it returns."""
 
     def __init__(
-        self, settings: UploadSettings, spool: Spool, blobs: Blobs, records: UploadRecords, pictures: Pictures
+        self, settings: config.Uploads, spool: Spool, blobs: Blobs, records: UploadRecords, pictures: Pictures
     ) -> None:
         self._settings = settings
         self._spool = spool
