@@ -122,6 +122,8 @@ class Limits(Section, frozen=True, kw_only=True):
     ] = 10
     login_window: Annotated[float, duration("length of that window", 1, DAY)] = 5 * MINUTE
     registrations_per_hour: Annotated[int, meaning("new accounts per address and hour", ge=1, le=1_000_000)] = 1000
+    rooms_per_hour: Annotated[int, meaning("new rooms per user and hour", ge=1, le=1_000_000)] = 1000
+    uploads_per_minute: Annotated[int, meaning("uploads per user and minute", ge=1, le=1_000_000)] = 300
     searches: Annotated[int, meaning("searches per second and user", ge=1, le=1_000_000)] = 20
 
 

@@ -80,7 +80,9 @@ class Context:
         self.health = Health(stores.database, stores.redis)
         online = OnlineUsers()
         self.limits = Limits(settings.limits, stores.counters)
-        self.uploads = Uploads(settings.uploads, stores.spool, stores.blobs, stores.upload_records, self._pictures)
+        self.uploads = Uploads(
+            settings.uploads, stores.spool, stores.blobs, stores.upload_records, self._pictures, self.limits
+        )
         self.files = Files(stores.upload_records, stores.blobs, stores.users)
         self.people = People(stores.users, self._index, online, self.files)
         self.search = Search(stores.search_terms, self.people, self.limits)
@@ -95,7 +97,7 @@ class Context:
             end_session=lambda session_id: self.realtime.end_session(session_id, Unauthorized("The session has ended")),
             end_user=lambda user_id: self.realtime.end_user(user_id, Unauthorized("The account is not active")),
         )
-        self.rooms = Rooms(stores.rooms, stores.members, stores.messages, self.people)
+        self.rooms = Rooms(stores.rooms, stores.members, stores.messages, self.people, self.limits)
         self.chats = Chats(self.rooms, self.people, online, self.realtime)
         self._marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
         crash = CrashPoints(os.environ)

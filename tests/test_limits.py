@@ -10,12 +10,14 @@ from server.errors import RateLimited, Unavailable
 from server.tokens import Passwords
 from tests.conftest import StartServer
 from tests.support.people import PASSWORD, Person, Town, unique
-from tests.support.rest import API, Answer
+from tests.support.rest import API, MESSAGES, Answer
 from tests.support.shapes import check_problem
+from tests.support.uploads import form, post_form
 
 LOGIN = f"{API}/auth/login"
 CONCURRENT = 10
 GUESSES = 3
+FEW = 3
 FLOOD = 150
 OFFICE = 100
 FLOODER = {"X-Forwarded-For": "203.0.113.1"}
@@ -101,3 +103,30 @@ async def test_registrations_and_searches_are_limited(start_server: StartServer,
     assert {answer.status for answer in answers} == {200, 429}
     check_problem(next(answer for answer in answers if answer.status == 429), "RATE_LIMITED")
     assert (await people[1].get(f"{API}/users/search", q="doe")).status == 200
+
+
+async def test_new_rooms_are_limited_and_old_ones_are_not(start_server: StartServer, town_at: Any) -> None:
+    process = start_server({"limits.enabled": True, "limits.rooms_per_hour": FEW})
+    one, other = await town_at(process).people(2)
+    rooms = {booking: await one.open_room(other, booking) for booking in map(str, range(FEW))}
+    refused = await one.post(f"{MESSAGES}/chat-rooms", {"otherUserId": other.id, "bookingId": unique()})
+    check_problem(refused, "RATE_LIMITED")
+    assert len((await other.chats())["chats"]) == FEW
+    process.stop()
+    process.restart()  # the rooms are not in memory now
+    town = town_at(process)
+    one, other = town.resident(one), town.resident(other)
+    assert {booking: await one.open_room(other, booking) for booking in rooms} == rooms
+    assert (await one.post(f"{MESSAGES}/chat-rooms", {"otherUserId": other.id})).status == 429, "still counted"
+    assert await other.open_room(one), "the limit is of the one who makes it"
+
+
+async def test_uploads_are_limited(start_server: StartServer, town_at: Any) -> None:
+    town: Town = town_at(start_server({"limits.enabled": True, "limits.uploads_per_minute": FEW}))
+    sender, other = await town.people(2)
+    answers = await asyncio.gather(*(post_form(sender, form(b"x")) for _ in range(FEW + 2)))
+    assert sorted(answer.status for answer in answers) == [201] * FEW + [429] * 2
+    for answer in answers:
+        if answer.status != 201:
+            check_problem(answer, "RATE_LIMITED")
+    assert (await post_form(other, form(b"x"))).status == 201

@@ -47,7 +47,8 @@ class Chats:
     async def open_room(self, user_id: str, request: RoomRequest) -> tuple[RoomView, bool]:
         """The room of this pair and booking, made if need be and then told to the other; says whether it is new.
 
-        Raises `ValidationFailed` for oneself and `NotFound` for an unknown or inactive person.
+        Raises `ValidationFailed` for oneself, `NotFound` for an unknown or inactive person, and `RateLimited` where the
+        user has made too many new ones.
         """
         room, is_new = await self._rooms.open(user_id, request)
         if is_new:

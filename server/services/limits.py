@@ -1,4 +1,4 @@
-"""Rate limits: logins and registrations in shared windows, messages, events and searches in token buckets."""
+"""Rate limits: logins, registrations, rooms and uploads in shared windows; messages and the like in token buckets."""
 
 import asyncio
 import hashlib
@@ -13,6 +13,7 @@ from server.errors import RateLimited, Unauthorized, Unavailable
 
 T = TypeVar("T")
 
+MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 # A user who is not among this many most recent ones has long since a full bucket again.
 MAX_BUCKETS: Final = 100_000
@@ -97,12 +98,15 @@ class Limits:
 
     async def check_registration(self, address: str) -> None:
         """Count one registration from this address. Raises `RateLimited` when there were too many in an hour."""
-        if not self._settings.enabled:
-            return
-        key = _key("registration", address)
-        count, left = await self._ask(lambda windows: windows.hit(key, HOUR))
-        if count > self._settings.registrations_per_hour:
-            raise RateLimited("Too many registrations from this address", retry_after=left)
+        await self._count("registrations", address, self._settings.registrations_per_hour, HOUR)
+
+    async def check_new_room(self, user_id: str) -> None:
+        """Count one room that this user makes. Raises `RateLimited` when there were too many in an hour."""
+        await self._count("new rooms", user_id, self._settings.rooms_per_hour, HOUR)
+
+    async def check_upload(self, user_id: str) -> None:
+        """Count one upload that this user begins. Raises `RateLimited` when there were too many in a minute."""
+        await self._count("uploads", user_id, self._settings.uploads_per_minute, MINUTE)
 
     @asynccontextmanager
     async def login(self, address: str, email: str) -> AsyncIterator[None]:
@@ -137,6 +141,14 @@ class Limits:
             lock, waiting = self._turns.pop(key)
             if waiting > 1:
                 self._turns[key] = (lock, waiting - 1)
+
+    async def _count(self, what: str, whose: str, most: int, window: float) -> None:
+        if not self._settings.enabled:
+            return
+        key = _key(what, whose)
+        count, left = await self._ask(lambda windows: windows.hit(key, window))
+        if count > most:
+            raise RateLimited(f"Too many {what}", retry_after=left)
 
     async def _ask(self, question: Callable[[Windows], Awaitable[T]]) -> T:
         """Ask the shared windows; while they are away the ones of this process. A limit is never an error."""

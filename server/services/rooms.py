@@ -32,6 +32,10 @@ class People(Protocol):
     async def get(self, user_id: str) -> User: ...
 
 
+class Limits(Protocol):
+    async def check_new_room(self, user_id: str) -> None: ...
+
+
 class Rooms:
     """Loads, makes and guards rooms. Everything it hands out is the one object of that room in this process."""
 
@@ -41,11 +45,13 @@ class Rooms:
         members: MemberStore,
         messages: MessageStore,
         people: People,
+        limits: Limits,
     ) -> None:
         self._rooms = rooms
         self._members = members
         self._messages = messages
         self._people = people
+        self._limits = limits
         self._cache: OrderedDict[str, RoomState] = OrderedDict()
         self._loading: dict[str, asyncio.Future[RoomState | None]] = {}
         self._peers: OrderedDict[str, dict[str, str]] = OrderedDict()
@@ -54,7 +60,8 @@ class Rooms:
     async def open(self, user_id: str, request: RoomRequest) -> tuple[RoomState, bool]:
         """The room of this pair and booking, made if need be; says whether it is new.
 
-        Raises `ValidationFailed` for oneself and `NotFound` for an unknown or inactive person.
+        Raises `ValidationFailed` for oneself, `NotFound` for an unknown or inactive person, and `RateLimited` where the
+        user has made too many new ones.
         """
         other_id = request.other_user_id
         if other_id == user_id:
@@ -69,7 +76,10 @@ class Rooms:
         cached = self.cached(room.id)
         if cached is not None:
             return cached, False
-        is_new = await self._rooms.create(room)
+        is_new = False
+        if await self._rooms.find(room.id) is None:
+            await self._limits.check_new_room(user_id)
+            is_new = await self._rooms.create(room)
         state = await self._load(room.id)
         if state is None:
             raise NotFound

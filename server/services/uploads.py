@@ -36,6 +36,10 @@ class Pictures(Protocol):
     async def examine(self, user_id: str, path: Path, thumbnail: Path) -> Picture: ...
 
 
+class Limits(Protocol):
+    async def check_upload(self, user_id: str) -> None: ...
+
+
 class Arrived(msgspec.Struct, frozen=True):
     """What a complete file turned out to be."""
 
@@ -48,18 +52,29 @@ class Uploads:
     """`begin`, then `write` and `finish` or `abandon` of what it returns."""
 
     def __init__(
-        self, settings: config.Uploads, spool: Spool, blobs: Blobs, records: UploadRecords, pictures: Pictures
+        self,
+        settings: config.Uploads,
+        spool: Spool,
+        blobs: Blobs,
+        records: UploadRecords,
+        pictures: Pictures,
+        limits: Limits,
     ) -> None:
         self._settings = settings
         self._spool = spool
         self._blobs = blobs
         self._records = records
         self._pictures = pictures
+        self._limits = limits
         self.quota = Quota(records, settings.quota)
         self._abandoned: set[asyncio.Task[None]] = set()
 
     async def begin(self, user_id: str) -> "Upload":
-        """A new file of this user. Raises `PayloadTooLarge` where their quota is used up, `Unavailable`."""
+        """A new file of this user.
+
+        Raises `RateLimited` after too many of them, `PayloadTooLarge` where their quota is used up, `Unavailable`.
+        """
+        await self._limits.check_upload(user_id)
         await self.quota.enter(user_id)
         try:
             return Upload(self, user_id, await self._spool.create())
