@@ -41,6 +41,3 @@ class AgedCache(Generic[K, V]):
             return current
         self.put(key, value)
         return value
-
-    def __len__(self) -> int:
-        return len(self._entries)

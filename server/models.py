@@ -40,7 +40,6 @@ class Identity(msgspec.Struct, frozen=True):
     user_id: str
     session_id: str
     expires_at: float
-    scopes: frozenset[str] = frozenset()
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from server.models import User
+from server.profile_rules import PHONE
 
 # A query has at most 100 characters, so that nothing behind them can matter.
 TERM_LENGTH: Final = 100
 # The forms without a space are for names as they are written in Korean, Chinese and Japanese, which are short.
 JOINED_LENGTH: Final = 40
 
-PHONE: Final = re.compile(r"[0-9+()\-. ]*[0-9][0-9+()\-. ]*")
 # Calling codes of one and two digits whose countries write a 0 in front at home; those of three digits are all others
 # but 1 and 7, where no 0 is written.
 SHORT_CALLING_CODE: Final = re.compile(r"2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]")

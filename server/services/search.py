@@ -10,8 +10,8 @@ from server.models import User
 from server.protocol import SearchQuery, SearchResult, UserView
 from server.storage.search_terms import SEPARATOR, Node, SearchTerms
 
-QUERY_LENGTH: Final = 100
-MAX_RESULTS: Final = 100
+# Of those whom both the text and the digits of a query may find.
+MAX_COMPARED: Final = 100
 # Nodes below others that are read at once, where those above them do not hold enough keys.
 NODES_AT_ONCE: Final = 20
 
@@ -61,7 +61,8 @@ class Search:
 
     async def search(self, user_id: str, query: SearchQuery) -> SearchResult:
         """Active users whom `query.q` finds, without the one who asks. Raises `ValidationFailed`, `RateLimited`."""
-        _check(query)
+        if not search_text.normalise(query.q):
+            raise ValidationFailed.at("q", "must not be blank")
         self._limits.check_search(user_id)
         prefixes = search_text.queries(query.q)
         asker, found = await asyncio.gather(
@@ -111,17 +112,8 @@ class Search:
         if len(found) < 2 or not all(one.total for one in found):
             return 0
         fewer, more = sorted(found, key=lambda one: one.total)
-        users = await self._people.get_many(list(dict.fromkeys(map(_owner, fewer.keys)))[:MAX_RESULTS])
+        users = await self._people.get_many(list(dict.fromkeys(map(_owner, fewer.keys)))[:MAX_COMPARED])
         return sum(user.is_active and search_text.matches(user, more.prefix) for user in users.values())
-
-
-def _check(query: SearchQuery) -> None:
-    if not 1 <= len(query.q) <= QUERY_LENGTH:
-        raise ValidationFailed.at("q", f"must have 1 to {QUERY_LENGTH} characters")
-    if not search_text.normalise(query.q):
-        raise ValidationFailed.at("q", "must not be blank")
-    if not 1 <= query.limit <= MAX_RESULTS:
-        raise ValidationFailed.at("limit", f"must be 1 to {MAX_RESULTS}")
 
 
 def _whole_words(prefix: str) -> list[str]:
