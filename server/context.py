@@ -95,7 +95,6 @@ class Context:
             people=self.people,
             refresh_ttl=settings.auth.refresh_ttl,
             end_session=lambda session_id: self.realtime.end_session(session_id, Unauthorized("The session has ended")),
-            end_user=lambda user_id: self.realtime.end_user(user_id, Unauthorized("The account is not active")),
         )
         self.rooms = Rooms(stores.rooms, stores.members, stores.messages, self.people, self.limits)
         self.chats = Chats(self.rooms, self.people, online, self.realtime)

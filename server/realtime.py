@@ -162,10 +162,6 @@ class Realtime:
         """Disconnect every socket of one login session."""
         await self.end([c for c in self._by_sid.values() if c.identity.session_id == session_id], reason)
 
-    async def end_user(self, user_id: str, reason: ChatError) -> None:
-        """Disconnect every socket of one user."""
-        await self.end(self.connections_of(user_id), reason)
-
     async def drop(self, engine_sid: str) -> None:
         """End an Engine.IO session, logged in or not."""
         socket = self.engine.sockets.get(engine_sid)

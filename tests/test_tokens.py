@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import pymongo
 import pytest
 
 from handlers.socket.events import refresh_auth
 from handlers.socket.websocket import WebSocket
-from server.config import load
+from server.config import Settings, load
 from server.connection import Connection
 from server.context import open_context
+from server.embedded import EmbeddedStores
 from server.errors import Unauthorized
 from server.models import Identity
 from server.protocol import Registration, TokenRef
@@ -189,6 +191,36 @@ async def test_sessions_outlive_the_server(start_server: StartServer, town_at: A
     assert await status_of(town, staying.access_token) == 200
     assert await status_of(town, leaving.access_token) == 401
     assert (await refresh(town, staying.refresh_token)).status == 200
+
+
+async def test_an_inactive_user_is_let_in_nowhere(start_server: StartServer, town_at: Any) -> None:
+    process = start_server()
+    gone, staying = await town_at(process).people(2)
+    process.stop()
+    await deactivate(process.data_dir, gone.id)
+    process.restart()
+    town: Town = town_at(process)
+    staying = town.resident(staying)
+    check_problem(await town.rest.call("GET", ME, token=gone.access_token), "UNAUTHORIZED")
+    assert (await town.device().refused(gone.access_token))["data"]["code"] == "UNAUTHORIZED"
+    check_problem(await refresh(town, gone.refresh_token), "UNAUTHORIZED")
+    fields = {"email": gone.user["email"], "password": PASSWORD}
+    check_problem(await town.rest.call("POST", f"{API}/auth/login", fields), "UNAUTHORIZED")
+    check_problem(await staying.get(f"{API}/users/{gone.id}"), "NOT_FOUND")
+    assert await status_of(town, staying.access_token) == 200
+
+
+async def deactivate(data_dir: Path, user_id: str) -> None:
+    """Write into the embedded database of a server that is stopped."""
+    settings = Settings(data_dir=str(data_dir))
+    stores = EmbeddedStores()
+    addresses = await stores.start(settings)
+    try:
+        with pymongo.MongoClient(addresses.mongodb_uri) as client:
+            change = client[settings.mongodb.database].users.update_one({"_id": user_id}, {"$set": {"isActive": False}})
+            assert change.matched_count == 1
+    finally:
+        await stores.stop()
 
 
 async def lives_until_ended(raw: RawSocket) -> None:

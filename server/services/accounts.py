@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -33,7 +33,6 @@ class People(Protocol):
     """What accounts need of the profiles."""
 
     async def create(self, user: User, password_hash: str | None) -> None: ...
-    async def change(self, user_id: str, fields: dict[str, Any]) -> User: ...
     async def get(self, user_id: str) -> User: ...
     def cached(self, user_id: str) -> User | None: ...
     async def views(self, users: Collection[User]) -> list[UserView]: ...
@@ -54,7 +53,7 @@ class LiveState(msgspec.Struct, frozen=True):
 
 
 class Accounts:
-    """`end_session(session_id)` and `end_user(user_id)` drop the sockets of what has ended."""
+    """`end_session(session_id)` drops the sockets of a session that has ended."""
 
     def __init__(
         self,
@@ -67,7 +66,6 @@ class Accounts:
         people: People,
         refresh_ttl: float,
         end_session: Drop,
-        end_user: Drop,
     ) -> None:
         self._users = users
         self._sessions = sessions
@@ -78,7 +76,6 @@ class Accounts:
         self._people = people
         self._refresh_ttl = timedelta(seconds=refresh_ttl)
         self._end_session = end_session
-        self._end_user = end_user
         self._live: AgedCache[str, LiveState] = AgedCache(CACHED_SESSIONS, CACHE_AGE)
 
     async def register(self, registration: Registration, address: str) -> TokenPair:
@@ -148,13 +145,6 @@ class Accounts:
         """Whether this session has ended since it was authenticated, as far as this process knows."""
         state = self._live.get(identity.session_id)
         return state is not None and not state.is_live
-
-    async def deactivate(self, user_id: str) -> None:
-        """End a user: they cannot be found, their tokens stop working, their sockets go. Raises `NotFound`."""
-        await self._people.change(user_id, {"is_active": False})
-        for session_id in await self._sessions.end_all(user_id):
-            self._live.put(session_id, LiveState(user_id, False))
-        await self._end_user(user_id)
 
     async def _check_password(self, email: str | None, password: str, address: str) -> User:
         found = None if email is None else await self._users.find_by_email(email)

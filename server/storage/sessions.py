@@ -32,7 +32,6 @@ class Sessions:
 
     async def prepare(self) -> None:
         await self._database.run(self._sessions.create_index, "expiresAt", expireAfterSeconds=0, name="expiry")
-        await self._database.run(self._sessions.create_index, "userId", name="user")
 
     async def insert(self, session: Session) -> None:
         document = {
@@ -63,17 +62,6 @@ class Sessions:
         await self._database.run(
             self._sessions.update_one, {"_id": session_id, "endedAt": None}, {"$set": {"endedAt": now()}}
         )
-
-    async def end_all(self, user_id: str) -> list[str]:
-        """End every session of a user. Returns the ids of those that were live."""
-        cursor = self._sessions.find({"userId": user_id, "endedAt": None}, {"_id": 1})
-        documents: list[dict[str, Any]] = await self._database.run(cursor.to_list, None)
-        ids = [str(document["_id"]) for document in documents]
-        if ids:
-            await self._database.run(
-                self._sessions.update_many, {"userId": user_id, "endedAt": None}, {"$set": {"endedAt": now()}}
-            )
-        return ids
 
 
 def _session(document: dict[str, Any]) -> Session:
