@@ -9,8 +9,7 @@ from typing import Final
 import jwt
 import msgspec
 
-from server.models import Room, User, now
-from server.services.rooms import derive_room_id, members_of
+from server.models import Room, User, derive_room_id, members_of, now
 from server.storage.database import Database
 from server.storage.rooms import MemberStore, RoomStore
 from server.storage.search_terms import IndexChange

@@ -1,5 +1,7 @@
-"""The frozen values that storage and services hand to each other."""
+"""The frozen values that storage and services hand to each other, and how a room follows from its pair."""
 
+import hashlib
+import json
 import time
 from datetime import UTC, datetime
 from typing import Literal
@@ -86,3 +88,17 @@ class Room(msgspec.Struct, frozen=True):
     created_at: datetime
     last_seq: int = 0
     last_message: Message | None = None
+
+
+def derive_room_id(user_id: str, other_id: str, booking_id: str | None) -> str:
+    """The same id for the same pair and booking, whoever asks: the primary key then allows one room only."""
+    key = json.dumps([*sorted((user_id, other_id)), booking_id], ensure_ascii=False).encode()
+    return hashlib.blake2b(key, digest_size=16).hexdigest()
+
+
+def members_of(room: Room) -> list[Member]:
+    first, second = room.user_ids
+    return [
+        Member(room_id=room.id, user_id=first, peer_id=second),
+        Member(room_id=room.id, user_id=second, peer_id=first),
+    ]

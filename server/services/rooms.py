@@ -1,15 +1,13 @@
 """Rooms: one per pair and booking, the one gate to them, and the cache that every other service reads."""
 
 import asyncio
-import hashlib
 import itertools
-import json
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, Protocol, TypeVar
 
 from server.errors import NotFound, ValidationFailed
-from server.models import Member, Message, Room, User, now
+from server.models import Member, Message, Room, User, derive_room_id, members_of, now
 from server.protocol import RoomRequest
 from server.room_state import RoomState
 from server.storage.messages import MessageStore
@@ -76,11 +74,11 @@ class Rooms:
         cached = self.cached(room.id)
         if cached is not None:
             return cached, False
-        is_new = False
-        if await self._rooms.find(room.id) is None:
+        state, is_new = await self._load(room.id), False
+        if state is None:
             await self._limits.check_new_room(user_id)
             is_new = await self._rooms.create(room)
-        state = await self._load(room.id)
+            state = await self._load(room.id)
         if state is None:
             raise NotFound
         self._note_peers(room.id, user_id, other_id)
@@ -249,17 +247,3 @@ class Rooms:
 
 def _in_groups(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def derive_room_id(user_id: str, other_id: str, booking_id: str | None) -> str:
-    """The same id for the same pair and booking, whoever asks: the primary key then allows one room only."""
-    key = json.dumps([*sorted((user_id, other_id)), booking_id], ensure_ascii=False).encode()
-    return hashlib.blake2b(key, digest_size=16).hexdigest()
-
-
-def members_of(room: Room) -> list[Member]:
-    first, second = room.user_ids
-    return [
-        Member(room_id=room.id, user_id=first, peer_id=second),
-        Member(room_id=room.id, user_id=second, peer_id=first),
-    ]
