@@ -128,7 +128,7 @@ async def test_sockets_that_do_not_read_cost_one_piece_each(start_server: StartS
 async def test_a_queue_is_read_on_where_entries_have_gone_meanwhile(tmp_path: Path) -> None:
     settings = load(ROOT / "config.yaml", [f"data_dir={tmp_path / 'data'}"], {})
     async with open_context(settings) as context:
-        queues, user_id = context.stores.offline_queues, unique("user")
+        queues, user_id = context._stores.offline_queues, unique("user")
         payloads = [f"{number:0100}".encode()[::-1] for number in range(9)]
         await queues.push({user_id: [(1000 + number, payload) for number, payload in enumerate(payloads)]})
 

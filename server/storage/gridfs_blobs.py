@@ -55,8 +55,8 @@ class GridFSBlobs:
 
     async def prepare(self) -> None:
         run = self._database.run
-        await run(self._files.create_index([("filename", 1), ("uploadDate", 1)]))
-        await run(self._chunks.create_index([("files_id", 1), ("n", 1)], unique=True))
+        await run(self._files.create_index, [("filename", 1), ("uploadDate", 1)])
+        await run(self._chunks.create_index, [("files_id", 1), ("n", 1)], unique=True)
 
     async def put(self, name: str, path: Path) -> None:
         size = 0
