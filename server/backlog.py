@@ -10,7 +10,7 @@ MOST_AT_ONCE: Final = 16
 
 
 class Backlog:
-    """Of one client, while something waits for it; sizes are in bytes.
+    """The unsent bytes of one client. It exists while something waits to be sent.
 
     The largest piece on its way does not count: one piece of missed messages, by `messages:offline` or
     `sync`, may be larger than `max_unsent` alone.

@@ -45,12 +45,12 @@ from server.tokens import Passwords, Tokens
 
 log = logging.getLogger(__name__)
 
-# No message is stored while marks are: some forty milliseconds, on the embedded store.
+# Writing marks delays messages: 50 take about 40 ms on the embedded store.
 MAX_MARKS: Final = 50
 # The ends of rooms are derived from the log: storing them late costs a little reading after a crash, nothing else.
 SAVE_INTERVAL: Final = 1.0
 RETRY_INTERVAL: Final = 1.0
-# Of the time for stopping, at least this is for the ends, however long the rest took.
+# At shutdown, saving the ends of rooms gets at least this many seconds.
 LEAST_TO_SAVE: Final = 1.0
 # A lease survives two renewals that fail.
 RENEWALS_PER_LEASE: Final = 3

@@ -35,8 +35,8 @@ class CrashPoints:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def end_before(self, point: str, call: Callable[[Any], None]) -> Callable[[Any], None]:
-        """`call`, or where the point is chosen, one that at its pass ends the process soon and is not made any more:
-        what was written before it leaves the process, what follows from it never happens."""
+        """Return `call`. If this point is armed, return a wrapper that, at its pass, kills the process instead of calling,
+        after what was written has left it."""
         if point != self._point:
             return call
 

@@ -22,8 +22,8 @@ from server.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-# Who is asked whether they are there, whose token ends and who never logged in is looked at this often, in seconds,
-# for all at once: timers of their own would take a tenth of what a connection needs.
+# One loop checks pings, token expiry and missing logins of all connections, this often, in seconds: timers for each
+# would take a tenth of what a connection needs.
 LOOK_INTERVAL: Final = 1.0
 # A ping is late by at most this share of its interval or its timeout.
 MAX_LATENESS: Final = 0.25

@@ -110,7 +110,7 @@ class RoomState:
         return self.members[user_id].read >= message.seq
 
     def raise_read(self, user_id: str, seq: int, read_own: int) -> bool:
-        """Raise the read mark, which is stored already, and the delivered mark; False where it was there before."""
+        """Raise the read and the delivered mark in memory; the caller has stored them. False if it was that high."""
         member = self.members[user_id]
         if seq <= member.read:
             return False
@@ -120,7 +120,7 @@ class RoomState:
         return True
 
     def raise_delivered(self, user_id: str, seq: int) -> bool:
-        """Raise the delivered mark, which is stored already; False where it was there before."""
+        """Raise the delivered mark in memory; the caller has stored it. False if it was that high."""
         member = self.members[user_id]
         if seq <= member.delivered:
             return False

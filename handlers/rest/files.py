@@ -1,4 +1,4 @@
-"""`GET /uploads/…`: stored files, whole or in ranges, in a form that no browser runs anything of."""
+"""`GET /uploads/…`: stored files, whole or in ranges, sent so that no browser executes them."""
 
 import asyncio
 import re

@@ -127,7 +127,7 @@ class EngineSession:
             reason = self._shared.realtime.engine.reason.CLIENT_DISCONNECT
             self._shared.tasks.run(self.close(abort=True, reason=reason))
         elif kind not in ("2", _UPGRADE):
-            # A client may say these two, and nobody minds; everything else is no Engine.IO.
+            # PING and UPGRADE do no harm here. Any other type is a protocol error.
             self.websocket.fail(NOT_ACCEPTED)
         return None
 

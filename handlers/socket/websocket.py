@@ -230,7 +230,7 @@ class WebSocket(asyncio.Protocol):
 
     def _take_text(self, payload: bytes) -> "asyncio.Future[None] | None":
         if self._closing is not None:
-            # Nobody is there any more to whom it was said.
+            # The connection is closing: what still arrives is dropped.
             return None
         try:
             text = payload.decode()

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 MINUTE: Final = 60.0
 HOUR: Final = 3600.0
-# A user who is not among this many most recent ones has long since a full bucket again.
+# The bucket of a user who is not among this many most recent ones is full again anyway.
 MAX_BUCKETS: Final = 100_000
 MAX_WINDOWS: Final = 100_000
 

@@ -1,4 +1,4 @@
-"""The offline queue: what came while nobody was connected, handed over at the next connect until it is proven."""
+"""The offline queue: what came while a user had no socket, sent at each connect until its receipt is proven."""
 
 import asyncio
 import time

@@ -141,7 +141,7 @@ class People:
         await self._index.settle_soon(change)
 
     async def touch_last_seen(self, seen: Mapping[str, datetime]) -> None:
-        """Note when these users' last sockets went."""
+        """Store when these users disconnected."""
         await self._users.set_last_seen(seen)
         for user_id, at in seen.items():
             user = self._cache.get(user_id)

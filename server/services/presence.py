@@ -71,7 +71,7 @@ class Presence:
         self._departures: Batcher[Departure] = Batcher(self._take_offline, max_batch=MAX_DEPARTURES)
 
     async def open(self) -> None:
-        """Give those whose lease has ended or is about to a chance to come back, and others one to hear of it."""
+        """Extend leases that end soon, so that users can reconnect after a restart before they are reported offline."""
         chance = _milliseconds() + round(min(self._lease, RETURN_TIME) * 1000)
         while ending := await self._leases.find_expired(chance - 1):
             self._left_behind.update((user_id, self._last_renewed(until)) for user_id, until in ending)

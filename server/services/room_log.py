@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 # Below this many a message never waits for another.
 LEAST_TO_GATHER: Final = 8
 LONGEST_GATHERING: Final = 0.004
-# Between two looks at what an unknown outcome has become.
+# The pause before a write with an unknown outcome is looked up again, in seconds.
 SETTLE_PAUSE: Final = 0.1
 # A write that was given up may still arrive at a store that was halted; it does so soon after the store is back.
 LATE: Final = 15.0

@@ -20,9 +20,9 @@ MAX_CACHED_ROOMS: Final = 20_000
 MAX_CACHED_PEOPLE: Final = 20_000
 # Rooms that are loaded, or saved without a pause, by one call each: far below the time that a call may take.
 MAX_TOGETHER: Final = 250
-# No message is stored while ends and marks are: a millisecond and a half for each room, on the embedded store.
+# Writing ends and marks delays messages: 1.5 ms for each room on the embedded store.
 SAVED_TOGETHER: Final = 5
-# Of the time; the rest is the messages'.
+# The share of the time that saving may take; the rest is left to messages.
 SAVING_SHARE: Final = 0.1
 
 
@@ -217,7 +217,7 @@ class Rooms:
         return state
 
     async def _load_many(self, room_ids: Collection[str], *, spare: Collection[str] = ()) -> None:
-        """Put those that exist into the cache, where these, and `spare`, stay at least until somebody else waits."""
+        """Load these rooms into the cache. They and `spare` are not evicted before the next await of the caller."""
         rooms, members = await asyncio.gather(self._rooms.find_many(room_ids), self._members.of_rooms(room_ids))
         by_room: dict[str, list[Member]] = {}
         for member in members:

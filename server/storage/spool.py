@@ -72,7 +72,7 @@ class Spool:
         return SpoolFile(path, descriptor, self._threads)
 
     def new_path(self) -> Path:
-        """Where somebody else may write a file of the same life."""
+        """A free path in this folder, which is removed together with it."""
         if self._own is None:
             raise ValueError("the spool is not open")
         return self._own / secrets.token_hex(NAME_BYTES)
