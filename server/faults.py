@@ -35,8 +35,10 @@ class CrashPoints:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def end_before(self, point: str, call: Callable[[Any], None]) -> Callable[[Any], None]:
-        """Return `call`. If this point is armed, return a wrapper that, at its pass, kills the process instead of calling,
-        after what was written has left it."""
+        """Return `call`. If this point is armed, return a wrapper that, at its pass, kills the process instead.
+
+        What was written before has left the process by then.
+        """
         if point != self._point:
             return call
 
