@@ -4,27 +4,15 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from server.config import Settings
-from server.embedded import Addresses, EmbeddedStores
 from tests.conftest import StartServer
+from tests.support.own_stores import stores_in
 from tests.support.server_process import ROOT, ServerProcess
 from tests.support.waiting import eventually
 
 DEADLINE = 60.0
-
-
-@asynccontextmanager
-async def stores_in(folder: Path) -> AsyncIterator[Addresses]:
-    stores = EmbeddedStores()
-    try:
-        yield await stores.start(Settings(data_dir=str(folder)))
-    finally:
-        await stores.stop()
 
 
 async def refused(folder: Path, *sets: str) -> str:

@@ -1,29 +1,17 @@
 """Two servers on one database are told that they are; one that is killed and started again is not."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pymongo
 
-from server.config import Settings
-from server.embedded import Addresses, EmbeddedStores
 from tests.conftest import StartServer
+from tests.support.own_stores import stores_in
 from tests.support.waiting import eventually
 
 TOLD = "another server runs on this database"
 LOOKS = 4
-
-
-@asynccontextmanager
-async def stores_in(folder: Path) -> AsyncIterator[Addresses]:
-    stores = EmbeddedStores()
-    try:
-        yield await stores.start(Settings(data_dir=str(folder)))
-    finally:
-        await stores.stop()
 
 
 def times(uri: str) -> dict[str, Any]:
