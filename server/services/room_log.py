@@ -132,11 +132,12 @@ class RoomLog:
         doubtful = self._doubtful
         if doubtful:
             suspects = [*doubtful.values(), *(entry for entry, _ in self._refused)]
+            # First: of what arrives after the look at the ids, nothing may count as known before it is delivered.
+            for room in {entry.draft.room.id: entry.draft.room for entry in suspects}.values():
+                await self._read_tail(room)
             found = await self._messages.find_many({entry.id for entry in suspects})
             ours = [(entry, found[entry.id]) for entry in suspects if entry.id in found]
             ours = [(entry, message) for entry, message in ours if entry.has_stored(message)]
-            for room in {entry.draft.room.id: entry.draft.room for entry in suspects}.values():
-                await self._read_tail(room)
             self._doubtful = {}
             self._accept(sorted(ours, key=lambda pair: pair[1].seq))
             moment = self._loop.time()
