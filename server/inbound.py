@@ -44,7 +44,7 @@ def parse_json(data: bytes | str | msgspec.Raw, kind: type[T]) -> T:
         text = data.decode() if isinstance(data, bytes) else data
         value: T = _decoder(kind).decode(text)
     except msgspec.ValidationError as error:
-        raise _name_entry(_from_validation(error), text, kind) from None
+        raise _name_entry(error, text, kind) from None
     except JSON_ERRORS:
         raise explain_bad_json(data if isinstance(data, str) else bytes(data)) from None
     if _has_nul(data):
@@ -104,22 +104,23 @@ def _from_validation(error: msgspec.ValidationError) -> ValidationFailed:
     return ValidationFailed.at(path, _in_words(message))
 
 
-def _name_entry(found: ValidationFailed, text: str | msgspec.Raw, kind: Any) -> ValidationFailed:
-    """The same error, with the key in its path if it is about one entry of an object with free keys."""
-    path, message = found.errors[0].path, found.errors[0].message
+def _name_entry(error: msgspec.ValidationError, text: str | msgspec.Raw, kind: Any) -> ValidationFailed:
+    """The error, with the key in its path if it is about one entry of an object with free keys, e.g. `rooms.r1`."""
+    found = _from_validation(error)
+    if not str(error).endswith("[...]`") and "`key` in `" not in str(error):
+        return found
+    field = found.errors[0].path
+    entry = _decoder(next(one.type for one in msgspec.structs.fields(kind) if one.encode_name == field))
     try:
-        payload = msgspec.json.decode(text)
+        entries = msgspec.json.decode(text, type=dict[str, msgspec.Raw])[field]
+        for key, value in msgspec.json.decode(entries, type=dict[str, msgspec.Raw]).items():
+            try:
+                entry.decode(b"{%b:%b}" % (msgspec.json.encode(key), bytes(value)))
+            except msgspec.ValidationError:
+                return ValidationFailed.at(f"{field}.{key}", found.errors[0].message)
     except JSON_ERRORS:
-        # What is wrong with a field came before what is wrong with the JSON.
-        return found
-    entries = payload.get(path) if isinstance(payload, dict) else None
-    if not isinstance(entries, dict):
-        return found
-    for key, value in entries.items():
-        try:
-            msgspec.convert({**payload, path: {key: value}}, kind)
-        except msgspec.ValidationError:
-            return ValidationFailed.at(f"{path}.{key}", message)
+        # What is wrong with the entry came before what is wrong with the JSON.
+        pass
     return found
 
 

@@ -105,7 +105,7 @@ async def test_every_field_of_every_body(town: Town, residents: Residents, body:
             check_problem(answer, "VALIDATION_FAILED")
         except AssertionError as error:
             raise AssertionError(f"{label}: {error}") from error
-        assert any(named == field.name or named.startswith(f"{field.name}.") for named in answer.paths), (label, answer)
+        assert field.name in answer.paths, (label, answer)
 
 
 @pytest.mark.parametrize("body", BODIES, ids=str)

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 import redis
 import socketio
@@ -70,7 +71,11 @@ async def test_clients_come_back_by_themselves(
         port = probe.getsockname()[1]
     server = start_server({"server.port": port})
     person = await town_at(server).person()
-    client = socketio.AsyncClient(reconnection_delay=0.1, reconnection_delay_max=0.5, handle_sigint=False)
+    # Its own would be left open by tries that fail.
+    session = aiohttp.ClientSession()
+    client = socketio.AsyncClient(
+        reconnection_delay=0.1, reconnection_delay_max=0.5, handle_sigint=False, http_session=session
+    )
     reasons: list[str] = []
     client.on("exception", lambda error: reasons.append(error["code"]), namespace=NAMESPACE)
     try:
@@ -89,6 +94,7 @@ async def test_clients_come_back_by_themselves(
         assert reasons == ["UNAVAILABLE"]
     finally:
         await client.shutdown()
+        await session.close()
 
 
 async def test_silent_stores(start_server: StartServer, town_at: OpenTown) -> None:

@@ -1,6 +1,7 @@
 """`sync`: what a client missed, by the last seq that it has, with its limits."""
 
 import asyncio
+import json
 from typing import Any
 
 from tests.conftest import StartServer
@@ -142,3 +143,10 @@ async def test_a_message_that_is_larger_than_an_answer_comes_alone(start_server:
         if not any(room["hasMore"] for room in answer.values()):
             break
     assert have == {room_id: 2, second: 2}
+
+
+async def test_a_wrong_place_in_malformed_json_is_refused_all_the_same(town: Town) -> None:
+    one, _other, room_id = await town.pair()
+    raw = await town.raw_chat(one.access_token)
+    await raw.send(f'42/chat,1["sync",{{"rooms":{{"{room_id}":"x"}},}}]')
+    check_refused(json.loads(await raw.packet("43/chat,1"))[0], "VALIDATION_FAILED")

@@ -215,7 +215,7 @@ def _new_secret(key: str) -> str:
 
 def _is_ours(secret: str, key: str) -> bool:
     random, _, seal = secret.partition(".")
-    return hmac.compare_digest(seal.encode(), _seal(random, key).encode())
+    return key != "" and hmac.compare_digest(seal.encode(), _seal(random, key).encode())
 
 
 def _seal(random: str, key: str) -> str:

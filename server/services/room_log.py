@@ -119,6 +119,8 @@ class RoomLog:
             except Unavailable:
                 self._doubt(batch)
                 await self._intake.wait_for_store(batch)
+                # A store that answers and cannot confirm is not asked without a pause.
+                await asyncio.sleep(SETTLE_PAUSE)
                 batch = [entry for entry in batch if not entry.result.done()]
                 continue
             self._accept(list(zip(batch[:stored], messages[:stored], strict=True)))

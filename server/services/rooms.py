@@ -78,7 +78,8 @@ class Rooms:
         if state is None:
             await self._limits.check_new_room(user_id)
             is_new = await self._rooms.create(room)
-            state = await self._load(room.id)
+            # The first may join a load of somebody else's that began before the room was there.
+            state = await self._load(room.id) or await self._load(room.id)
         if state is None:
             raise NotFound
         self._note_peers(room.id, user_id, other_id)

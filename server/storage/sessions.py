@@ -12,7 +12,7 @@ from server.storage.database import Database
 class Session(msgspec.Struct, frozen=True):
     """One login. `current` is the SHA-256 (hex) of the only refresh token that is good now.
 
-    `key` seals the refresh tokens of this session; it alone makes none.
+    `key` seals the refresh tokens of this session; it alone makes none. It is empty in sessions of before 0.2.
     """
 
     id: str
@@ -68,7 +68,7 @@ def _session(document: dict[str, Any]) -> Session:
     return Session(
         id=document["_id"],
         user_id=document["userId"],
-        key=document["key"],
+        key=document.get("key", ""),
         current=document["current"],
         expires_at=document["expiresAt"],
         is_ended=document.get("endedAt") is not None,

@@ -29,6 +29,7 @@ from server.storage.users import Users
 
 # In seconds, for a database that is there and slow, as on a machine where everything starts, or is about to be there.
 START_PATIENCE: Final = 10.0
+START_PAUSE: Final = 0.25
 
 
 class Stores:
@@ -69,6 +70,8 @@ class Stores:
             except Unavailable:
                 if not await self.database.wait_available(deadline - loop.time()):
                     raise
+                await asyncio.sleep(START_PAUSE)
+        await self.blobs.prepare()
         await self.spool.open()
 
     async def _prepare(self) -> None:
@@ -76,7 +79,7 @@ class Stores:
         try:
             # Alone: where the login is refused, only the first of several is told so, and the others are cut off.
             await self.users.prepare()
-            await asyncio.gather(*(store.prepare() for store in (*collections, self.upload_records, self.blobs)))
+            await asyncio.gather(*(store.prepare() for store in (*collections, self.upload_records)))
             await self.database.warn_if_volatile()
         except OperationFailure as error:
             # The driver's own text is long, and may be of several lines.
