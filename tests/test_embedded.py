@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pymongo
@@ -19,19 +19,11 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from server.config import MongoDB, Redis, Settings
 from server.embedded import Addresses, EmbeddedStores, StartFailed
+from tests.support.own_stores import stores_in
 
 DEADLINE = 60.0
 LINUX = sys.platform == "linux"
 NAMES = ("mongodb", "redis")
-
-
-@asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Addresses]:
-    stores = EmbeddedStores()
-    try:
-        yield await stores.start(Settings(data_dir=str(folder)))
-    finally:
-        await stores.stop()
 
 
 @contextmanager
@@ -94,19 +86,19 @@ def answers(uri: str, url: str) -> bool:
 
 
 async def test_both_answer_and_keep_their_data(tmp_path: Path) -> None:
-    async with running(tmp_path) as first:
+    async with stores_in(tmp_path) as first:
         with mongodb_at(first.mongodb_uri) as things, redis_at(first.redis_url) as client:
             things.insert_one({"_id": 1})
             client.set("key", "value")
     assert not any(is_alive(pid_of(name, tmp_path)) for name in NAMES)
-    async with running(tmp_path) as second:
+    async with stores_in(tmp_path) as second:
         with mongodb_at(second.mongodb_uri) as things, redis_at(second.redis_url) as client:
             assert things.find_one({}) == {"_id": 1}
             assert client.get("key") == b"value"
 
 
 async def test_the_store_is_set_to_lose_nothing(tmp_path: Path) -> None:
-    async with running(tmp_path) as addresses:
+    async with stores_in(tmp_path) as addresses:
         with redis_at(addresses.redis_url) as client:
             wanted = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction", "port": "0"}
             assert {key: client.config_get(key)[key] for key in wanted} == wanted
@@ -117,7 +109,7 @@ async def test_the_store_is_set_to_lose_nothing(tmp_path: Path) -> None:
 
 
 async def test_nobody_enters_without_the_password(tmp_path: Path) -> None:
-    async with running(tmp_path) as addresses:
+    async with stores_in(tmp_path) as addresses:
         password = (tmp_path / "mongodb_password").read_text().strip()
         without = addresses.mongodb_uri.replace(f"madang:{password}@", "")
         with mongodb_at(without) as things, pytest.raises(OperationFailure):
@@ -133,7 +125,7 @@ async def test_other_users_of_the_machine_see_nothing(tmp_path: Path, monkeypatc
     monkeypatch.setenv("MADANG_AUTH__SECRET", "s" * 32)
     mask = os.umask(0o022)
     try:
-        async with running(folder):
+        async with stores_in(folder):
             assert folder.stat().st_mode & 0o777 == 0o700
             for path in folder.iterdir():
                 assert path.stat().st_mode & 0o077 == 0, path
@@ -152,7 +144,7 @@ async def test_other_users_of_the_machine_see_nothing(tmp_path: Path, monkeypatc
 @pytest.mark.skipif(not LINUX, reason="limits of another process are Linux's")
 async def test_a_store_whose_disk_failed_is_restarted(tmp_path: Path) -> None:
     """After a failed write SecantusDB answers pings and fails everything else, for as long as it lives."""
-    async with running(tmp_path) as addresses:
+    async with stores_in(tmp_path) as addresses:
         with mongodb_at(addresses.mongodb_uri) as things:
             journaled = things.with_options(write_concern=pymongo.WriteConcern(j=True))
             journaled.insert_one({"_id": "kept"})
@@ -169,7 +161,7 @@ async def test_a_store_whose_disk_failed_is_restarted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("killed", NAMES)
 async def test_a_killed_child_comes_back_at_the_same_address(killed: str, tmp_path: Path) -> None:
-    async with running(tmp_path) as addresses:
+    async with stores_in(tmp_path) as addresses:
         with mongodb_at(addresses.mongodb_uri) as things, redis_at(addresses.redis_url) as client:
             things.with_options(write_concern=pymongo.WriteConcern(j=True)).insert_one({"_id": 1})
             client.set("key", "value")
@@ -211,7 +203,7 @@ async def test_no_orphan_survives_the_next_start(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         assert all(is_alive(pid) for pid in orphans)
-        async with running(tmp_path) as addresses_after:
+        async with stores_in(tmp_path) as addresses_after:
             assert not any(is_alive(pid) for pid in orphans)
             with mongodb_at(addresses_after.mongodb_uri) as things:
                 assert things.find_one({}) == {"_id": 1}
@@ -223,7 +215,7 @@ async def test_a_process_that_only_has_an_old_id_is_left_alone(tmp_path: Path) -
         (tmp_path / "run").mkdir()
         for name in NAMES:
             (tmp_path / "run" / name).write_text(str(bystander.pid))
-        async with running(tmp_path):
+        async with stores_in(tmp_path):
             assert bystander.poll() is None
     finally:
         bystander.kill()
@@ -235,7 +227,7 @@ async def test_a_folder_too_deep_for_a_socket(tmp_path: Path, monkeypatch: pytes
     temporary = Path(tempfile.mkdtemp(prefix="t"))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     try:
-        async with running(folder) as addresses:
+        async with stores_in(folder) as addresses:
             assert answers(addresses.mongodb_uri, addresses.redis_url)
             (private,) = temporary.iterdir()
             assert private.stat().st_mode & 0o077 == 0
@@ -282,7 +274,7 @@ async def test_a_store_that_cannot_start_says_where_to_look(tmp_path: Path) -> N
     assert not is_alive(pid_of("redis", tmp_path))
     assert "not a directory" in (tmp_path / "log" / "redis.log").read_text().lower()
     (tmp_path / "redis" / "appendonlydir").unlink()
-    async with running(tmp_path) as addresses:
+    async with stores_in(tmp_path) as addresses:
         assert answers(addresses.mongodb_uri, addresses.redis_url)
 
 
@@ -300,5 +292,5 @@ async def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await starting
     assert not is_alive(pid_of("redis", tmp_path))
-    async with running(tmp_path) as addresses:
+    async with stores_in(tmp_path) as addresses:
         assert answers(addresses.mongodb_uri, addresses.redis_url)

@@ -93,14 +93,14 @@ class Recovery:
         rooms: Rooms,
         people: People,
         deliver: Callable[[Sequence[Stored]], None],
-        wait_delivered: Callable[[], Awaitable[None]],
+        wait_queued: Callable[[], Awaitable[None]],
     ) -> None:
         self._unsettled = unsettled
         self._in_flight = in_flight
         self._rooms = rooms
         self._people = people
         self._deliver = deliver
-        self._wait_delivered = wait_delivered
+        self._wait_queued = wait_queued
 
     async def mend(self) -> None:
         """Hand what may not have been delivered on for delivery, and say so in one line.
@@ -121,7 +121,7 @@ class Recovery:
             async with bounded:
                 mended = await self._mend_room(room)
                 # What waits to be queued is in memory: a few rooms at a time.
-                await self._wait_delivered()
+                await self._wait_queued()
                 return mended
 
         mended = await asyncio.gather(*map(mend_one, await self._rooms.hold_many(room_ids)))

@@ -12,7 +12,7 @@ from server.storage.database import Database
 class Session(msgspec.Struct, frozen=True):
     """One login. `current` is the SHA-256 (hex) of the only refresh token that is good now.
 
-    `key` seals the refresh tokens of this session; it alone makes none. It is empty in sessions of before 0.2.
+    `key` seals the refresh tokens of this session; it alone makes none. It is empty in sessions that 0.1.0 made.
     """
 
     id: str
