@@ -26,5 +26,6 @@ ROUTES: Final[list[tuple[str, type[ApiHandler]]]] = [
     ("/healthz", system.HealthHandler),
     ("/readyz", system.ReadyHandler),
     ("/", web.WebFileHandler),
+    ("/web/settings.json", web.WebSettingsHandler),
     ("/web/(.+)", web.WebFileHandler),
 ]

@@ -154,6 +154,9 @@ class Uploads(Section, frozen=True, kw_only=True):
 
 class Web(Section, frozen=True, kw_only=True):
     enabled: Annotated[bool, meaning("serves the browser client at /")] = True
+    load_remote_images: Annotated[bool, meaning("the browser client loads pictures of other hosts without a click")] = (
+        False
+    )
 
 
 class Settings(Section, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ TYPES = {
 }
 OWN_SCRIPTS = [name for name in FILES if name.startswith("js/")]
 LONGEST = 255
+SETTINGS = "/web/settings.json"
 # WCAG 2.1: 4.5 for words, 3 for what is no text but has a meaning. Each on everything that it may lie on.
 WORDS, SIGNS = 4.5, 3.0
 CONTRASTS = [
@@ -108,9 +109,20 @@ async def test_nothing_else_is_served(town: Town, path: str) -> None:
     check_problem(await town.rest.call("GET", path), "NOT_FOUND")
 
 
+@pytest.mark.parametrize("may_load", [False, True])
+async def test_the_page_is_told_its_settings(start_server: StartServer, town_at, may_load: bool) -> None:
+    town = town_at(start_server({"web.load_remote_images": True} if may_load else {}))
+    answer = await town.rest.call("GET", SETTINGS)
+    assert (answer.status, answer.body) == (200, {"loadRemoteImages": may_load})
+    assert answer.headers["Cache-Control"] == "no-store", "a change of the settings is seen at the next load"
+    page = await town.rest.call("GET", "/")
+    policy = dict(rule.split(" ", 1) for rule in page.headers["Content-Security-Policy"].split("; "))
+    assert "https:" in policy["img-src"].split(), "what somebody clicked on can be loaded"
+
+
 async def test_it_can_be_switched_off(start_server: StartServer, town_at) -> None:
     town = town_at(start_server({"web.enabled": False}))
-    for path in ("/", "/web/js/main.js"):
+    for path in ("/", "/web/js/main.js", SETTINGS):
         check_problem(await town.rest.call("GET", path), "NOT_FOUND")
 
 

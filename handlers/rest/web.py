@@ -1,4 +1,4 @@
-"""`/` and `/web/…`: the browser client, plain files with no build step."""
+"""`/` and `/web/…`: the browser client, plain files with no build step, and the settings that it reads."""
 
 import re
 from pathlib import Path
@@ -19,6 +19,7 @@ CONTENT_TYPES: Final = {
     ".txt": "text/plain; charset=utf-8",
 }
 # Pictures in messages and profiles may be web addresses; everything else comes from this server. No inline script.
+# The page asks first, unless `web.load_remote_images`; once somebody has clicked it must be able to load them.
 SECURITY_POLICY: Final = "; ".join(
     (
         "default-src 'self'",
@@ -56,3 +57,15 @@ class WebFileHandler(ApiHandler):
             return (FOLDER / name).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise NotFound("No such path") from None
+
+
+class WebSettingsHandler(ApiHandler):
+    """What the client must know of the server's settings before somebody signs in. 404 where `web.enabled` is off."""
+
+    public = True
+
+    def get(self) -> None:
+        settings = self.context.settings.web
+        if not settings.enabled:
+            raise NotFound("No such path")
+        self.answer({"loadRemoteImages": settings.load_remote_images})

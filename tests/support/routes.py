@@ -45,6 +45,7 @@ ROUTES = (
     Route("POST", f"{API}/upload"),
     Route("GET", "/uploads/{file}", is_public=True),
     Route("GET", "/", is_public=True),
+    Route("GET", "/web/settings.json", is_public=True),
     Route("GET", "/web/{file}", is_public=True),
     Route("GET", "/healthz", is_public=True),
     Route("GET", "/readyz", is_public=True),
