@@ -14,6 +14,7 @@ from server.storage.database import Database
 from server.storage.disk import DiskThreads
 from server.storage.disk_blobs import DiskBlobs
 from server.storage.gridfs_blobs import GridFSBlobs
+from server.storage.identity import IdentityStore
 from server.storage.messages import MessageStore
 from server.storage.offline_queues import OfflineQueues
 from server.storage.presence_leases import PresenceLeases
@@ -38,6 +39,7 @@ class Stores:
     def __init__(self, settings: Settings, mongodb_uri: str, redis_url: str) -> None:
         data = Path(settings.data_dir)
         self.database = Database(mongodb_uri, settings.mongodb.database)
+        self.identity = IdentityStore(self.database)
         self.users = Users(self.database)
         self.sessions = Sessions(self.database)
         self.search_terms = SearchTerms(self.database)
@@ -75,10 +77,11 @@ class Stores:
         await self.spool.open()
 
     async def _prepare(self) -> None:
-        collections = self.sessions, self.search_terms, self.rooms, self.members, self.messages
+        collections = self.users, self.sessions, self.search_terms, self.rooms, self.members, self.messages
         try:
-            # Alone: where the login is refused, only the first of several is told so, and the others are cut off.
-            await self.users.prepare()
+            # Alone: where the login is refused, only the first of several is told so, and the others are cut off. And
+            # first: nothing is to be made in the database of a newer server.
+            await self.identity.open()
             await asyncio.gather(*(store.prepare() for store in (*collections, self.upload_records)))
             await self.database.warn_if_volatile()
         except OperationFailure as error:
