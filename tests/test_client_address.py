@@ -6,6 +6,7 @@ import pytest
 from tornado.httputil import HTTPHeaders
 
 from handlers.client_address import client_address
+from server.client_network import client_network
 from tests.conftest import StartServer
 from tests.support.people import Town, unique
 from tests.support.rest import API
@@ -40,6 +41,24 @@ def test_the_last_entry_that_no_trusted_proxy_wrote_of_itself(peer: str, lines: 
     for line in lines:
         headers.add("X-Forwarded-For", line)
     assert client_address(peer, headers, PROXIES) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:0DB8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+        ("x", "x"),
+    ],
+)
+def test_limits_count_ipv6_by_the_network_of_one_line(address: str, key: str) -> None:
+    assert client_network(address) == key
 
 
 async def registrations(town: Town, *headers: dict[str, str]) -> list[int]:
