@@ -14,9 +14,11 @@ from typing import Final, NoReturn
 
 try:
     from server import __version__
-    from server.config import ConfigError, Settings, default_file, load
+    from server.config import ConfigError, Settings, default_file, load, other_variables
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: run make setup, then .venv/bin/python main.py")
+
+log = logging.getLogger("madang")
 
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 2
@@ -39,6 +41,10 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
+    _start_logging(settings.log.level)
+    ignored = other_variables(os.environ)
+    if ignored:
+        log.warning("no settings, and ignored: %s; a setting is called MADANG_SECTION__KEY", ", ".join(ignored))
     if options.command == "check":
         print(f"{path}: ok")
         return 0
@@ -52,7 +58,6 @@ def _move(settings: Settings, uri: str, database: str) -> int:
 
     from server.move import MoveFailed, move
 
-    _start_logging(settings.log.level)
     try:
         uvloop.run(move(settings, uri, database, say=lambda line: print(line, flush=True)))
     except MoveFailed as error:
@@ -72,7 +77,6 @@ def _serve(settings: Settings) -> int:
     from handlers.app import serve
     from server.embedded import StartFailed
 
-    _start_logging(settings.log.level)
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

@@ -6,7 +6,15 @@ from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
-from server.config_source import ConfigError, Entry, merge, read_environment, read_file, read_options
+from server.config_source import (
+    ConfigError,
+    Entry,
+    merge,
+    other_variables,
+    read_environment,
+    read_file,
+    read_options,
+)
 from server.config_types import (
     KIB,
     MIB,
@@ -22,7 +30,7 @@ from server.config_types import (
     write_size,
 )
 
-__all__ = ["ConfigError", "Settings", "declared", "default_file", "load"]
+__all__ = ["ConfigError", "Settings", "declared", "default_file", "load", "other_variables"]
 
 MB: Final = 1000**2
 GB: Final = 1000**3
@@ -35,6 +43,7 @@ ESCAPED_CHARACTER_BYTES: Final = 12
 MESSAGE_OVERHEAD_BYTES: Final = 4 * KIB
 LENGTH_KEY: Final = "messages.max_length"
 PAYLOAD_KEY: Final = "server.max_payload"
+DATA_DIR_KEY: Final = "data_dir"
 
 SectionType = TypeVar("SectionType", bound="Section")
 
@@ -163,7 +172,12 @@ class Settings(Section, frozen=True, kw_only=True):
     """The whole configuration. Durations are seconds, sizes are bytes; after `load`, `data_dir` is absolute."""
 
     data_dir: Annotated[
-        str, text("folder of all that is kept, relative to the folder of this file", r"[^\0\ud800-\udfff]+", "a path")
+        str,
+        text(
+            "folder of all that is kept, relative to the folder of this file; ~ is your home",
+            r"[^\0\ud800-\udfff]+",
+            "a path",
+        ),
     ] = "./data"
     server: Server = msgspec.field(default_factory=Server)
     log: Log = msgspec.field(default_factory=Log)
@@ -202,7 +216,16 @@ def load(path: Path, sets: Sequence[str] = (), environ: Mapping[str, str] | None
     values = {key: entry.value(known[key]) for key, entry in entries.items()}
     settings = _build(Settings, "", values)
     _check_together(settings, entries)
-    return msgspec.structs.replace(settings, data_dir=str((path.resolve().parent / settings.data_dir).resolve()))
+    return msgspec.structs.replace(settings, data_dir=_locate(settings.data_dir, path, entries))
+
+
+def _locate(data_dir: str, path: Path, entries: Mapping[str, Entry]) -> str:
+    """The absolute path of `data_dir`: `~` and `~user` are homes, the rest is relative to the folder of the file."""
+    try:
+        folder = Path(data_dir).expanduser()
+    except RuntimeError:
+        raise ConfigError(entries[DATA_DIR_KEY].origin, f"{DATA_DIR_KEY}: there is no such home folder") from None
+    return str((path.resolve().parent / folder).resolve())
 
 
 def _build(section: type[SectionType], prefix: str, values: Mapping[str, object]) -> SectionType:

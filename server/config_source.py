@@ -11,6 +11,9 @@ import yaml
 from server.config_types import Declaration
 
 VARIABLE_PREFIX: Final = "MADANG_"
+# Settings outside of a section. Any other name without a section belongs to somebody else: Kubernetes sets MADANG_PORT
+# and the like beside a service that is called madang.
+WITHOUT_SECTION: Final = frozenset({"MADANG_DATA_DIR"})
 
 
 class ConfigError(Exception):
@@ -56,13 +59,18 @@ def read_file(path: Path, known: Mapping[str, Declaration]) -> dict[str, Entry]:
 
 
 def read_environment(environ: Mapping[str, str], known: Mapping[str, Declaration]) -> dict[str, Entry]:
-    """The entries of `MADANG_A__B=value` variables; names are matched without case."""
+    """The entries of `MADANG_A__B=value` variables and of MADANG_DATA_DIR; names are matched without case."""
     entries: dict[str, Entry] = {}
     for name, value in sorted(environ.items()):
-        if name.upper().startswith(VARIABLE_PREFIX):
+        if _is_setting(name):
             key = name[len(VARIABLE_PREFIX) :].lower().replace("__", ".")
             _collect_one(key, value, f"environment variable {name}", known, entries)
     return entries
+
+
+def other_variables(environ: Mapping[str, str]) -> list[str]:
+    """The names of the variables that begin like settings and are none."""
+    return sorted(name for name in environ if name.upper().startswith(VARIABLE_PREFIX) and not _is_setting(name))
 
 
 def read_options(sets: Sequence[str], known: Mapping[str, Declaration]) -> dict[str, Entry]:
@@ -85,6 +93,12 @@ def merge(*sources: Mapping[str, Entry]) -> dict[str, Entry]:
     for source in sources:
         merged.update(source)
     return merged
+
+
+def _is_setting(name: str) -> bool:
+    name = name.upper()
+    section, separator, _ = name.removeprefix(VARIABLE_PREFIX).partition("__")
+    return name in WITHOUT_SECTION or (name.startswith(VARIABLE_PREFIX) and bool(section and separator))
 
 
 def _collect_one(

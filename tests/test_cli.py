@@ -151,6 +151,26 @@ def test_the_version_is_that_of_the_changelog() -> None:
     assert (done.returncode, done.stdout) == (0, f"madang {newest[1]}\n")
 
 
+def test_variables_that_are_no_settings_are_named_in_one_warning() -> None:
+    done = run("check", MADANG_PORT="tcp://10.0.0.1:3000", MADANG_SERVICE_HOST="10.0.0.1", MADANG_LOG__LEVEL="WARNING")
+    assert (done.returncode, done.stdout) == (0, f"{ROOT / 'config.yaml'}: ok\n")
+    (line,) = done.stderr.splitlines()
+    assert " WARNING " in line
+    assert "ignored: MADANG_PORT, MADANG_SERVICE_HOST;" in line
+    assert "10.0.0.1" not in line
+
+
+@pytest.mark.parametrize("folder", ["taken", "taken/below", "/proc/madang"])
+def test_a_data_folder_that_cannot_be_one_is_named_with_its_setting(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    done = run("--set", "server.port=0", "--set", f"data_dir={tmp_path / folder}")
+    assert (done.returncode, done.stdout) == (1, "")
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("cannot start: data_dir: "), done.stderr
+    assert str(tmp_path / folder) in said
+    assert "Traceback" not in done.stderr
+
+
 def test_without_its_libraries_it_says_how_to_install_them() -> None:
     # -S leaves out what is installed, as another Python would.
     command = [sys.executable, "-S", str(ROOT / "main.py"), "check"]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from server.config import ConfigError, Settings, declared, load
+from server.config import ConfigError, Settings, declared, load, other_variables
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_FILE = ROOT / "config.yaml"
@@ -248,15 +248,30 @@ def test_a_bad_option_is_named(option: str, said: str, tmp_path: Path) -> None:
     ("name", "said"),
     [
         ("MADANG_SERVER__PORT", "environment variable MADANG_SERVER__PORT: server.port: expected a whole number"),
-        ("MADANG_SERVER_PORT", "environment variable MADANG_SERVER_PORT: server_port: unknown setting"),
-        ("madang_x", "environment variable madang_x: x: unknown setting"),
-        ("MADANG_", "environment variable MADANG_: : unknown setting"),
+        ("MADANG_SERVER__PROT", "environment variable MADANG_SERVER__PROT: server.prot: unknown setting"),
+        ("madang_x__y", "environment variable madang_x__y: x.y: unknown setting"),
     ],
 )
 def test_a_bad_variable_is_named(name: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(tmp_path, "", (), {name: "x"})
     assert str(caught.value).startswith(said)
+
+
+def test_variables_that_are_no_settings_are_left_alone(tmp_path: Path) -> None:
+    """Kubernetes sets such ones beside a service that is called madang."""
+    others = {"MADANG_PORT": "tcp://10.0.0.1:3000", "MADANG_SERVICE_HOST": "10.0.0.1", "MADANG_": "x", "MADANG__X": "y"}
+    environ = {**others, "MADANG_SERVER__PORT": "2", "madang_data_dir": str(tmp_path / "kept"), "HOME": "/"}
+    settings = load_text(tmp_path, "", (), environ)
+    assert (settings.server.port, settings.data_dir) == (2, str(tmp_path / "kept"))
+    assert other_variables(environ) == sorted(others)
+
+
+def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert load_text(tmp_path, "data_dir: ~/x").data_dir == str(tmp_path / "home" / "x")
+    assert load_text(tmp_path, "", ["data_dir=~"]).data_dir == str(tmp_path / "home")
+    assert refusal("server:\ndata_dir: ~nobody-of-this-name/x", tmp_path) == "2: data_dir: there is no such home folder"
 
 
 @pytest.mark.parametrize(

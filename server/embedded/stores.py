@@ -69,11 +69,16 @@ class EmbeddedStores:
         """Make `data_dir` this process's own, without starting anything; `stop` gives it back.
 
         Servers on stores elsewhere may share a folder (it holds uploads and secrets); embedded stores may not.
-        Raises `StartFailed` when another server uses it.
+        Raises `StartFailed` when another server uses it, or when it is no folder that may be written.
         """
         data = self._data = Path(settings.data_dir).absolute()
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = self._lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = self._lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except (FileExistsError, NotADirectoryError):
+            raise StartFailed(f"data_dir: {data} is not a folder, or lies below a file") from None
+        except OSError as error:
+            raise StartFailed(f"data_dir: {error.filename} cannot be written: {error.strerror}") from None
         embedded = EMBEDDED in (settings.mongodb.uri, settings.redis.url)
         try:
             fcntl.flock(lock, (fcntl.LOCK_EX if embedded else fcntl.LOCK_SH) | fcntl.LOCK_NB)
