@@ -5,19 +5,26 @@ PY := $(VENV)/bin/python
 # The first of these that is new enough makes the environment; `make setup PYTHONS=…` takes another.
 PYTHONS := python3 python3.13 python3.12 python3.11 python3.14
 
-.PHONY: help setup run test torture lint format clean
+LOCK := $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command 'make lock'
+
+.PHONY: help setup setup-tests lock run test torture lint format clean
 
 help:
-	@echo 'make setup    install what is needed into $(VENV)'
+	@echo 'make setup    install what serves into $(VENV); make setup-tests also what tests'
 	@echo 'make run      serve on port 3000; MADANG_SERVER__PORT=3001 make run takes another port'
 	@echo 'make test     format, lint and type checks, then all tests: about ten minutes'
 	@echo 'make torture  kill everything under a chatting town and judge what is left: MINUTES=5 ONLY=kill-server=3,crash'
 	@echo 'make lint     those checks alone; make format puts the format right'
+	@echo 'make lock     write the requirements anew from pyproject.toml, with hashes'
 	@echo 'make clean    remove $(VENV) and caches; data/ is kept'
 
-# Installs again only when requirements.txt changed, whatever its date, or the environment does not run any more.
-setup:
-	@if $(PY) -c '' 2>/dev/null && cmp -s requirements.txt $(VENV)/requirements.txt; then exit 0; fi; \
+# Installs again only when what is asked for changed, whatever its date, or the environment does not run any more.
+# What serves is requirements.txt, what tests beside it is tests/requirements.txt; pip refuses what has another hash.
+setup: NEEDED := requirements.txt
+setup-tests: NEEDED := requirements.txt tests/requirements.txt
+setup setup-tests:
+	@if $(PY) -c '' 2>/dev/null && cat $(NEEDED) | cmp -s - $(VENV)/$@.txt; then exit 0; fi; \
 	set -e; \
 	if ! $(PY) -c '' 2>/dev/null; then \
 		rm -rf $(VENV); \
@@ -31,18 +38,24 @@ setup:
 		fi; \
 	fi; \
 	echo 'installing what Madang needs into $(VENV), which takes about a minute'; \
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt; \
-	cp requirements.txt $(VENV)/requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes $(NEEDED:%=--requirement %); \
+	cat $(NEEDED) > $(VENV)/$@.txt
+
+# Writes the requirements from pyproject.toml: every version and hash that was there stays, unless it no longer fits.
+lock: setup-tests
+	$(PY) -m venv $(VENV)/lock && $(VENV)/lock/bin/python -m pip install --quiet uv
+	$(LOCK) --group server --output-file requirements.txt
+	$(LOCK) --group tests --constraint requirements.txt --output-file tests/requirements.txt
 
 run: setup
 	@exec $(PY) main.py
 
-lint: setup
+lint: setup-tests
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
-format: setup
+format: setup-tests
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
@@ -50,7 +63,7 @@ test: lint
 	$(PY) -m pytest -q
 
 # MINUTES=N goes on for so long; HITS=N strikes so often with each fault; ONLY=names, SEED=n and PLANTED=bug narrow it.
-torture: setup
+torture: setup-tests
 	@exec $(PY) -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(HITS),--hits $(HITS)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(if $(PLANTED),--planted $(PLANTED))
 
