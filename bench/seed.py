@@ -53,7 +53,7 @@ async def _seed_some(
     made = [_room(one.id, other.id) for one, other in couples]
     await asyncio.gather(*(rooms.create(room) for room in made))
     await members.create([member for room in made for member in members_of(room)])
-    kept = [Session(uuid.uuid4().hex, person.id, "", "", now() + timedelta(days=1)) for person in people]
+    kept = [Session(uuid.uuid4().hex, person.id, "", {}, now() + timedelta(days=1)) for person in people]
     await asyncio.gather(*(sessions.insert(session) for session in kept))
     tokens = [make_token(session.user_id, session.id, made[number // 2].id) for number, session in enumerate(kept)]
     return [

@@ -96,6 +96,9 @@ class Auth(Section, frozen=True, kw_only=True):
     ] = ""
     access_ttl: Annotated[float, duration("life of an access token", 1, 30 * DAY)] = 15 * MINUTE
     refresh_ttl: Annotated[float, duration("life of a refresh token", 1, 3650 * DAY)] = 30 * DAY
+    refresh_grace: Annotated[
+        float, duration("a used refresh token may be used again for so long, where its answer was lost", 0, HOUR)
+    ] = 30.0
 
 
 class Messages(Section, frozen=True, kw_only=True):

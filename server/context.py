@@ -94,6 +94,7 @@ class Context:
             limits=self.limits,
             people=self.people,
             refresh_ttl=settings.auth.refresh_ttl,
+            refresh_grace=settings.auth.refresh_grace,
             end_session=lambda session_id: self.realtime.end_session(session_id, Unauthorized("The session has ended")),
         )
         self.rooms = Rooms(stores.rooms, stores.members, stores.messages, self.people, self.limits)

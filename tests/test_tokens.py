@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from handlers.socket.websocket import WebSocket
 from server.config import Settings, load
 from server.connection import Connection
 from server.context import open_context
-from server.embedded import EmbeddedStores
 from server.errors import Unauthorized
 from server.models import Identity
 from server.protocol import Registration, TokenRef
 from server.services.accounts import Accounts
+from server.storage.sessions import MAX_GOOD, MAX_SPENT
 from tests.conftest import StartServer
+from tests.support.own_stores import stores_in
 from tests.support.people import PASSWORD, Person, Town, unique
 from tests.support.raw_socket import RawSocket
 from tests.support.rest import API, Answer
@@ -32,6 +34,7 @@ from tests.support.tokens import SECRET, ending_in, expired, forged, resigned, u
 ME = f"{API}/users/me"
 REFRESH = f"{API}/auth/refresh"
 DEADLINE = 30.0
+TABS = 20
 SLIPPING_ROUNDS = 4
 SLIPPING_SOCKETS = 60
 
@@ -121,14 +124,21 @@ async def test_a_refresh_gives_a_new_pair_of_the_same_session(town: Town) -> Non
     assert (await refresh(town, answer.body["refreshToken"])).status == 200
 
 
-async def test_an_old_refresh_token_ends_its_family_and_no_other(town: Town) -> None:
+@pytest.mark.parametrize("grace", ["0s", "1s"])
+async def test_an_old_refresh_token_ends_its_family_and_no_other(
+    start_server: StartServer, town_at: Any, grace: str
+) -> None:
+    town: Town = town_at(start_server({"auth.refresh_grace": grace}))
     person = await town.person()
     other_login = await town.rest.call(
         "POST", f"{API}/auth/login", {"email": person.user["email"], "password": PASSWORD}
     )
     device = await person.connect()
     renewed = (await refresh(town, person.refresh_token)).body
-    check_problem(await refresh(town, person.refresh_token), "UNAUTHORIZED")
+    ends = time.time() + DEADLINE
+    while (answer := await refresh(town, person.refresh_token)).status == 200:
+        assert grace != "0s" and time.time() < ends, "using it again does not prolong the grace"
+    check_problem(answer, "UNAUTHORIZED")
     check_problem(await refresh(town, renewed["refreshToken"]), "UNAUTHORIZED")
     assert await status_of(town, renewed["accessToken"]) == 401
     assert await status_of(town, person.access_token) == 401
@@ -137,12 +147,70 @@ async def test_an_old_refresh_token_ends_its_family_and_no_other(town: Town) -> 
     assert (await refresh(town, other_login.body["refreshToken"])).status == 200
 
 
-async def test_of_many_refreshes_at_once_one_is_answered(town: Town) -> None:
+async def test_a_lost_answer_logs_nobody_out(town: Town) -> None:
+    person = await town.person()
+    device = await person.connect()
+    token = person.refresh_token
+    for _ in range(3):
+        lost, again = await refresh(town, token), await refresh(town, token)
+        assert (lost.status, again.status) == (200, 200)
+        assert len({token, lost.body["refreshToken"], again.body["refreshToken"]}) == 3
+        token = again.body["refreshToken"]
+    assert await status_of(town, again.body["accessToken"]) == 200
+    await device.round_trip()
+
+
+async def test_tabs_that_refresh_at_once_all_go_on(town: Town) -> None:
+    person = await town.person()
+    tokens = [person.refresh_token] * TABS
+    for _ in range(3):
+        answers = await asyncio.gather(*(refresh(town, token) for token in tokens))
+        assert [answer.status for answer in answers] == [200] * TABS
+        tokens = [answer.body["refreshToken"] for answer in answers]
+        assert len(set(tokens)) == TABS, "each has one of its own"
+    assert await status_of(town, answers[0].body["accessToken"]) == 200
+
+
+async def test_of_many_lost_answers_the_latest_are_good(start_server: StartServer, town_at: Any) -> None:
+    process = start_server()
+    town: Town = town_at(process)
+    person = await town.person()
+    answers = [await refresh(town, person.refresh_token) for _ in range(2 * MAX_GOOD)]
+    assert {answer.status for answer in answers} == {200}
+    await asyncio.gather(*(refresh(town, answer.body["refreshToken"]) for answer in answers[-MAX_GOOD:]))
+    last = await refresh(town, answers[-1].body["refreshToken"])
+    assert last.status == 200
+    process.stop()
+    async with users_database(process.data_dir) as database:
+        session = database.sessions.find_one({"userId": person.id})
+    assert len(session["good"]) == MAX_GOOD
+    assert len(session["spent"]) <= MAX_SPENT
+
+
+async def test_with_no_grace_one_of_many_refreshes_is_answered(start_server: StartServer, town_at: Any) -> None:
+    town: Town = town_at(start_server({"auth.refresh_grace": "0s"}))
     person = await town.person()
     answers = await asyncio.gather(*(refresh(town, person.refresh_token) for _ in range(10)))
     assert sorted(answer.status for answer in answers) == [200] + [401] * 9
     winner = next(answer for answer in answers if answer.status == 200)
     assert (await refresh(town, winner.body["refreshToken"])).status == 401
+
+
+async def test_a_session_of_an_earlier_version_goes_on(start_server: StartServer, town_at: Any) -> None:
+    process = start_server()
+    person = await town_at(process).person()
+    process.stop()
+    async with users_database(process.data_dir) as database:
+        session = database.sessions.find_one({"userId": person.id})
+        (current,) = session["good"]
+        change = {"$set": {"current": current}, "$unset": {"good": "", "spent": ""}}
+        database.sessions.update_one({"_id": session["_id"]}, change)
+    process.restart()
+    town: Town = town_at(process)
+    assert await status_of(town, person.access_token) == 200
+    answers = await asyncio.gather(*(refresh(town, person.refresh_token) for _ in range(3)))
+    assert [answer.status for answer in answers] == [200] * 3
+    assert (await refresh(town, answers[0].body["refreshToken"])).status == 200
 
 
 @pytest.mark.parametrize("made_up", ["", "x", ".", "x.y", "{}.", ".{}", "{}.{}", "{}.x.y"])
@@ -211,16 +279,16 @@ async def test_an_inactive_user_is_let_in_nowhere(start_server: StartServer, tow
 
 
 async def deactivate(data_dir: Path, user_id: str) -> None:
-    """Write into the embedded database of a server that is stopped."""
-    settings = Settings(data_dir=str(data_dir))
-    stores = EmbeddedStores()
-    addresses = await stores.start(settings)
-    try:
-        with pymongo.MongoClient(addresses.mongodb_uri) as client:
-            change = client[settings.mongodb.database].users.update_one({"_id": user_id}, {"$set": {"isActive": False}})
-            assert change.matched_count == 1
-    finally:
-        await stores.stop()
+    async with users_database(data_dir) as database:
+        assert database.users.update_one({"_id": user_id}, {"$set": {"isActive": False}}).matched_count == 1
+
+
+@contextlib.asynccontextmanager
+async def users_database(data_dir: Path) -> AsyncIterator[Any]:
+    """The embedded database of a server that is stopped."""
+    async with stores_in(data_dir) as addresses:
+        with pymongo.MongoClient[dict[str, Any]](addresses.mongodb_uri) as client:
+            yield client[Settings().mongodb.database]
 
 
 async def lives_until_ended(raw: RawSocket) -> None:

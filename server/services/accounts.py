@@ -65,6 +65,7 @@ class Accounts:
         limits: Limits,
         people: People,
         refresh_ttl: float,
+        refresh_grace: float,
         end_session: Drop,
     ) -> None:
         self._users = users
@@ -75,6 +76,7 @@ class Accounts:
         self._limits = limits
         self._people = people
         self._refresh_ttl = timedelta(seconds=refresh_ttl)
+        self._refresh_grace = timedelta(seconds=refresh_grace)
         self._end_session = end_session
         self._live: AgedCache[str, LiveState] = AgedCache(CACHED_SESSIONS, CACHE_AGE)
 
@@ -102,18 +104,22 @@ class Accounts:
         return await self._open_session(user)
 
     async def refresh(self, refresh: Refresh) -> TokenPair:
-        """Exchange the refresh token for a new pair. Using an old one again ends its whole family.
+        """Exchange the refresh token for a new pair.
 
-        A token that was never issued ends nothing. Raises `Unauthorized`.
+        Within the grace of its first use it may be used again, and gives one more pair: the answer may have been lost.
+        Later that ends its whole family. A token that was never issued ends nothing. Raises `Unauthorized`.
         """
         session_id, _, secret = refresh.refresh_token.partition(".")
         session = await self._sessions.find(session_id) if session_id and secret else None
         if session is None or session.is_ended or session.expires_at <= now() or not _is_ours(secret, session.key):
             raise Unauthorized("The refresh token is not valid")
+        spent = _digest(secret)
+        if session.good.get(spent, session.expires_at) <= now():
+            raise Unauthorized("The refresh token is not valid")
         user = await self._active_user(session.user_id)
         renewed = _new_secret(session.key)
         expires_at = now() + self._refresh_ttl
-        if not await self._sessions.rotate(session.id, _digest(secret), _digest(renewed), expires_at):
+        if not await self._sessions.rotate(session, spent, _digest(renewed), expires_at, self._refresh_grace):
             await self._end(session.id, session.user_id)
             raise Unauthorized("The refresh token is not valid")
         self._live.fill(session.id, LiveState(user.id, True))
@@ -168,12 +174,9 @@ class Accounts:
     async def _open_session(self, user: User) -> TokenPair:
         key = secrets.token_urlsafe(SECRET_BYTES)
         secret = _new_secret(key)
+        expires_at = now() + self._refresh_ttl
         session = Session(
-            id=uuid.uuid4().hex,
-            user_id=user.id,
-            key=key,
-            current=_digest(secret),
-            expires_at=now() + self._refresh_ttl,
+            id=uuid.uuid4().hex, user_id=user.id, key=key, good={_digest(secret): expires_at}, expires_at=expires_at
         )
         await self._sessions.insert(session)
         self._live.put(session.id, LiveState(user.id, True))
