@@ -12,7 +12,7 @@ const RENEW_SPREAD = 0.15;
 
 /**
  * Events: `renewed` (there is a new access token), `ended` (no longer signed in).
- * A refresh token works once. A duplicated tab starts with a copy of it, so tabs tell each other of the new pair.
+ * A refresh token is exchanged once. A duplicated tab starts with a copy of it, so tabs tell each other of the new pair.
  */
 export class Session extends EventTarget {
   #tokens = null;
