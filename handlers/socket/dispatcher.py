@@ -9,10 +9,10 @@ from handlers.socket.events import EVENTS, Event
 from handlers.socket.packets import BinaryPacket, EventPacket, read_packet
 from server.connection import Connection
 from server.context import Context
-from server.errors import ChatError, Internal, NotFound, Unavailable
+from server.errors import ChatError, Internal, NotFound, Unavailable, ValidationFailed
 from server.frames import ack_frame, event_frame
 from server.inbound import parse_json
-from server.protocol import EXCEPTION
+from server.protocol import EXCEPTION, SendMessage
 from server.services.messages import Sending
 from server.tasks import Tasks
 
@@ -24,7 +24,7 @@ SEND: Final = "message:send"
 
 
 class Call(NamedTuple):
-    """One event on its way: `ack_id` is None where the client asked for no ack."""
+    """One event on its way: `ack_id` is None where the client asked for no ack, `payload` of a send is `Admitted`."""
 
     name: str
     ack_id: int | None
@@ -47,8 +47,7 @@ class Dispatcher:
         if isinstance(packet, EventPacket):
             self._take_event(connection, packet)
         elif isinstance(packet, BinaryPacket):
-            name, error = packet.read_refusal()
-            self._fail(connection, name, packet.ack_id, error)
+            self._refuse_binary(connection, packet)
         elif packet is not None:
             connection.acknowledge(packet.ack_id)
         if connection.in_work < self._max_pending:
@@ -60,13 +59,9 @@ class Dispatcher:
     def _take_event(self, connection: Connection, packet: EventPacket) -> None:
         ack_id, name = packet.ack_id, ""
         try:
-            name, raw = packet.read()
-            if name != SEND:
-                self._context.limits.check_event(connection.user_id)
-            event = EVENTS.get(name)
-            if event is None:
-                raise NotFound(f"There is no event {name[:100]!r}")
-            call = Call(name, ack_id, event, parse_json(raw, event.payload))
+            name, raw = self._read(connection, packet)
+            event, payload = self._admit(connection.user_id, name, raw)
+            call = Call(name, ack_id, event, payload)
             connection.in_work += 1
             if connection.inbox is not None:
                 connection.inbox.append(call)
@@ -76,10 +71,37 @@ class Dispatcher:
         except ChatError as error:
             self._fail(connection, name, ack_id, error)
 
+    def _read(self, connection: Connection, packet: EventPacket) -> tuple[str, Any]:
+        try:
+            return packet.read()
+        except ValidationFailed:
+            # What cannot be read is counted too.
+            self._context.limits.check_event(connection.user_id)
+            raise
+
+    def _admit(self, user_id: str, name: str, raw: Any) -> tuple[Event, Any]:
+        """Count the event, and only then look at what it holds."""
+        if name == SEND:
+            return EVENTS[SEND], self._context.messages.admit(user_id, lambda: parse_json(raw, SendMessage))
+        self._context.limits.check_event(user_id)
+        event = EVENTS.get(name)
+        if event is None:
+            raise NotFound(f"There is no event {name[:100]!r}")
+        return event, parse_json(raw, event.payload)
+
+    def _refuse_binary(self, connection: Connection, packet: BinaryPacket) -> None:
+        name = ""
+        try:
+            self._context.limits.check_event(connection.user_id)
+            name, refusal = packet.read_refusal()
+            raise refusal
+        except ChatError as error:
+            self._fail(connection, name, packet.ack_id, error)
+
     def _send_at_once(self, connection: Connection, call: Call) -> bool:
         """The common case without a task: a send that has nothing to wait for but the store."""
         try:
-            sending = self._context.messages.submit_now(connection.user_id, call.payload)
+            sending = self._context.messages.place_now(call.payload)
         except ChatError as error:
             self._finish(connection)
             self._fail(connection, call.name, call.ack_id, error)

@@ -22,7 +22,7 @@ from server.protocol import (
     to_wire,
     wire_time,
 )
-from server.services.messages import Sending
+from server.services.messages import Admitted, Sending
 
 Answer = dict[str, Any]
 
@@ -34,8 +34,8 @@ class Event(NamedTuple):
     handle: Callable[[Context, Connection, Any], Awaitable[Answer | Sending]]
 
 
-async def send_message(context: Context, connection: Connection, payload: SendMessage) -> Sending:
-    return await context.messages.submit(connection.user_id, payload)
+async def send_message(context: Context, _connection: Connection, admitted: Admitted) -> Sending:
+    return await context.messages.place(admitted)
 
 
 async def mark_read(context: Context, connection: Connection, payload: MessageRef) -> Answer:

@@ -62,6 +62,14 @@ class Sending(NamedTuple):
         return view_message(message, draft.sender_name, draft.room.is_read(message, draft.sender_id))
 
 
+class Admitted(NamedTuple):
+    """A message within the limit and with good content, of which no room has been asked yet."""
+
+    user_id: str
+    payload: SendMessage
+    kind: MessageType
+
+
 class Messages:
     def __init__(
         self, rooms: Rooms, log: Log, people: People, limits: Limits, attachments: Attachments, *, max_length: int
@@ -73,42 +81,55 @@ class Messages:
         self._attachments = attachments
         self._max_length = max_length
 
-    async def send(self, user_id: str, payload: SendMessage) -> tuple[MessageView, bool]:
+    async def send(self, user_id: str, read: Callable[[], SendMessage]) -> tuple[MessageView, bool]:
         """Store a message and see to its delivery; returns once it would survive the death of every process.
 
         The message as its sender sees it, and False where an earlier send under the same id had stored it.
-        Raises `ValidationFailed`, `NotFound` for a room of others, `RateLimited` or `Unavailable`.
+        Raises as `admit` and `place`.
         """
-        sending = await self.submit(user_id, payload)
+        sending = await self.place(self.admit(user_id, read))
         sent = await sending.stored
         return sending.view(), sent.is_new
 
-    async def submit(self, user_id: str, payload: SendMessage) -> Sending:
-        """As `send`, but returns as soon as the message has its turn, so that the next one may follow it."""
+    def admit(self, user_id: str, read: Callable[[], SendMessage]) -> Admitted:
+        """The one way into a send: the limit, then the content, and only then, by `place`, the room.
+
+        In another order the answer to bad content would tell a stranger which rooms there are. `read` parses what came,
+        so that what cannot be parsed is counted as well. Raises `RateLimited`, `ValidationFailed`.
+        """
         self._limits.check_message(user_id)
-        kind = self._check_content(payload)
+        payload = read()
+        return Admitted(user_id, payload, self._check_content(payload))
+
+    async def place(self, admitted: Admitted) -> Sending:
+        """Returns as soon as the message has its turn, so that the next one may follow it.
+
+        Raises `ValidationFailed`, `NotFound` for a room of others, or `Unavailable`.
+        """
+        user_id, payload, _kind = admitted
         room = await self._rooms.access_room(user_id, payload.room_id)
         sender = await self._people.get(user_id)
         if payload.attachment_url is not None and self._attachments.is_upload(payload.attachment_url):
             await self._attachments.link(user_id, payload.attachment_url, await self._rooms.peers(user_id))
-        return self._append(room, sender, payload, kind)
+        return self._append(room, sender, admitted)
 
-    def submit_now(self, user_id: str, payload: SendMessage) -> Sending | None:
-        """As `submit` without waiting; None, and nothing done, where it would have to wait."""
+    def place_now(self, admitted: Admitted) -> Sending | None:
+        """As `place` without waiting; None, and nothing done, where it would have to wait."""
+        user_id, payload, _kind = admitted
         room = self._rooms.access_cached(user_id, payload.room_id)
         sender = self._people.cached(user_id)
         if room is None or sender is None or payload.attachment_url is not None:
             return None
-        self._limits.check_message(user_id)
-        return self._append(room, sender, payload, self._check_content(payload))
+        return self._append(room, sender, admitted)
 
-    def _append(self, room: RoomState, sender: User, payload: SendMessage, kind: MessageType) -> Sending:
+    def _append(self, room: RoomState, sender: User, admitted: Admitted) -> Sending:
+        payload = admitted.payload
         draft = Draft(
             room=room,
             sender_id=sender.id,
             sender_name=sender.full_name,
             content=payload.content or "",
-            type=kind,
+            type=admitted.kind,
             attachment_url=payload.attachment_url,
             client_message_id=payload.client_message_id,
         )
