@@ -8,6 +8,7 @@ import msgspec
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.client_address import client_address
+from handlers.origins import allow_origin
 from server import errors
 from server.context import Context
 from server.errors import ChatError
@@ -160,13 +161,8 @@ class ApiHandler(RequestHandler):
         self.answer_problem(error)
 
     def answer_problem(self, error: ChatError) -> None:
-        """Answer with an error as RFC 9457 has it; headers that are set already stay."""
-        body = error.body()
-        if "retryAfter" in body:
-            self.set_header("Retry-After", str(body["retryAfter"]))
-        self.set_status(error.status)
-        self.set_header("Content-Type", "application/problem+json")
-        self.write(msgspec.json.encode({"type": "about:blank", "title": error.title, **body}))
+        """Answer with an error; headers that are set already stay."""
+        write_problem(self, error)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         if isinstance(value, ChatError | HTTPError):
@@ -205,18 +201,11 @@ class ApiHandler(RequestHandler):
             raise self.too_large()
 
     def _allow_origin(self) -> None:
-        origins = self.context.settings.cors.origins
-        if origins:
-            # Also on answers to no origin or a wrong one: a cache must not give these to a page that may read them.
-            self.set_header("Vary", "Origin")
-        origin = self.request.headers.get("Origin")
-        if origin not in origins:
-            return
-        self.set_header("Access-Control-Allow-Origin", origin)
-        self.set_header("Access-Control-Allow-Methods", ", ".join(self.allowed_methods()))
-        self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
-        self.set_header("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate")
-        self.set_header("Access-Control-Max-Age", "600")
+        if allow_origin(self, self.context.settings):
+            self.set_header("Access-Control-Allow-Methods", ", ".join(self.allowed_methods()))
+            self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+            self.set_header("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate")
+            self.set_header("Access-Control-Max-Age", "600")
 
 
 class UnknownPath(ApiHandler):
@@ -226,6 +215,16 @@ class UnknownPath(ApiHandler):
 
     async def admit(self) -> None:
         raise errors.NotFound("No such path")
+
+
+def write_problem(handler: RequestHandler, error: ChatError) -> None:
+    """Write an error as RFC 9457 has it."""
+    body = error.body()
+    if "retryAfter" in body:
+        handler.set_header("Retry-After", str(body["retryAfter"]))
+    handler.set_status(error.status)
+    handler.set_header("Content-Type", "application/problem+json")
+    handler.write(msgspec.json.encode({"type": "about:blank", "title": error.title, **body}))
 
 
 def to_chat_error(error: BaseException | None, status: int = 500) -> ChatError:

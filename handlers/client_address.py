@@ -24,6 +24,12 @@ def client_address(peer: str, headers: HTTPHeaders, trusted_proxies: Sequence[st
     return peer if address is None else str(address)
 
 
+def is_trusted(peer: str, trusted_proxies: Sequence[str]) -> bool:
+    """Whether what a peer says in `X-Forwarded-…` counts."""
+    address = _read(peer)
+    return address is not None and any(address in ip_network(proxy) for proxy in trusted_proxies)
+
+
 def _read(entry: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(entry)

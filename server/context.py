@@ -75,7 +75,6 @@ class Context:
             ping_interval=settings.socket.ping_interval,
             ping_timeout=settings.socket.ping_timeout,
             max_payload=settings.server.max_payload,
-            origins=settings.cors.origins,
         )
         self.health = Health(stores.database, stores.redis)
         online = OnlineUsers()

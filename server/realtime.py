@@ -5,7 +5,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 import engineio
@@ -55,9 +55,7 @@ class SessionManager(socketio.AsyncManager):  # type: ignore[misc]
 class Realtime:
     """Every connection on `/chat`, by user. A user is connected while at least one of theirs is open."""
 
-    def __init__(
-        self, *, ping_interval: float, ping_timeout: float, max_payload: int, origins: Collection[str]
-    ) -> None:
+    def __init__(self, *, ping_interval: float, ping_timeout: float, max_payload: int) -> None:
         # The default of 16 packets would drop a larger request whole, without an error.
         Payload.max_decode_packets = PACKETS_PER_BODY
         self.server: Any = socketio.AsyncServer(
@@ -68,7 +66,8 @@ class Realtime:
             ping_interval=(ping_interval, math.ceil(ping_interval) - ping_interval + ROUNDING),
             ping_timeout=ping_timeout,
             max_http_buffer_size=max_payload,
-            cors_allowed_origins=list(origins) or None,
+            # Origins are judged before it is asked (handlers/origins.py).
+            cors_allowed_origins=[],
             http_compression=False,
             monitor_clients=False,
         )

@@ -1,18 +1,28 @@
 """The Tornado handler under `/socket.io`: the adapter's own, with every queue bounded and the short way for events."""
 
 import asyncio
+import logging
+import re
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import socketio
 from tornado.web import HTTPError, RequestHandler
 
+from handlers.base import to_chat_error, write_problem
+from handlers.origins import allow_origin, is_foreign
 from handlers.socket.engine_session import ENTER_OR_LEAVE
 from handlers.socket.websocket import WebSocket
 from server.context import Context
 from server.engine_socket import PACKETS_PER_BODY
+from server.errors import ChatError, Forbidden, ValidationFailed
+
+log = logging.getLogger(__name__)
 
 ENGINE_VERSION: Final = "4"
+UPDATE_CLIENT: Final = (
+    f"must be {ENGINE_VERSION}: this server speaks Engine.IO {ENGINE_VERSION} and Socket.IO protocol 5 alone, as "
+    "socket.io-client 3 and 4 do; older clients must be updated"
+)
 TRANSPORTS: Final = ("polling", "websocket")
 # Between the packets of a polled body.
 _SEPARATOR: Final = "\x1e"
@@ -22,13 +32,15 @@ _KNOWN_TYPES: Final = frozenset("134b")
 # Socket.IO's CONNECT and DISCONNECT. Each CONNECT has a token verified, and clients send one for each namespace.
 _ENTER_OR_LEAVE: Final = tuple(f"4{kind}" for kind in ENTER_OR_LEAVE)
 MOST_ENTERING: Final = 16
+# Names of headers (RFC 9110, 5.1) in a list.
+_HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
 
 
 def make_socket_handler(context: Context) -> type[RequestHandler]:
     """The handler class for the route; it belongs to this context's Socket.IO server."""
     adapter: Any = socketio.get_tornado_handler(context.realtime.server)
     engine = context.realtime.engine
-    origins = frozenset(context.settings.cors.origins)
+    settings = context.settings
 
     class SocketHandler(adapter):  # type: ignore[misc]
         """Refuses before the upgrade what Engine.IO would refuse after it and leave open."""
@@ -36,22 +48,32 @@ def make_socket_handler(context: Context) -> type[RequestHandler]:
         def set_default_headers(self) -> None:
             self.set_header("Server", "madang")
             self.set_header("X-Content-Type-Options", "nosniff")
+            if allow_origin(self, settings):
+                # As Engine.IO's own server answers: clients choose what they send along.
+                self.set_header("Access-Control-Allow-Credentials", "true")
+                self.set_header("Access-Control-Allow-Methods", "OPTIONS, GET, POST")
+                asked = self.request.headers.get("Access-Control-Request-Headers", "")
+                if _HEADER_NAMES.fullmatch(asked):
+                    self.set_header("Access-Control-Allow-Headers", asked)
 
         def prepare(self) -> None:
+            if is_foreign(self.request.remote_ip or "", self.request.headers, settings):
+                raise Forbidden("Pages of this origin may not call: it is neither this server's own nor listed")
             if self.get_query_argument("transport", "polling") not in TRANSPORTS:
-                raise HTTPError(400)
+                raise ValidationFailed.at("transport", "must be polling or websocket")
             engine_sid = self.get_query_argument("sid", "")
             if engine_sid:
                 session = engine.sockets.get(engine_sid)
                 if session is None or session.upgraded or session.closed:
-                    raise HTTPError(400)
+                    raise ValidationFailed.at("sid", "there is no such session, begin a new one without sid")
             elif self.get_query_argument("EIO", "") != ENGINE_VERSION:
-                raise HTTPError(400)
+                raise ValidationFailed.at("EIO", UPDATE_CLIENT)
             if self.request.method == "POST" and not _is_payload(self.request.body):
-                raise HTTPError(400)
+                raise ValidationFailed("The body is no row of Engine.IO packets, or one of too many")
 
-        def check_origin(self, origin: str) -> bool:
-            return origin in origins or urlsplit(origin).netloc == self.request.headers.get("Host")
+        def check_origin(self, _origin: str) -> bool:
+            """`prepare` has judged it, by the rule that holds for all requests."""
+            return True
 
         def get_compression_options(self) -> None:
             """No compression: it costs more memory for each connection than everything else together."""
@@ -84,9 +106,14 @@ def make_socket_handler(context: Context) -> type[RequestHandler]:
         def on_close(self) -> None:
             """The adapter would tell a queue that nobody reads."""
 
-        def write_error(self, status_code: int, **_kwargs: Any) -> None:
-            self.set_header("Content-Type", "application/json")
-            self.finish({"code": status_code, "message": self._reason})
+        def write_error(self, status_code: int, **kwargs: Any) -> None:
+            write_problem(self, to_chat_error(kwargs.get("exc_info", (None, None, None))[1], status_code))
+            self.finish()
+
+        def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+            if not isinstance(value, ChatError | HTTPError):
+                # Without the address, which names the session.
+                log.error("%s /socket.io failed", self.request.method, exc_info=(typ, value, tb))
 
     return SocketHandler
 
