@@ -8,6 +8,8 @@ from server.protocol import NAMESPACE
 
 _EVENT: Final = f"2{NAMESPACE},".encode()
 _ACK: Final = f"3{NAMESPACE},".encode()
+# Where clients connect that name none; packets leave it out.
+MAIN_NAMESPACE: Final = "/"
 # Engine.IO packet type 4: message.
 _MESSAGE: Final = b"4"
 _TEXT_FRAME: Final = 0x81
@@ -69,6 +71,12 @@ def event_frame(event: str, payload: Any, ack_id: int | None = None) -> Frame:
     """A server event; with `ack_id` the client is asked to acknowledge it under that number."""
     prefix = _EVENT if ack_id is None else _EVENT + str(ack_id).encode()
     return Frame(prefix + _encoder.encode((event, payload)))
+
+
+def refusal_packet(namespace: str, message: str, data: Any) -> str:
+    """The answer to a CONNECT to another namespace, as Engine.IO data: the client's `connect_error` with `data`."""
+    named = "" if namespace == MAIN_NAMESPACE else f"{namespace},"
+    return f"4{named}{_encoder.encode({'message': message, 'data': data}).decode()}"
 
 
 def ack_frame(ack_id: int, payload: Any) -> Frame:

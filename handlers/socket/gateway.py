@@ -5,21 +5,27 @@ import logging
 from collections import Counter
 from typing import Any, Final, cast
 
+from engineio.packet import MESSAGE, Packet
 from socketio.exceptions import ConnectionRefusedError as RefusedError
 
 from handlers.socket.dispatcher import Dispatcher
 from handlers.socket.engine_session import ENTER_OR_LEAVE, EngineSession, WebSocketSessions
+from handlers.socket.packets import CONNECT, read_namespace
 from handlers.socket.websocket import FRAMES_PER_TURN
 from server.connection import Connection, Link
 from server.context import Context
 from server.engine_socket import Environ, PolledSocket, answer_poll, let_rest
-from server.errors import ChatError, Internal, RateLimited, TokenExpired, Unauthorized, Unavailable
+from server.errors import ChatError, Internal, NotFound, RateLimited, TokenExpired, Unauthorized, Unavailable
+from server.frames import refusal_packet
 from server.models import Identity
 from server.protocol import NAMESPACE
 from server.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
+# What is longer is garbage, and not to be said again.
+LONGEST_NAMESPACE: Final = 200
+HOW_TO_CONNECT: Final = f'io("https://HOST{NAMESPACE}")'
 AUTHORIZATION: Final = "HTTP_AUTHORIZATION"
 
 
@@ -80,10 +86,23 @@ class Gateway:
 
     async def enter_or_leave(self, engine_sid: str, data: str) -> None:
         """Let Socket.IO's server take a CONNECT or DISCONNECT. Raises `ValueError` where it is malformed."""
+        namespace = read_namespace(data)
+        if data[:1] == CONNECT and namespace != NAMESPACE:
+            await self._refuse_namespace(engine_sid, namespace)
+            return
         try:
             await self._receive_other(engine_sid, data)
         except RecursionError:
             raise ValueError("nested too deeply") from None
+
+    async def _refuse_namespace(self, engine_sid: str, namespace: str) -> None:
+        """Say what is wrong: the library's own refusal has no words that clients would show."""
+        engine_socket = self._realtime.engine.sockets.get(engine_sid)
+        if len(namespace) > LONGEST_NAMESPACE:
+            raise ValueError("too long a namespace")
+        if engine_socket is not None and not engine_socket.closed:
+            error = NotFound(f"There is no namespace {namespace} here; connect to {NAMESPACE}, as in {HOW_TO_CONNECT}")
+            await engine_socket.send(Packet(MESSAGE, refusal_packet(namespace, error.detail, error.body())))
 
     def _expect_login(self, engine_sid: str) -> None:
         self._realtime.expect_login(engine_sid, self._context.settings.socket.connect_timeout)

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from server.errors import ValidationFailed
+from server.frames import MAIN_NAMESPACE
 from server.inbound import JSON_ERRORS, explain_bad_json
 from server.protocol import NAMESPACE
 
@@ -13,6 +14,7 @@ from server.protocol import NAMESPACE
 _HEAD: Final = re.compile(r"([2356])(?:[0-9]{1,10}-)?" + re.escape(NAMESPACE) + r",([0-9]{0,15})(?![0-9])")
 _ARGUMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _NAME: Final = msgspec.json.Decoder(str)
+CONNECT: Final = "0"
 EVENT: Final = "2"
 ACK: Final = "3"
 
@@ -68,6 +70,13 @@ def read_packet(data: str) -> EventPacket | AckPacket | BinaryPacket | None:
     if head[1] == ACK:
         return AckPacket(ack_id) if ack_id is not None else None
     return BinaryPacket(ack_id, data[head.end() :])
+
+
+def read_namespace(data: str) -> str:
+    """The namespace that a CONNECT or DISCONNECT names, without its query."""
+    if data[1:2] != "/":
+        return MAIN_NAMESPACE
+    return data[1:].partition(",")[0].partition("?")[0]
 
 
 def _find_attachment(value: Any, path: str) -> str | None:
