@@ -101,11 +101,13 @@ class Context:
         self._marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
         crash = CrashPoints(os.environ)
         self.pushes = Pushes(stores.offline_queues, lambda user_ids: self.offline.hand_over_to(user_ids), crash)
+        intake = Intake(stores.database)
+        self.receipts = Receipts(self.rooms, intake, stores.messages, self._marks, self.realtime)
         self.offline = OfflineQueue(
             stores.offline_queues,
             self.pushes,
             self.rooms,
-            self._marks,
+            self.receipts,
             self.realtime,
             crash,
             retention=settings.offline_queue.retention,
@@ -121,7 +123,6 @@ class Context:
             self._delivery.deliver,
             self.pushes.wait_written,
         )
-        intake = Intake(stores.database)
         self._log = RoomLog(
             intake,
             stores.messages,
@@ -134,7 +135,6 @@ class Context:
         self.messages = Messages(
             self.rooms, intake, self.people, self.limits, self.files, max_length=settings.messages.max_length
         )
-        self.receipts = Receipts(self.rooms, intake, stores.messages, self._marks, self.realtime)
         self.history = History(self.rooms, self.people, stores.messages)
         self.presence = Presence(
             online,

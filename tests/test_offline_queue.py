@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -320,3 +321,55 @@ async def test_a_full_redis_makes_messages_wait(start_server: StartServer, town_
         assert not keys.exists(f"madang:madang:queue:{other.id}")
         keys.config_set("maxmemory", 0)
     assert [message["content"] for message in await batch_of(await other.connect())] == ["OOM waits"]
+
+
+DAMAGES = {
+    "a byte of the id": lambda entry: entry[:30] + b"\xff" + entry[31:],
+    "a byte of the text": lambda entry: entry.replace(b"spoiled", b"spoi\xe9ed"),
+    "the end is missing": lambda entry: entry[: len(entry) // 2],
+    "nothing but its time": lambda entry: entry[:13],
+    "empty": lambda _entry: b"",
+    "another kind of value": lambda entry: entry[:13] + b"[1, 2]",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+async def test_a_damaged_entry_is_set_aside_and_the_rest_is_handed_over(
+    quick_server: ServerProcess, quick_town: Town, damage: Callable[[bytes], bytes]
+) -> None:
+    one, other, room_id = await quick_town.pair()
+    for number in range(5):
+        await one.send(room_id, "spoiled" if number == 2 else f"{number}")
+    with redis_of(quick_server) as keys:
+        queue = f"madang:madang:queue:{other.id}"
+        whole = keys.lindex(queue, 2)
+        assert isinstance(whole, bytes)
+        keys.lset(queue, 2, damage(whole))
+        device = await other.connect()
+        assert [message["content"] for message in await batch_of(device)] == ["0", "1", "3", "4"]
+
+        async def is_empty() -> bool:
+            return not keys.exists(queue)
+
+        await eventually(is_empty, "what was acknowledged and what is damaged have left the queue")
+        assert damage(whole) in keys.lrange("madang:madang:damaged_entries", 0, -1)
+    await device.round_trip()
+    assert not device.is_gone
+    assert (await other.history(room_id, after=2))["messages"][0]["content"] == "spoiled"
+    assert quick_server.log().count(f"1 damaged entries of the offline queue of {other.id} were set aside") == 1
+
+
+async def test_an_entry_without_its_time_does_not_keep_a_queue_from_expiring(
+    start_server: StartServer, town_at: Any
+) -> None:
+    server = start_server({"sweep.interval": "200ms"})
+    await town_at(server).pair()
+    with redis_of(server) as keys:
+        keys.rpush("madang:madang:queue:somebody", "\xff", f"{1:013}{{}}")
+        keys.zadd("madang:madang:queues", {"somebody": 1})
+
+        async def is_expired() -> bool:
+            return not keys.exists("madang:madang:queue:somebody")
+
+        await eventually(is_expired, "the queue is swept")
+    assert server.log().count("1 damaged entries of offline queues were set aside") == 1

@@ -1,20 +1,21 @@
 """The offline queue: what came while a user had no socket, sent at each connect until its receipt is proven."""
 
-import asyncio
+import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from server.errors import NotFound, Unavailable, Unusable
+from server.errors import Unavailable, Unusable
 from server.faults import BEFORE_TRIM, CrashPoints
 from server.frames import Frame, event_frame
-from server.models import Member, now
-from server.protocol import MESSAGE_DELIVERED, MESSAGES_OFFLINE, Receipt, wire_time
+from server.protocol import MESSAGES_OFFLINE
 from server.room_state import RoomState
 from server.storage.offline_queues import Entry, OfflineQueues, Place
 from server.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 # Clients refuse frames above a size of their own (python-socketio's 4 MiB) and would do so at every connect anew. It is
 # also what one connection can make the server hold for it.
@@ -42,17 +43,15 @@ class Connection(Protocol):
 
 
 class Rooms(Protocol):
-    async def access_room(self, user_id: str, room_id: str) -> RoomState: ...
+    async def access_many(self, user_id: str, room_ids: Collection[str]) -> Mapping[str, RoomState]: ...
 
 
-class Marks(Protocol):
-    def add(self, item: Member) -> "asyncio.Future[None]": ...
+class Receipts(Protocol):
+    async def mark_all_delivered(self, user_id: str, last: "Collection[Queued]", *, skip: Any = None) -> None: ...
 
 
 class Sockets(Protocol):
     def connections_of(self, user_id: str) -> Sequence[Any]: ...
-
-    def emit(self, user_ids: Iterable[str], event: str, payload: Any, *, skip: Any = None) -> None: ...
 
 
 class Pushes(Protocol):
@@ -77,7 +76,7 @@ class _Part:
 
     __slots__ = ("last", "names")
 
-    def __init__(self, names: list[bytes], last: dict[str, Queued]) -> None:
+    def __init__(self, names: list[bytes], last: list[Queued]) -> None:
         self.names = names
         self.last = last
 
@@ -93,7 +92,7 @@ class OfflineQueue:
         queues: OfflineQueues,
         pushes: Pushes,
         rooms: Rooms,
-        marks: Marks,
+        receipts: Receipts,
         sockets: Sockets,
         crash: CrashPoints,
         *,
@@ -102,7 +101,7 @@ class OfflineQueue:
         self._queues = queues
         self._pushes = pushes
         self._rooms = rooms
-        self._marks = marks
+        self._receipts = receipts
         self._sockets = sockets
         self._crash = crash
         self._retention = round(retention * 1000)
@@ -162,7 +161,8 @@ class OfflineQueue:
                 place = Place(kept, end)
 
     def _send(self, connection: Connection, waiting: Sequence[_Waiting]) -> None:
-        part = _Part([item.entry.name for item in waiting], {item.head.room_id: item.head for item in waiting})
+        last = {item.head.room_id: item.head for item in waiting}
+        part = _Part([item.entry.name for item in waiting], list(last.values()))
         connection.handed.update((item.head.message_id, item.entry.name) for item in waiting)
 
         def take_proof() -> None:
@@ -174,7 +174,10 @@ class OfflineQueue:
 
     async def sweep(self) -> int:
         """Drop entries that are past their time; says how many. Raises `Unavailable`."""
-        return await self._queues.expire(_milliseconds() - self._retention)
+        expired = await self._queues.expire(_milliseconds() - self._retention)
+        if expired.damaged:
+            log.error("%d damaged entries of offline queues were set aside", expired.damaged)
+        return expired.dropped
 
     async def retry_postponed(self) -> None:
         """Hand over what could not be while a store was away."""
@@ -195,40 +198,59 @@ class OfflineQueue:
         waiting: list[_Waiting] = []
         done: list[bytes] = []
         seen: set[str] = set()
-        for entry in entries:
-            head = msgspec.json.decode(entry.payload, type=Queued)
-            try:
-                room = await self._rooms.access_room(user_id, head.room_id)
-            except NotFound:
-                done.append(entry.name)
-                continue
+        whole = await self._set_damaged_aside(user_id, entries)
+        rooms = await self._rooms.access_many(user_id, {head.room_id for _, head in whole})
+        for entry, head in whole:
+            room = rooms.get(head.room_id)
             handed = connection.handed.get(head.message_id, entry.name)
-            if head.message_id in seen or handed != entry.name or head.seq <= room.members[user_id].read:
+            is_over = room is None or head.seq <= room.members[user_id].read
+            if is_over or head.message_id in seen or handed != entry.name:
                 done.append(entry.name)
             elif head.message_id not in connection.handed:
                 waiting.append(_Waiting(entry, head))
             seen.add(head.message_id)
         return _in_room_order(waiting), done
 
-    async def _acknowledged(self, connection: Connection, part: _Part) -> None:
-        self._crash.reach(BEFORE_TRIM)
-        if part.names:
-            await self._queues.remove(connection.user_id, part.names)
-            part.names = []
-        for head in part.last.values():
-            await self._mark_delivered(connection, head)
-
-    async def _mark_delivered(self, connection: Connection, head: Queued) -> None:
-        user_id = connection.user_id
-        room = await self._rooms.access_room(user_id, head.room_id)
-        with room.held():
-            await self._marks.add(Member(room.id, user_id, last_delivered_seq=head.seq))
-            is_new = room.raise_delivered(user_id, head.seq)
-        if is_new:
-            receipt = Receipt(
-                room_id=room.id, message_id=head.message_id, seq=head.seq, user_id=user_id, at=wire_time(now())
+    async def _set_damaged_aside(self, user_id: str, entries: Sequence[Entry]) -> list[_Waiting]:
+        """What can be handed over. The rest would end the connection of whoever is given it, at every connect."""
+        whole: list[_Waiting] = []
+        damaged: list[Entry] = []
+        for entry in entries:
+            head = _read_head(entry.payload)
+            if head is None:
+                damaged.append(entry)
+            else:
+                whole.append(_Waiting(entry, head))
+        if damaged:
+            await self._queues.set_aside(user_id, damaged)
+            log.error(
+                "%d damaged entries of the offline queue of %s were set aside; the log has the messages",
+                len(damaged),
+                user_id,
             )
-            self._sockets.emit(room.user_ids, MESSAGE_DELIVERED, receipt, skip=connection)
+        return whole
+
+    async def _acknowledged(self, connection: Connection, part: _Part) -> None:
+        names, part.names = part.names, []
+        if not names:
+            # Acknowledged before the ping that proves it too.
+            return
+        self._crash.reach(BEFORE_TRIM)
+        try:
+            await self._queues.remove(connection.user_id, names)
+        except Unavailable:
+            part.names = names
+            raise
+        await self._receipts.mark_all_delivered(connection.user_id, part.last, skip=connection)
+
+
+def _read_head(payload: bytes) -> Queued | None:
+    """None where it is damaged: clients get a payload as it is, and break off at text that is no UTF-8."""
+    try:
+        payload.decode()
+        return msgspec.json.decode(payload, type=Queued)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _in_room_order(waiting: Sequence[_Waiting]) -> list[_Waiting]:

@@ -1,7 +1,8 @@
 """Delivered and read receipts: marks per member that only grow, stored before they are shown to anybody."""
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from server.errors import NotFound
@@ -10,8 +11,23 @@ from server.protocol import MESSAGE_DELIVERED, MESSAGE_READ, ReadMark, Receipt, 
 from server.room_state import RoomState
 
 
+class Delivered(Protocol):
+    """A message that has arrived, and with it everything before it in its room."""
+
+    @property
+    def message_id(self) -> str: ...
+
+    @property
+    def room_id(self) -> str: ...
+
+    @property
+    def seq(self) -> int: ...
+
+
 class Rooms(Protocol):
     async def access_room(self, user_id: str, room_id: str) -> RoomState: ...
+
+    async def access_many(self, user_id: str, room_ids: Collection[str]) -> Mapping[str, RoomState]: ...
 
 
 class Log(Protocol):
@@ -52,17 +68,38 @@ class Receipts:
             with room.held():
                 await self._marks.add(mark)
                 if room.raise_read(user_id, message.seq, own):
-                    self._tell(MESSAGE_READ, room, message, user_id, skip)
+                    self._tell(MESSAGE_READ, room, message.id, message.seq, user_id, skip)
         return ReadMark(room_id=room.id, seq=room.members[user_id].read, unread_count=room.unread(user_id))
 
     async def mark_delivered(self, user_id: str, message_id: str, *, skip: Any = None) -> None:
         """Raise the user's delivered mark to this message. Raises `NotFound` for a message of others."""
         room, message = await self._access_message(user_id, message_id, "")
-        if message.seq > room.members[user_id].delivered:
-            with room.held():
-                await self._marks.add(Member(room.id, user_id, last_delivered_seq=message.seq))
-                if room.raise_delivered(user_id, message.seq):
-                    self._tell(MESSAGE_DELIVERED, room, message, user_id, skip)
+        await self._raise_delivered(room, user_id, message.seq, message.id, skip)
+
+    async def mark_all_delivered(self, user_id: str, last: Collection[Delivered], *, skip: Any = None) -> None:
+        """Raise the user's delivered marks to these messages, one of each room; the marks are stored together.
+
+        Rooms that the user is no longer in are passed over.
+        """
+        rooms = await self._rooms.access_many(user_id, [message.room_id for message in last])
+        with contextlib.ExitStack() as holds:
+            for room in rooms.values():
+                holds.enter_context(room.held())
+            await asyncio.gather(
+                *(
+                    self._raise_delivered(rooms[message.room_id], user_id, message.seq, message.message_id, skip)
+                    for message in last
+                    if message.room_id in rooms
+                )
+            )
+
+    async def _raise_delivered(self, room: RoomState, user_id: str, seq: int, message_id: str, skip: Any) -> None:
+        if seq <= room.members[user_id].delivered:
+            return
+        with room.held():
+            await self._marks.add(Member(room.id, user_id, last_delivered_seq=seq))
+            if room.raise_delivered(user_id, seq):
+                self._tell(MESSAGE_DELIVERED, room, message_id, seq, user_id, skip)
 
     async def _access_message(self, user_id: str, message_id: str, room_id: str) -> tuple[RoomState, Message]:
         """The one gate to messages by id."""
@@ -74,6 +111,6 @@ class Receipts:
         except NotFound:
             raise NotFound("No such message") from None
 
-    def _tell(self, event: str, room: RoomState, message: Message, user_id: str, skip: Any) -> None:
-        receipt = Receipt(room_id=room.id, message_id=message.id, seq=message.seq, user_id=user_id, at=wire_time(now()))
+    def _tell(self, event: str, room: RoomState, message_id: str, seq: int, user_id: str, skip: Any) -> None:
+        receipt = Receipt(room_id=room.id, message_id=message_id, seq=seq, user_id=user_id, at=wire_time(now()))
         self._sockets.emit(room.user_ids, event, receipt, skip=skip)

@@ -11,23 +11,31 @@ COMMANDS_PER_PUSH: Final = 3
 STAMP_DIGITS: Final = 13
 # An entry is known by its beginning: the time of its push, and the id with which every queued message begins.
 NAME_BYTES: Final = 64
+# Of all users together: for whoever looks into what happened.
+MOST_DAMAGED: Final = 100
 
-# Drops expired entries from the head of one queue and records its new head. KEYS: queue, heads. ARGV: cutoff, user.
+# Drops expired entries from the head of one queue and records its new head; those that do not say when they were pushed
+# are set aside. KEYS: queue, heads, damaged. ARGV: cutoff, user. Answers how many were dropped and set aside.
 _EXPIRE: Final = f"""
-local dropped = 0
+local dropped, damaged = 0, 0
 while true do
   local entry = redis.call('LINDEX', KEYS[1], 0)
   if not entry then
     redis.call('ZREM', KEYS[2], ARGV[2])
-    return dropped
+    return {{dropped, damaged}}
   end
   local pushed = tonumber(string.sub(entry, 1, {STAMP_DIGITS}))
-  if pushed > tonumber(ARGV[1]) then
+  if not pushed then
+    redis.call('RPUSH', KEYS[3], entry)
+    redis.call('LTRIM', KEYS[3], -{MOST_DAMAGED}, -1)
+    damaged = damaged + 1
+  elseif pushed > tonumber(ARGV[1]) then
     redis.call('ZADD', KEYS[2], pushed, ARGV[2])
-    return dropped
+    return {{dropped, damaged}}
+  else
+    dropped = dropped + 1
   end
   redis.call('LPOP', KEYS[1])
-  dropped = dropped + 1
 end
 """
 
@@ -48,7 +56,7 @@ local found, size = {{1, 0}}, 0
 while true do
   local entry = redis.call('LINDEX', KEYS[1], index)
   if not entry then break end
-  if tonumber(string.sub(entry, 1, {STAMP_DIGITS})) > tonumber(ARGV[1]) then
+  if (tonumber(string.sub(entry, 1, {STAMP_DIGITS})) or math.huge) > tonumber(ARGV[1]) then
     size = size + #entry
     if #found > 2 and size > tonumber(ARGV[2]) then
       found[1] = 0
@@ -103,6 +111,13 @@ class Slice(NamedTuple):
     is_last: bool
 
 
+class Expired(NamedTuple):
+    """How many entries were too old, and how many could not be read and were set aside."""
+
+    dropped: int
+    damaged: int
+
+
 class OfflineQueues:
     """One list per user. Times are milliseconds since 1970.
 
@@ -115,6 +130,7 @@ class OfflineQueues:
         # Users who have a queue, scored by the push time of its oldest entry, so that a sweep finds the expired
         # without a scan.
         self._heads = store.key("queues")
+        self._damaged = store.key("damaged_entries")
         self._expire: Any = store.client.register_script(_EXPIRE)
         self._read: Any = store.client.register_script(_READ)
         self._remove: Any = store.client.register_script(_REMOVE)
@@ -159,22 +175,32 @@ class OfflineQueues:
     async def remove(self, user_id: str, names: Sequence[bytes]) -> None:
         await self._store.run(self._remove(keys=[self._key(user_id)], args=names))
 
-    async def expire(self, cutoff: int) -> int:
-        """Drop every entry pushed at or before `cutoff`, of all users; says how many went."""
-        dropped = 0
+    async def set_aside(self, user_id: str, entries: Sequence[Entry]) -> None:
+        """Take damaged entries off a queue and keep them where nobody is given them."""
+        pipeline = self._store.client.pipeline(transaction=False)
+        pipeline.rpush(self._damaged, *(entry.name[:STAMP_DIGITS] + entry.payload for entry in entries))
+        pipeline.ltrim(self._damaged, -MOST_DAMAGED, -1)
+        await self._store.run_each(pipeline)
+        await self.remove(user_id, [entry.name for entry in entries])
+
+    async def expire(self, cutoff: int) -> Expired:
+        """Drop every entry pushed at or before `cutoff`, of all users."""
+        dropped = damaged = 0
         while True:
             users: list[bytes] = await self._store.run(
                 self._store.client.zrangebyscore(self._heads, "-inf", cutoff, start=0, num=SWEEP_BATCH)
             )
             for user in users:
-                key = self._key(user.decode())
+                keys = [self._key(user.decode()), self._heads, self._damaged]
                 try:
-                    dropped += await self._store.run(self._expire(keys=[key, self._heads], args=[cutoff, user]))
+                    counts = await self._store.run(self._expire(keys=keys, args=[cutoff, user]))
                 except Unusable:
                     # What stands in its place is no queue: it must not keep the others from their turn.
                     await self._store.run(self._store.client.zrem(self._heads, user))
+                else:
+                    dropped, damaged = dropped + counts[0], damaged + counts[1]
             if len(users) < SWEEP_BATCH:
-                return dropped
+                return Expired(dropped, damaged)
 
     def _key(self, user_id: str) -> str:
         return self._store.key(f"queue:{user_id}")
