@@ -1,12 +1,17 @@
 """The errors that clients see: each kind has a stable code and a status, and there is one body for all."""
 
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar, cast
 
 import msgspec
 
 from server.config_types import write_size
+
+P = ParamSpec("P")
+T = TypeVar("T")
+# The detail is for people: a long list is in `errors`.
+MAX_TOLD: Final = 3
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -17,17 +22,21 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 class ChatError(Exception):
-    """An error that may be shown to a client as it is. Subclasses fix `code` and `status`."""
+    """An error that may be shown to a client as it is. Subclasses fix its code, its status and what is said of it.
+
+    `title` is the phrase that HTTP has for the status (RFC 9110); `words` are told where nothing better is known.
+    """
 
     code: ClassVar[str] = "INTERNAL"
     status: ClassVar[int] = 500
-    title: ClassVar[str] = "Internal error"
+    title: ClassVar[str] = "Internal Server Error"
+    words: ClassVar[str] = "Internal error"
 
     def __init__(
         self, detail: str = "", *, errors: Sequence[FieldError] = (), retry_after: float | None = None
     ) -> None:
-        super().__init__(detail or self.title)
-        self.detail = detail or self.title
+        self.detail = detail or self.words
+        super().__init__(self.detail)
         self.errors = tuple(errors)
         self.retry_after = retry_after
 
@@ -45,40 +54,77 @@ class ChatError(Exception):
 
 
 class ValidationFailed(ChatError):
-    code, status, title = "VALIDATION_FAILED", 400, "Bad input"
+    code, status, title = "VALIDATION_FAILED", 400, "Bad Request"
+    words = "Bad input"
 
     @classmethod
     def at(cls, path: str, message: str) -> "ValidationFailed":
         """Bad input in one named field."""
-        return cls(f"{path}: {message}" if path else message, errors=[FieldError(path, message)])
+        return cls.all([FieldError(path, message)])
+
+    @classmethod
+    def all(cls, errors: Sequence[FieldError]) -> "ValidationFailed":
+        """Bad input in several fields; the detail tells the first of them in words."""
+        told = [f"{error.path}: {error.message}" if error.path else error.message for error in errors[:MAX_TOLD]]
+        more = [f"and {len(errors) - MAX_TOLD} more"] if len(errors) > MAX_TOLD else []
+        return cls("; ".join(told + more), errors=errors)
+
+
+class Faults:
+    """Encloses several checks of one input, and raises what all of them found together."""
+
+    def __init__(self) -> None:
+        self._errors: list[FieldError] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        if kind is None and self._errors:
+            raise ValidationFailed.all(self._errors)
+
+    def of(self, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the check returns; where it raises `ValidationFailed` nothing, which nobody comes to see."""
+        try:
+            return check(*args, **kwargs)
+        except ValidationFailed as failed:
+            self._errors += failed.errors
+            return cast(T, None)
 
 
 class Unauthorized(ChatError):
-    code, status, title = "UNAUTHORIZED", 401, "A valid token is needed"
+    code, status, title = "UNAUTHORIZED", 401, "Unauthorized"
+    words = "A valid token is needed"
 
 
 class TokenExpired(ChatError):
-    code, status, title = "TOKEN_EXPIRED", 401, "The token has expired"
+    code, status, title = "TOKEN_EXPIRED", 401, "Unauthorized"
+    words = "The token has expired"
 
 
 class Forbidden(ChatError):
-    code, status, title = "FORBIDDEN", 403, "Not allowed"
+    code, status, title = "FORBIDDEN", 403, "Forbidden"
+    words = "Not allowed"
 
 
 class NotFound(ChatError):
-    code, status, title = "NOT_FOUND", 404, "Not found"
+    code, status, title = "NOT_FOUND", 404, "Not Found"
+    words = "Not found"
 
 
 class MethodNotAllowed(ChatError):
-    code, status, title = "METHOD_NOT_ALLOWED", 405, "Method not allowed"
+    code, status, title = "METHOD_NOT_ALLOWED", 405, "Method Not Allowed"
+    words = "Method not allowed"
 
 
 class Conflict(ChatError):
     code, status, title = "CONFLICT", 409, "Conflict"
+    words = "Conflict"
 
 
 class PayloadTooLarge(ChatError):
-    code, status, title = "PAYLOAD_TOO_LARGE", 413, "Payload too large"
+    code, status, title = "PAYLOAD_TOO_LARGE", 413, "Content Too Large"
+    words = "Payload too large"
 
     @classmethod
     def over(cls, what: str, limit: int) -> "PayloadTooLarge":
@@ -87,15 +133,18 @@ class PayloadTooLarge(ChatError):
 
 
 class UnsupportedMediaType(ChatError):
-    code, status, title = "UNSUPPORTED_MEDIA_TYPE", 415, "Unsupported media type"
+    code, status, title = "UNSUPPORTED_MEDIA_TYPE", 415, "Unsupported Media Type"
+    words = "Unsupported media type"
 
 
 class RangeNotSatisfiable(ChatError):
-    code, status, title = "RANGE_NOT_SATISFIABLE", 416, "The range lies outside of the file"
+    code, status, title = "RANGE_NOT_SATISFIABLE", 416, "Range Not Satisfiable"
+    words = "The range lies outside of the file"
 
 
 class RateLimited(ChatError):
-    code, status, title = "RATE_LIMITED", 429, "Too many requests"
+    code, status, title = "RATE_LIMITED", 429, "Too Many Requests"
+    words = "Too many requests"
 
 
 class Internal(ChatError):
@@ -105,7 +154,8 @@ class Internal(ChatError):
 class Unavailable(ChatError):
     """A store does not answer just now; the same request may succeed later."""
 
-    code, status, title = "UNAVAILABLE", 503, "Temporarily unavailable"
+    code, status, title = "UNAVAILABLE", 503, "Service Unavailable"
+    words = "Temporarily unavailable"
 
 
 class Unusable(Unavailable):

@@ -67,6 +67,38 @@ async def test_every_field_of_every_event(town: Town, residents: Residents, even
 
 
 @pytest.mark.parametrize("event", EVENTS)
+async def test_all_wrong_fields_are_named(town: Town, residents: Residents, event: str) -> None:
+    device = await town.resident(residents.alice).connect()
+    ack = await device.call(event, {field.name: 7 for field in EVENTS[event]})
+    check_refused(ack, "VALIDATION_FAILED")
+    assert {error["path"] for error in ack["error"]["errors"]} == {field.name for field in EVENTS[event]}, ack
+
+
+async def test_all_wrong_entries_are_named_as_far_as_that_is_of_use(town: Town, residents: Residents) -> None:
+    device = await town.resident(residents.alice).connect()
+    rooms: dict[str, Any] = {f"room-{number}": number for number in range(4000)}
+    wrong = [f"room-{number}" for number in range(0, 4000, 400)]
+    ack = await device.call("sync", {"rooms": {**rooms, **dict.fromkeys(wrong, "x")}})
+    check_refused(ack, "VALIDATION_FAILED")
+    assert [error["path"] for error in ack["error"]["errors"]] == [f"rooms.{name}" for name in wrong], ack
+    ack = await device.call("sync", {"rooms": dict.fromkeys(rooms, "x")})
+    check_refused(ack, "VALIDATION_FAILED", "rooms.room-0")
+    assert 10 <= len(ack["error"]["errors"]) <= 500, len(ack["error"]["errors"])
+    ack = await device.call("presence:get", {"userIds": ["x", 7, "", None, "y"]})
+    check_refused(ack, "VALIDATION_FAILED")
+    assert [error["path"] for error in ack["error"]["errors"]] == ["userIds[1]", "userIds[2]", "userIds[3]"], ack
+
+
+async def test_too_many_entries_are_told_before_what_is_wrong_with_each(town: Town, residents: Residents) -> None:
+    device = await town.resident(residents.alice).connect()
+    ack = await device.call("sync", {"rooms": {**{f"{number}": 0 for number in range(5001)}, "x": "wrong"}})
+    check_refused(ack, "VALIDATION_FAILED", "rooms")
+    assert ack["error"]["detail"] == "rooms: expected an object of at most 5000 entries"
+    ack = await device.call("presence:get", {"userIds": [*map(str, range(200)), 7]})
+    assert ack["error"]["detail"] == "userIds: expected a list of at most 200 items"
+
+
+@pytest.mark.parametrize("event", EVENTS)
 async def test_a_payload_that_is_no_object(town: Town, residents: Residents, event: str) -> None:
     device = await town.resident(residents.alice).connect()
     for payload in NO_OBJECT:

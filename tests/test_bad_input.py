@@ -125,6 +125,64 @@ async def test_what_is_no_json_object(town: Town, residents: Residents, body: Bo
 
 
 @pytest.mark.parametrize("body", BODIES, ids=str)
+@pytest.mark.parametrize("raw", [b"[", b"[{", b'{"FIELD": 7', b'{"FIELD": 7, }', b"", b"FIELD=7", b'{"FIELD": 7} {}'])
+async def test_what_is_no_json_is_told_so(town: Town, residents: Residents, body: Body, raw: bytes) -> None:
+    token = None if body.is_public else residents.alice.access_token
+    raw = raw.replace(b"FIELD", body.fields[0].name.encode())
+    answer = await town.rest.call(body.method, body.path.format(room=residents.room_id), raw, token=token)
+    check_problem(answer, "VALIDATION_FAILED", "")
+    assert answer.body["detail"] == "malformed JSON"
+
+
+@pytest.mark.parametrize("body", BODIES, ids=str)
+@pytest.mark.parametrize("value", [7, [], "\0"], ids=["a number", "a list", "NUL"])
+async def test_all_wrong_fields_are_named(town: Town, residents: Residents, body: Body, value: Any) -> None:
+    token = None if body.is_public else residents.alice.access_token
+    wrong = {field.name: value for field in body.fields}
+    answer = await town.rest.call(body.method, body.path.format(room=residents.room_id), wrong, token=token)
+    check_problem(answer, "VALIDATION_FAILED")
+    # A kind of message with NUL is unknown before it is bad text.
+    kinds = {"type", "messageType"} & set(wrong) if value == "\0" else set()
+    assert set(answer.paths) == (kinds or set(wrong)), answer
+
+
+@pytest.mark.parametrize("body", BODIES, ids=str)
+async def test_all_missing_fields_are_named(town: Town, residents: Residents, body: Body) -> None:
+    required = {field.name for field in body.fields if field.is_required}
+    token = None if body.is_public else residents.alice.access_token
+    path = body.path.format(room=residents.room_id)
+    answer = await town.rest.call(body.method, path, {body.fields[-1].name: 7}, token=token)
+    check_problem(answer, "VALIDATION_FAILED")
+    if not body.path.endswith("/messages"):
+        # What a message needs depends on its kind.
+        assert set(answer.paths) == required | {body.fields[-1].name}, answer
+
+
+async def test_all_that_breaks_the_rules_of_a_profile_is_named(town: Town, residents: Residents) -> None:
+    wrong = {"email": "nobody", "password": "short", "firstName": " ", "lastName": "x" * 101, "phone": "none"}
+    wrong |= {"userType": "x" * 51, "profileImage": "ftp://x"}
+    answer = await town.rest.call("POST", f"{API}/auth/register", wrong)
+    check_problem(answer, "VALIDATION_FAILED")
+    assert set(answer.paths) == set(wrong), answer
+    for name in ("email", "password", "userType"):
+        del wrong[name]
+    answer = await town.resident(residents.alice).call("PATCH", f"{API}/users/me", wrong)
+    check_problem(answer, "VALIDATION_FAILED")
+    assert set(answer.paths) == set(wrong), answer
+
+
+async def test_all_wrong_query_arguments_are_named(town: Town, residents: Residents) -> None:
+    alice = town.resident(residents.alice)
+    for path, good, fields in QUERIES:
+        wrong = {field.name: "many" if field.kind == "integer" else "\0" for field in fields if field.most != 100}
+        wrong |= {field.name: "x" * 101 if field.kind == "text" else 101 for field in fields if field.most == 100}
+        answer = await alice.get(path.format(room=residents.room_id), **{**good, **wrong})
+        check_problem(answer, "VALIDATION_FAILED")
+        integers = {field.name for field in fields if field.kind == "integer"}
+        assert set(answer.paths) >= integers, answer
+
+
+@pytest.mark.parametrize("body", BODIES, ids=str)
 async def test_a_body_over_the_limit(town: Town, residents: Residents, body: Body) -> None:
     token = None if body.is_public else residents.alice.access_token
     raw = b'{"content": "' + b"x" * 140_000 + b'"}'

@@ -6,8 +6,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from server.errors import ValidationFailed
+from server.explain import JSON_ERRORS, explain_bad_json
 from server.frames import MAIN_NAMESPACE
-from server.inbound import JSON_ERRORS, explain_bad_json
 from server.protocol import NAMESPACE
 
 # type, number of attachments and "-", namespace and ",", ack id

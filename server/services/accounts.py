@@ -13,7 +13,7 @@ import msgspec
 
 from server import profile_rules
 from server.aged_cache import AgedCache
-from server.errors import NotFound, Unauthorized
+from server.errors import Faults, NotFound, Unauthorized
 from server.models import Identity, User, now
 from server.protocol import Login, Refresh, Registration, TokenPair, UserView
 from server.storage.sessions import Session, Sessions
@@ -86,8 +86,9 @@ class Accounts:
         Raises `ValidationFailed`, `Conflict`, `RateLimited`, and `Unavailable` where too many wait for the hash of
         their passwords.
         """
-        user = _new_user(registration)
-        password = profile_rules.check_new_password(registration.password)
+        with Faults() as faults:
+            user = _new_user(registration, faults)
+            password = faults.of(profile_rules.check_new_password, registration.password)
         await self._limits.check_registration(address)
         await self._people.create(user, await self._passwords.hash(password, address))
         return await self._open_session(user)
@@ -197,15 +198,15 @@ class Accounts:
         )
 
 
-def _new_user(registration: Registration) -> User:
+def _new_user(registration: Registration, faults: Faults) -> User:
     return User(
         id=uuid.uuid4().hex,
-        email=profile_rules.check_email(registration.email),
-        first_name=profile_rules.check_name("firstName", registration.first_name),
-        last_name=profile_rules.check_name("lastName", registration.last_name),
-        phone=profile_rules.check_phone(registration.phone),
-        user_type=profile_rules.check_user_type(registration.user_type),
-        profile_image=profile_rules.check_first_profile_image(registration.profile_image),
+        email=faults.of(profile_rules.check_email, registration.email),
+        first_name=faults.of(profile_rules.check_name, "firstName", registration.first_name),
+        last_name=faults.of(profile_rules.check_name, "lastName", registration.last_name),
+        phone=faults.of(profile_rules.check_phone, registration.phone),
+        user_type=faults.of(profile_rules.check_user_type, registration.user_type),
+        profile_image=faults.of(profile_rules.check_first_profile_image, registration.profile_image),
         created_at=now(),
     )
 

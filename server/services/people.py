@@ -8,7 +8,7 @@ import msgspec
 
 from server import profile_rules
 from server.aged_cache import AgedCache
-from server.errors import NotFound, Unavailable
+from server.errors import Faults, NotFound, Unavailable
 from server.models import User
 from server.protocol import ProfilePatch, UserView, wire_time
 from server.storage.search_terms import IndexChange
@@ -151,12 +151,13 @@ class People:
 
 def _checked(patch: ProfilePatch) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    if isinstance(patch.first_name, str):
-        fields["first_name"] = profile_rules.check_name("firstName", patch.first_name)
-    if isinstance(patch.last_name, str):
-        fields["last_name"] = profile_rules.check_name("lastName", patch.last_name)
-    if not isinstance(patch.phone, msgspec.UnsetType):
-        fields["phone"] = profile_rules.check_phone(patch.phone)
-    if not isinstance(patch.profile_image, msgspec.UnsetType):
-        fields["profile_image"] = profile_rules.check_profile_image(patch.profile_image)
+    with Faults() as faults:
+        if isinstance(patch.first_name, str):
+            fields["first_name"] = faults.of(profile_rules.check_name, "firstName", patch.first_name)
+        if isinstance(patch.last_name, str):
+            fields["last_name"] = faults.of(profile_rules.check_name, "lastName", patch.last_name)
+        if not isinstance(patch.phone, msgspec.UnsetType):
+            fields["phone"] = faults.of(profile_rules.check_phone, patch.phone)
+        if not isinstance(patch.profile_image, msgspec.UnsetType):
+            fields["profile_image"] = faults.of(profile_rules.check_profile_image, patch.profile_image)
     return fields

@@ -21,6 +21,21 @@ STATUS_OF_CODE = {
     "INTERNAL": 500,
     "UNAVAILABLE": 503,
 }
+# RFC 9110, 15; while the type is about:blank the title is one of these (RFC 9457, 4.2.1).
+PHRASES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    416: "Range Not Satisfiable",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
 MESSAGE_KEYS = {
     "messageId",
     "roomId",
@@ -95,8 +110,8 @@ def check_problem(answer: Answer, code: str, path: str | None = None) -> None:
     assert answer.status == STATUS_OF_CODE[code], answer
     assert answer.headers["Content-Type"].split(";")[0] == "application/problem+json", dict(answer.headers)
     check_error(answer.body, code, path)
-    assert isinstance(answer.body["type"], str), answer
-    assert isinstance(answer.body["title"], str) and answer.body["title"], answer
+    assert (answer.body["type"], answer.body["title"]) == ("about:blank", PHRASES[answer.status]), answer
+    assert answer.body["status"] == answer.status, answer
     if answer.status == 401:
         assert answer.headers["WWW-Authenticate"].startswith("Bearer"), dict(answer.headers)
     if answer.status == 429:
