@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
@@ -15,6 +14,7 @@ from typing import Final, NoReturn
 try:
     from server import __version__
     from server.config import ConfigError, Settings, default_file, load, other_variables
+    from server.log import start_logging
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: run make setup, then .venv/bin/python main.py")
 
@@ -24,8 +24,6 @@ EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 2
 OTHER_PORT_HINT: Final = "--set server.port=3001 or MADANG_SERVER__PORT=3001"
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-# Their INFO entries print whole packets, tokens included.
-TALKATIVE_LOGGERS: Final = ("socketio", "socketio.server", "engineio", "engineio.server", "pymongo", "asyncio")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
-    _start_logging(settings.log.level)
+    start_logging(settings.log.level)
     ignored = other_variables(os.environ)
     if ignored:
         log.warning("no settings, and ignored: %s; a setting is called MADANG_SECTION__KEY", ", ".join(ignored))
@@ -92,16 +90,6 @@ def _serve(settings: Settings) -> int:
     except KeyboardInterrupt:
         return 0
     return 0
-
-
-def _start_logging(level: str) -> None:
-    form = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    form.converter = time.gmtime
-    output = logging.StreamHandler()
-    output.setFormatter(form)
-    logging.basicConfig(level=level, handlers=[output])
-    for name in TALKATIVE_LOGGERS:
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,14 +1,18 @@
 """What every REST handler stands on: closed by default, one body limit, one parse, one answer, one error shape."""
 
 import logging
+import re
+import sys
 from collections.abc import Awaitable, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.client_address import client_address
 from handlers.origins import allow_origin
+from handlers.request_id import HEADER as REQUEST_ID
+from handlers.request_id import identify
 from server import errors
 from server.context import Context
 from server.errors import ChatError
@@ -18,6 +22,10 @@ from server.models import Identity
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+# RFC 8259, and the types of RFC 6839 that are written in JSON; parameters say nothing that matters.
+JSON_TYPE: Final = re.compile(r"application/(?:[a-z0-9!#$&^_.-]+\+)?json")
+# No body has a longer length, and Python reads no number of thousands of digits.
+LONGEST_LENGTH: Final = len(str(sys.maxsize))
 # A refused body is still read and dropped up to this size, so that the client gets our answer and not a reset.
 DRAIN_LIMIT = 256 * 1024 * 1024
 BY_STATUS: dict[int, type[ChatError]] = {
@@ -92,6 +100,7 @@ class ApiHandler(RequestHandler):
         return None
 
     def set_default_headers(self) -> None:
+        self.set_header(REQUEST_ID, identify(self.request))
         self.set_header("Server", "madang")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
@@ -110,10 +119,8 @@ class ApiHandler(RequestHandler):
     def parse(self, kind: type[T], **path_fields: str) -> T:
         """The JSON body as `kind`; `path_fields` (wire names) come from the path and win over the body."""
         self._check_size(self._received)
-        body = b"".join(self._chunks)
-        if path_fields:
-            body = msgspec.json.encode({**parse_json(body, dict[str, Any]), **path_fields})
-        return parse_json(body, kind)
+        self._check_type()
+        return parse_json(b"".join(self._chunks), kind, path_fields)
 
     def parse_query(self, kind: type[T]) -> T:
         """The query arguments as `kind`; of a repeated argument the last one counts."""
@@ -167,7 +174,8 @@ class ApiHandler(RequestHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         if isinstance(value, ChatError | HTTPError):
             return
-        log.error("%s %s failed", self.request.method, self.request.path, exc_info=(typ, value, tb))
+        # The path would name rooms and people.
+        log.error("%s of %s failed", self.request.method, type(self).__name__, exc_info=(typ, value, tb))
 
     def _bearer_token(self) -> str:
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
@@ -194,17 +202,25 @@ class ApiHandler(RequestHandler):
 
     def _declared_size(self) -> int:
         declared = self.request.headers.get("Content-Length", "0")
-        return int(declared) if declared.isdecimal() else 0
+        if not declared.isdecimal():
+            return 0
+        return int(declared) if len(declared) <= LONGEST_LENGTH else sys.maxsize
 
     def _check_size(self, size: int) -> None:
         if size > self.max_body:
             raise self.too_large()
 
+    def _check_type(self) -> None:
+        """A body that says of itself that it is something else than JSON is not tried; one that says nothing is."""
+        named = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if named and self._received and not JSON_TYPE.fullmatch(named):
+            raise errors.UnsupportedMediaType("The body must be application/json")
+
     def _allow_origin(self) -> None:
         if allow_origin(self, self.context.settings):
             self.set_header("Access-Control-Allow-Methods", ", ".join(self.allowed_methods()))
-            self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
-            self.set_header("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate")
+            self.set_header("Access-Control-Allow-Headers", f"Authorization, Content-Type, {REQUEST_ID}")
+            self.set_header("Access-Control-Expose-Headers", f"Retry-After, WWW-Authenticate, {REQUEST_ID}")
             self.set_header("Access-Control-Max-Age", "600")
 
 
@@ -222,7 +238,7 @@ def write_problem(handler: RequestHandler, error: ChatError) -> None:
     body = error.body()
     if "retryAfter" in body:
         handler.set_header("Retry-After", str(body["retryAfter"]))
-    handler.set_status(error.status)
+    handler.set_status(error.status, error.title)
     handler.set_header("Content-Type", "application/problem+json")
     handler.write(msgspec.json.encode({"type": "about:blank", "title": error.title, **body}))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -21,7 +22,8 @@ class Batcher(Generic[T]):
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._drain())
+            # In no request's context: others' items follow.
+            self._task = asyncio.get_running_loop().create_task(self._drain(), context=Context())
         return done
 
     async def wait_empty(self) -> None:

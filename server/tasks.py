@@ -30,6 +30,6 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
         # Said once, by the store that is away, and not by each of those that wait for it.
         log.debug("a task gave up: %s", error)
     except ChatError as error:
-        log.warning("a task gave up: %s", error)
+        log.warning("a task gave up: %s", error.code)
     except Exception:
         log.exception("a task failed")

@@ -76,7 +76,6 @@ class UploadHandler(ApiHandler):
                 for piece in self._form.feed(chunk):
                     await self._take(piece)
         except Exception as error:
-            self.log_exception(*sys.exc_info())
             await self._refuse(error)
 
     async def post(self) -> None:
@@ -139,6 +138,7 @@ class UploadHandler(ApiHandler):
 
     async def _refuse(self, error: Exception) -> None:
         """Answer now, in the midst of the body; `post` or `data_received` ends the request later."""
+        self.log_exception(type(error), error, error.__traceback__)
         self._answered_at = time.monotonic()
         self._received = 0
         if self._upload is not None:

@@ -10,6 +10,8 @@ from tornado.web import HTTPError, RequestHandler
 
 from handlers.base import to_chat_error, write_problem
 from handlers.origins import allow_origin, is_foreign
+from handlers.request_id import HEADER as REQUEST_ID
+from handlers.request_id import identify
 from handlers.socket.engine_session import ENTER_OR_LEAVE
 from handlers.socket.websocket import WebSocket
 from server.context import Context
@@ -46,12 +48,14 @@ def make_socket_handler(context: Context) -> type[RequestHandler]:
         """Refuses before the upgrade what Engine.IO would refuse after it and leave open."""
 
         def set_default_headers(self) -> None:
+            self.set_header(REQUEST_ID, identify(self.request))
             self.set_header("Server", "madang")
             self.set_header("X-Content-Type-Options", "nosniff")
             if allow_origin(self, settings):
                 # As Engine.IO's own server answers: clients choose what they send along.
                 self.set_header("Access-Control-Allow-Credentials", "true")
                 self.set_header("Access-Control-Allow-Methods", "OPTIONS, GET, POST")
+                self.set_header("Access-Control-Expose-Headers", REQUEST_ID)
                 asked = self.request.headers.get("Access-Control-Request-Headers", "")
                 if _HEADER_NAMES.fullmatch(asked):
                     self.set_header("Access-Control-Allow-Headers", asked)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from contextvars import Context
 from typing import Any, Final, TypeVar
 
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -172,7 +173,7 @@ class Database:
     def _suspect(self) -> None:
         """Find out whether the store is away, or only one call was slow."""
         if self._doubt is None and self._back.is_set():
-            self._doubt = asyncio.get_running_loop().create_task(self._probe_once())
+            self._doubt = asyncio.get_running_loop().create_task(self._probe_once(), context=Context())
 
     async def _probe_once(self) -> None:
         try:
@@ -185,7 +186,8 @@ class Database:
         if self._back.is_set():
             log.warning("MongoDB is away: %s", type(error).__name__)
             self._back.clear()
-            self._probe = asyncio.get_running_loop().create_task(self._probe_until_back())
+            # In the context of no request: it outlives the one that found this out.
+            self._probe = asyncio.get_running_loop().create_task(self._probe_until_back(), context=Context())
 
     async def _probe_until_back(self) -> None:
         while not await self.ping():

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable
+from contextvars import Context
 from typing import Any, Final, TypeVar
 
 import redis.asyncio as redis
@@ -118,7 +119,8 @@ class RedisStore:
         if self._available.is_set():
             log.warning("Redis is away: %s", type(error).__name__)
             self._available.clear()
-            self._probe = asyncio.get_running_loop().create_task(self._probe_until_back())
+            # In the context of no request: it outlives the one that found this out.
+            self._probe = asyncio.get_running_loop().create_task(self._probe_until_back(), context=Context())
 
     async def _probe_until_back(self) -> None:
         while not await self.ping():
