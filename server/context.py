@@ -38,6 +38,7 @@ from server.services.room_log import RoomLog
 from server.services.rooms import Rooms
 from server.services.search import Search
 from server.services.typing import Typing
+from server.services.upgrades import Upgrades
 from server.services.uploads import Uploads
 from server.services.user_index import UserIndex
 from server.storage.stores import Stores
@@ -63,6 +64,7 @@ class Context:
         self.settings = settings
         self._stores = Stores(settings, mongodb_uri, redis_url)
         self._index = UserIndex(self._stores.users, self._stores.search_terms)
+        self._upgrades = Upgrades(self._stores.identity, self._stores.users, self._index)
         self._passwords = Passwords(is_limited=settings.limits.enabled)
         self._pictures = Pictures(is_limited=settings.limits.enabled)
         self._periodic = PeriodicWork()
@@ -149,6 +151,7 @@ class Context:
     async def open(self) -> None:
         """Prepare the collections, then start the writer and the periodic work."""
         await self._stores.open()
+        await self._upgrades.run()
         await self._index.settle_all()
         await self._recovery.mend()
         self._log.start()

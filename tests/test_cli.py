@@ -145,10 +145,14 @@ def test_a_second_server_on_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_version_is_that_of_the_changelog() -> None:
-    newest = re.search(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
-    assert newest
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert "[Unreleased]" not in headings[1:]
+    releases = [re.fullmatch(r"\[(\d+)\.(\d+)\.(\d+)\] - (\d{4}-\d\d-\d\d)", heading) for heading in headings]
+    found = [(tuple(map(int, release.groups()[:3])), release[4]) for release in releases if release is not None]
+    assert len(found) == len(set(headings) - {"[Unreleased]"}), "every other section is a release with its date"
+    assert found == sorted(found, reverse=True), "the newest comes first"
     done = run("--version")
-    assert (done.returncode, done.stdout) == (0, f"madang {newest[1]}\n")
+    assert (done.returncode, done.stdout) == (0, f"madang {'.'.join(map(str, found[0][0]))}\n")
 
 
 def test_variables_that_are_no_settings_are_named_in_one_warning() -> None:

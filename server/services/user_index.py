@@ -5,7 +5,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from server import search_text
@@ -13,7 +13,7 @@ from server.batching import Batcher
 from server.errors import ChatError, Unavailable
 from server.models import User
 from server.storage.search_terms import SEPARATOR, IndexChange, SearchTerms
-from server.storage.users import Users
+from server.storage.users import UserRecord, Users
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,7 @@ class UserIndex:
 
     async def plan(self, user: User, indexed: Mapping[str, str]) -> IndexChange:
         """What makes the index hold what `user` can be found by, where it holds `indexed` now. Nothing is written."""
-        terms = search_text.terms(user) if user.is_active else set()
-        ways = {key: _way(key) for key in (f"{term}{SEPARATOR}{user.id}" for term in sorted(terms))}
+        ways = {key: _way(key) for key in _keys(user)}
         wanted, born = await self._stops(ways)
         counts = Counter(_counted(wanted.items()))
         counts.subtract(_counted(indexed.items()))
@@ -91,6 +90,26 @@ class UserIndex:
             await asyncio.gather(*(self.settle(record.pending) for record in records if record.pending is not None))
             mended += len(records)
         return mended
+
+    async def renew(self, user_ids: Collection[str]) -> None:
+        """Let the index hold these people by the terms of today, whatever an older server has put there for them.
+
+        Nobody may change their profiles meanwhile. Raises `Unavailable`; calling it again makes good what is missing.
+        """
+        await self._users.forget_older_index(user_ids)
+        await asyncio.gather(*map(self._renew_one, await self._users.find_records(user_ids)))
+
+    async def drop_older(self) -> None:
+        """Forget the index of before, once everybody is renewed."""
+        await self._search_terms.drop_older()
+
+    async def _renew_one(self, record: UserRecord) -> None:
+        if record.pending is not None:
+            await self.settle(record.pending)
+        if record.indexed.keys() != set(_keys(record.user)):
+            change = await self.plan(record.user, record.indexed)
+            if await self._users.change(record, {}, change):
+                await self.settle(change)
 
     async def _carry_out(self, changes: Sequence[IndexChange]) -> None:
         self._cut_off |= {change.id: change for change in changes if change.id not in self._done}
@@ -150,6 +169,12 @@ class UserIndex:
 def _new_id() -> str:
     # Those that are older sort first.
     return f"{time.time_ns() // 1_000_000:011x}{uuid.uuid4().hex[:5]}"
+
+
+def _keys(user: User) -> list[str]:
+    """All that `user` can be found by, as keys of the index, sorted."""
+    terms = search_text.terms(user) if user.is_active else set()
+    return [f"{term}{SEPARATOR}{user.id}" for term in sorted(terms)]
 
 
 def _way(key: str) -> list[str]:

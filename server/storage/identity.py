@@ -1,6 +1,7 @@
 """What a database says of itself: the version of what it holds, the name of its history, and a secret of its own."""
 
 import secrets
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -65,6 +66,14 @@ class IdentityStore:
             )
         self._known = found
         return found
+
+    async def set_version(self, version: int) -> None:
+        """The database has been moved forward to `version`. Raises `Unavailable`."""
+        await self._change({"version": {"$lt": version}}, {"version": version})
+        self._known = msgspec.structs.replace(self.known, version=version)
+
+    async def _change(self, condition: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        await self._database.run(self._documents.update_one, {"_id": DOCUMENT_ID, **condition}, {"$set": values})
 
     async def _find(self) -> dict[str, Any] | None:
         document: dict[str, Any] | None = await self._database.run(self._documents.find_one, {"_id": DOCUMENT_ID})

@@ -17,6 +17,7 @@ from server.storage.database import DUPLICATE_KEY, Database
 T = TypeVar("T")
 
 SEPARATOR: Final = "\0"
+OLDER_COLLECTIONS: Final = ("search_keys", "search_counts")
 # Each node remembers its last changes, so that a change which is applied twice counts once. More than are applied
 # together, because changes that were cut off are applied again, with others that come at the same time.
 REMEMBERED_CHANGES: Final = 48
@@ -138,6 +139,11 @@ class SearchTerms:
             await self._count(change_id, number, prefixes)
         for some in _chunks(list(growing.items())):
             await self._grow(dict(some))
+
+    async def drop_older(self) -> None:
+        """Remove the collections that held the index before version 2."""
+        for name in OLDER_COLLECTIONS:
+            await self._database.run(self._database.collection(name).drop)
 
     async def counts(self, prefixes: Collection[str]) -> dict[str, int]:
         """How many people are counted behind each of the prefixes that are nodes."""

@@ -13,6 +13,8 @@ from server.models import User
 from server.storage.database import Database
 from server.storage.search_terms import SEPARATOR, IndexChange
 
+# A hundred thousand people are read in some seconds.
+SCAN_TIMEOUT: Final = 60.0
 FIELDS: Final = {
     "email": "email",
     "first_name": "firstName",
@@ -78,6 +80,22 @@ class Users:
             self._users.find_one, {"_id": user_id}, {"passwordHash": 0}
         )
         return None if document is None else _record(document)
+
+    async def find_ids(self) -> list[str]:
+        """Of everybody. The one read that looks at all people, for when no request waits for it."""
+        documents = await self._database.run(self._users.find({}, {"_id": 1}).to_list, None, timeout=SCAN_TIMEOUT)
+        return [document["_id"] for document in documents]
+
+    async def find_records(self, user_ids: Collection[str]) -> list[UserRecord]:
+        return [_record(document) for document in await self._database.find_by_keys(self._users, "_id", user_ids)]
+
+    async def forget_older_index(self, user_ids: Collection[str]) -> None:
+        """Those of these people that an index from before version 2 holds count as in none, with nothing pending."""
+        await self._database.run(
+            self._users.update_many,
+            {"_id": {"$in": list(user_ids)}, "indexed": {"$not": {"$type": "string"}}},
+            {"$set": {"indexed": ""}, "$unset": {"pending": ""}},
+        )
 
     async def find_pending(self, limit: int) -> list[UserRecord]:
         """At most `limit` users whose last change of the index was not finished, in the order of the changes."""
