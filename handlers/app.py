@@ -5,8 +5,8 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final, TypeVar
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -20,6 +20,7 @@ from server.config import Settings
 from server.context import Context, open_context
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 IDLE_TIMEOUT: Final = 60.0
 BODY_TIMEOUT: Final = 60.0
@@ -38,7 +39,11 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     """
     with _stop_signals() as stopped:
         sockets = bind_sockets(settings.server.port, settings.server.host, backlog=BACKLOG)
-        async with open_context(settings) as context:
+        async with contextlib.AsyncExitStack() as stack:
+            # Moving a database forward takes minutes, and may be cut off.
+            context = await _unless(stopped, stack.enter_async_context(open_context(settings)))
+            if context is None:
+                return
             Gateway(context).attach()
             server = HTTPServer(
                 make_application(context),
@@ -77,6 +82,19 @@ def make_application(context: Context) -> Application:
 
 def _log_nothing(_handler: RequestHandler) -> None:
     """Requests are not logged: their paths name rooms and people."""
+
+
+async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`; None, and `work` is cancelled, where `stopped` is set before."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stopped.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    # How it ends is of no interest any more.
+    await asyncio.gather(working, return_exceptions=True)
+    return None
 
 
 @contextlib.contextmanager

@@ -88,3 +88,24 @@ async def test_a_database_that_is_late_is_waited_for(tmp_path: Path) -> None:
         finally:
             os.kill(database, signal.SIGCONT)
             server.kill()
+
+
+async def test_a_signal_ends_a_server_that_waits_for_its_database(tmp_path: Path) -> None:
+    async with stores_in(tmp_path / "elsewhere") as addresses:
+        database = int((tmp_path / "elsewhere" / "run" / "mongodb").read_text())
+        settings = {"mongodb.uri": addresses.mongodb_uri, "redis.url": addresses.redis_url}
+        server = ServerProcess(tmp_path / "server", settings)
+        os.kill(database, signal.SIGSTOP)
+        try:
+            starting = asyncio.ensure_future(asyncio.to_thread(server.start))
+
+            async def is_missed() -> bool:
+                return "MongoDB is away" in server.log()
+
+            await eventually(is_missed, "the server misses its database")
+            await asyncio.to_thread(server.stop)
+            assert "cannot start" not in server.log()
+            await asyncio.gather(starting, return_exceptions=True)
+        finally:
+            os.kill(database, signal.SIGCONT)
+            server.kill()
