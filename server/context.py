@@ -98,7 +98,14 @@ class Context:
             refresh_grace=settings.auth.refresh_grace,
             end_session=lambda session_id: self.realtime.end_session(session_id, Unauthorized("The session has ended")),
         )
-        self.rooms = Rooms(stores.rooms, stores.members, stores.messages, self.people, self.limits)
+        self.rooms = Rooms(
+            stores.rooms,
+            stores.members,
+            stores.messages,
+            self.people,
+            self.limits,
+            room_key=lambda: stores.identity.known.room_key,
+        )
         self.chats = Chats(self.rooms, self.people, online, self.realtime)
         self._marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
         crash = CrashPoints(os.environ)

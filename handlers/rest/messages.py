@@ -27,9 +27,9 @@ class ChatMessagesHandler(ApiHandler):
         self.answer(await self.context.history.read_page(self.identity.user_id, room_id, query))
 
     async def post(self, room_id: str) -> None:
-        message, is_new = await self.context.messages.send(
-            self.identity.user_id, lambda: self.parse(SendMessage, roomId=room_id)
-        )
+        messages = self.context.messages
+        admitted = messages.admit(self.identity.user_id, lambda: self.parse(SendMessage, roomId=room_id))
+        message, is_new = await messages.store(admitted)
         self.answer(message, 201 if is_new else 200)
 
 

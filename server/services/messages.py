@@ -81,13 +81,17 @@ class Messages:
         self._attachments = attachments
         self._max_length = max_length
 
-    async def send(self, user_id: str, read: Callable[[], SendMessage]) -> tuple[MessageView, bool]:
+    async def send(self, user_id: str, payload: SendMessage) -> tuple[MessageView, bool]:
+        """As `admit` and `store`."""
+        return await self.store(self.admit(user_id, lambda: payload))
+
+    async def store(self, admitted: Admitted) -> tuple[MessageView, bool]:
         """Store a message and see to its delivery; returns once it would survive the death of every process.
 
         The message as its sender sees it, and False where an earlier send under the same id had stored it.
-        Raises as `admit` and `place`.
+        Raises as `place`.
         """
-        sending = await self.place(self.admit(user_id, read))
+        sending = await self.place(admitted)
         sent = await sending.stored
         return sending.view(), sent.is_new
 

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final, Protocol, TypeVar
 
 from server.errors import NotFound, ValidationFailed
@@ -44,12 +44,14 @@ class Rooms:
         messages: MessageStore,
         people: People,
         limits: Limits,
+        room_key: Callable[[], bytes],
     ) -> None:
         self._rooms = rooms
         self._members = members
         self._messages = messages
         self._people = people
         self._limits = limits
+        self._room_key = room_key
         self._cache: OrderedDict[str, RoomState] = OrderedDict()
         self._loading: dict[str, asyncio.Future[RoomState | None]] = {}
         self._peers: OrderedDict[str, dict[str, str]] = OrderedDict()
@@ -65,16 +67,14 @@ class Rooms:
         if other_id == user_id:
             raise ValidationFailed.at("otherUserId", "must be somebody else")
         await self._people.get(other_id)
+        pair = user_id, other_id, request.booking_id
         room = Room(
-            id=derive_room_id(user_id, other_id, request.booking_id),
+            id=derive_room_id(*pair, self._room_key()),
             user_ids=(user_id, other_id),
             booking_id=request.booking_id,
             created_at=now(),
         )
-        cached = self.cached(room.id)
-        if cached is not None:
-            return cached, False
-        state, is_new = await self._load(room.id), False
+        state, is_new = await self._find_either(room.id, derive_room_id(*pair)), False
         if state is None:
             await self._limits.check_new_room(user_id)
             is_new = await self._rooms.create(room)
@@ -82,7 +82,7 @@ class Rooms:
             state = await self._load(room.id) or await self._load(room.id)
         if state is None:
             raise NotFound
-        self._note_peers(room.id, user_id, other_id)
+        self._note_peers(state.id, user_id, other_id)
         return state, is_new
 
     def cached(self, room_id: str) -> RoomState | None:
@@ -129,6 +129,13 @@ class Rooms:
         if missing:
             await self._load_many(missing, spare=room_ids)
         return [self._cache[room_id] for room_id in room_ids if room_id in self._cache]
+
+    async def _find_either(self, room_id: str, older_id: str) -> RoomState | None:
+        """The room of a pair, which may be from before ids had a key; not a question more than for one id."""
+        if room_id not in self._cache and older_id not in self._cache:
+            await self._load_many((room_id, older_id))
+        found = next((one for one in (room_id, older_id) if one in self._cache), None)
+        return None if found is None else self.cached(found) or await self._load(found)
 
     async def peers(self, user_id: str) -> set[str]:
         """Everybody who shares a room with the user."""
