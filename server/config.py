@@ -133,6 +133,13 @@ class Limits(Section, frozen=True, kw_only=True):
         int, meaning("failed logins per account and address in one window", ge=1, le=1_000_000)
     ] = 10
     login_window: Annotated[float, duration("length of that window", 1, DAY)] = 5 * MINUTE
+    account_login_failures: Annotated[
+        int, meaning("failed logins per account from all addresses, where it is not known", ge=1, le=1_000_000)
+    ] = 50
+    address_login_failures: Annotated[
+        int, meaning("failed logins per address for all accounts", ge=1, le=1_000_000)
+    ] = 30
+    slow_login_window: Annotated[float, duration("length of the windows of these two", 1, 30 * DAY)] = HOUR
     registrations_per_hour: Annotated[int, meaning("new accounts per address and hour", ge=1, le=1_000_000)] = 1000
     rooms_per_hour: Annotated[int, meaning("new rooms per user and hour", ge=1, le=1_000_000)] = 1000
     uploads_per_minute: Annotated[int, meaning("uploads per user and minute", ge=1, le=1_000_000)] = 300

@@ -1,6 +1,7 @@
 """Limits: on guessing, on floods from one address or user, and that nobody else feels them."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -15,21 +16,31 @@ from tests.support.shapes import check_problem
 from tests.support.uploads import form, post_form
 
 LOGIN = f"{API}/auth/login"
+REFRESH = f"{API}/auth/refresh"
 CONCURRENT = 10
 GUESSES = 3
 FEW = 3
+MANY = 6
 FLOOD = 150
 OFFICE = 100
 FLOODER = {"X-Forwarded-For": "203.0.113.1"}
 
 
-async def login(town: Town, email: str, password: str = PASSWORD) -> Answer:
-    return await town.rest.call("POST", LOGIN, {"email": email, "password": password})
+BEHIND_PROXY = {"limits.enabled": True, "server.trusted_proxies": ["127.0.0.1"]}
+WRONG = "wrong password"
+HOME = "198.51.100.7"
+# A counter is looked at by as many at once as there are threads.
+SLIPPED = tokens.HASHING_THREADS - 1
+
+
+async def login(town: Town, email: str, password: str = PASSWORD, address: str | None = None) -> Answer:
+    headers = {} if address is None else {"X-Forwarded-For": address}
+    return await town.rest.call("POST", LOGIN, {"email": email, "password": password}, headers=headers)
 
 
 async def guess(town: Town, email: str, times: int) -> list[int]:
     """The sorted statuses of so many wrong logins at once."""
-    answers = await asyncio.gather(*(login(town, email, "wrong password") for _ in range(times)))
+    answers = await asyncio.gather(*(login(town, email, WRONG) for _ in range(times)))
     return sorted(answer.status for answer in answers)
 
 
@@ -47,6 +58,52 @@ async def test_guessing_is_limited_for_each_account(start_server: StartServer, t
     assert (await victim.get(f"{API}/users/me")).status == 200, "who is logged in stays so"
 
 
+async def test_one_account_is_guessed_at_from_many_addresses(start_server: StartServer, town_at: Any) -> None:
+    town: Town = town_at(start_server({**BEHIND_PROXY, "limits.account_login_failures": MANY}))
+    owner, other = await town.people(2)
+    assert (await login(town, owner.user["email"], address=HOME)).status == 200
+    abroad = {"X-Forwarded-For": "198.51.100.8"}
+    assert (await town.rest.call("POST", REFRESH, {"refreshToken": owner.refresh_token}, headers=abroad)).status == 200
+    for email in (owner.user["email"], f"{unique('nobody')}@example.com"):
+        guesses = (login(town, email, WRONG, f"203.0.113.{number}") for number in range(4 * MANY))
+        statuses = Counter(answer.status for answer in await asyncio.gather(*guesses))
+        assert statuses.keys() == {401, 429}, "an account that is not there answers alike"
+        assert MANY <= statuses[401] <= MANY + SLIPPED
+    refused = await login(town, owner.user["email"], address="203.0.113.77")
+    check_problem(refused, "RATE_LIMITED")
+    assert int(refused.headers["Retry-After"]) > 60, "this one is slow"
+    for known in (HOME, abroad["X-Forwarded-For"]):
+        assert (await login(town, owner.user["email"], WRONG, known)).status == 401
+        assert (await login(town, owner.user["email"], address=known)).status == 200, "never the owner at home"
+    assert (await login(town, other.user["email"], address="203.0.113.77")).status == 200
+
+
+async def test_one_address_guesses_at_many_accounts(start_server: StartServer, town_at: Any) -> None:
+    town: Town = town_at(start_server({**BEHIND_PROXY, "limits.address_login_failures": MANY}))
+    people = await town.people(4 * MANY)
+    neighbour = people[0]
+    assert (await login(town, neighbour.user["email"], address=HOME)).status == 200
+    guesses = (login(town, person.user["email"], WRONG, HOME) for person in people[1:])
+    statuses = Counter(answer.status for answer in await asyncio.gather(*guesses))
+    assert statuses.keys() == {401, 429}
+    assert MANY <= statuses[401] <= MANY + SLIPPED
+    check_problem(await login(town, people[-1].user["email"], address=HOME), "RATE_LIMITED")
+    assert (await login(town, people[-1].user["email"], address="198.51.100.9")).status == 200
+    # Who is known there gets in by the right password, but is not guessed at for long.
+    assert (await login(town, neighbour.user["email"], address=HOME)).status == 200
+    assert (await login(town, neighbour.user["email"], WRONG, HOME)).status == 401
+    check_problem(await login(town, neighbour.user["email"], WRONG, HOME), "RATE_LIMITED")
+
+
+async def test_one_line_of_ipv6_is_one_address(start_server: StartServer, town_at: Any) -> None:
+    town: Town = town_at(start_server({**BEHIND_PROXY, "limits.login_failures": GUESSES}))
+    email = (await town.person()).user["email"]
+    addresses = [f"2001:db8:1:2:{number:x}::1" for number in range(CONCURRENT)]
+    answers = await asyncio.gather(*(login(town, email, WRONG, address) for address in addresses))
+    assert sorted(answer.status for answer in answers) == [401] * GUESSES + [429] * (CONCURRENT - GUESSES)
+    assert (await login(town, email, address="2001:db8:1:3::1")).status == 200
+
+
 async def test_many_logins_at_once_are_no_guesses(start_server: StartServer, town_at: Any) -> None:
     town: Town = town_at(start_server({"limits.enabled": True, "limits.login_failures": GUESSES}))
     person = await town.person()
@@ -56,7 +113,7 @@ async def test_many_logins_at_once_are_no_guesses(start_server: StartServer, tow
 
 
 async def test_a_flood_from_one_address_delays_nobody_elsewhere(start_server: StartServer, town_at: Any) -> None:
-    town: Town = town_at(start_server({"limits.enabled": True, "server.trusted_proxies": ["127.0.0.1"]}))
+    town: Town = town_at(start_server({**BEHIND_PROXY, "limits.address_login_failures": 2 * FLOOD}))
     person = await town.person()
     answered: list[int] = []
 
@@ -85,8 +142,13 @@ async def test_logins_that_wait_are_bounded_for_each_address(monkeypatch: pytest
     monkeypatch.setattr(tokens, "MAX_WAITING", 2 * GUESSES)
     for is_limited, refusal in (True, RateLimited), (False, Unavailable):
         passwords = Passwords(is_limited=is_limited)
+
+        async def make(passwords: Passwords = passwords) -> str:
+            async with passwords.turn("here") as hashing:
+                return await hashing.hash("x")
+
         most = tokens.HASHING_THREADS + (GUESSES if is_limited else 2 * GUESSES)
-        made = await asyncio.gather(*(passwords.hash("x", "here") for _ in range(most + 2)), return_exceptions=True)
+        made = await asyncio.gather(*(make() for _ in range(most + 2)), return_exceptions=True)
         assert [isinstance(one, str) for one in made] == [True] * most + [False] * 2
         assert {type(one) for one in made[most:]} == {refusal}
         passwords.close()

@@ -24,7 +24,7 @@ class RefreshHandler(ApiHandler):
     public = True
 
     async def post(self) -> None:
-        self.answer(await self.context.accounts.refresh(self.parse(Refresh)))
+        self.answer(await self.context.accounts.refresh(self.parse(Refresh), self.client_address()))
 
 
 class LogoutHandler(ApiHandler):

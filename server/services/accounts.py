@@ -13,12 +13,13 @@ import msgspec
 
 from server import profile_rules
 from server.aged_cache import AgedCache
+from server.client_network import client_network
 from server.errors import Faults, NotFound, Unauthorized
 from server.models import Identity, User, now
 from server.protocol import Login, Refresh, Registration, TokenPair, UserView
 from server.storage.sessions import Session, Sessions
 from server.storage.users import Users
-from server.tokens import Passwords, Tokens, Verifier
+from server.tokens import Hashing, Passwords, Tokens, Verifier
 
 CACHED_SESSIONS: Final = 50_000
 # Other processes see the end of a session this late, in seconds. In this process it is seen at once.
@@ -41,8 +42,10 @@ class People(Protocol):
 class Limits(Protocol):
     """What accounts need of the rate limits."""
 
-    async def check_registration(self, address: str) -> None: ...
-    def login(self, address: str, email: str) -> AbstractAsyncContextManager[None]: ...
+    async def check_registration(self, network: str) -> None: ...
+    def login(
+        self, network: str, email: str, is_known: Callable[[], Awaitable[bool]]
+    ) -> AbstractAsyncContextManager[None]: ...
 
 
 class LiveState(msgspec.Struct, frozen=True):
@@ -89,9 +92,12 @@ class Accounts:
         with Faults() as faults:
             user = _new_user(registration, faults)
             password = faults.of(profile_rules.check_new_password, registration.password)
-        await self._limits.check_registration(address)
-        await self._people.create(user, await self._passwords.hash(password, address))
-        return await self._open_session(user)
+        network = client_network(address)
+        await self._limits.check_registration(network)
+        async with self._passwords.turn(network) as hashing:
+            password_hash = await hashing.hash(password)
+        await self._people.create(user, password_hash)
+        return await self._open_session(user, network)
 
     async def login(self, login: Login, address: str) -> TokenPair:
         """Open a session.
@@ -99,12 +105,21 @@ class Accounts:
         Raises `Unauthorized`, in the same words and time for an unknown email; `RateLimited`; and `Unavailable` where
         too many wait to have their passwords verified.
         """
-        email = profile_rules.login_email(login.email)
-        async with self._limits.login(address, email or login.email):
-            user = await self._check_password(email, login.password, address)
-        return await self._open_session(user)
+        email, network = profile_rules.login_email(login.email), client_network(address)
+        found = None if email is None else await self._users.find_by_email(email)
 
-    async def refresh(self, refresh: Refresh) -> TokenPair:
+        async def is_known() -> bool:
+            return found is not None and await self._sessions.is_known_from(found[0].id, network)
+
+        # What is counted is looked at when it is this one's turn: of many at once, all see the failures of the others.
+        async with (
+            self._passwords.turn(network) as hashing,
+            self._limits.login(network, email or login.email, is_known),
+        ):
+            user = await self._check_password(found, login.password, hashing)
+        return await self._open_session(user, network)
+
+    async def refresh(self, refresh: Refresh, address: str) -> TokenPair:
         """Exchange the refresh token for a new pair.
 
         Within the grace of its first use it may be used again, and gives one more pair: the answer may have been lost.
@@ -118,9 +133,9 @@ class Accounts:
         if session.good.get(spent, session.expires_at) <= now():
             raise Unauthorized("The refresh token is not valid")
         user = await self._active_user(session.user_id)
-        renewed = _new_secret(session.key)
-        expires_at = now() + self._refresh_ttl
-        if not await self._sessions.rotate(session, spent, _digest(renewed), expires_at, self._refresh_grace):
+        renewed, network = _new_secret(session.key), client_network(address)
+        expires_at, grace = now() + self._refresh_ttl, self._refresh_grace
+        if not await self._sessions.rotate(session, spent, _digest(renewed), expires_at, grace=grace, network=network):
             await self._end(session.id, session.user_id)
             raise Unauthorized("The refresh token is not valid")
         self._live.fill(session.id, LiveState(user.id, True))
@@ -153,16 +168,15 @@ class Accounts:
         state = self._live.get(identity.session_id)
         return state is not None and not state.is_live
 
-    async def _check_password(self, email: str | None, password: str, address: str) -> User:
-        found = None if email is None else await self._users.find_by_email(email)
+    async def _check_password(self, found: tuple[User, str | None] | None, password: str, hashing: Hashing) -> User:
         user, password_hash = found if found is not None else (None, None)
         # An overlong password is cut here so that it costs no more than the longest right one.
         typed = password[: profile_rules.PASSWORD_MAX + 1]
-        fits = await self._passwords.verify(password_hash, typed, address)
+        fits = await hashing.verify(password_hash, typed)
         if user is None or password_hash is None or not fits or not user.is_active:
             raise Unauthorized(WRONG_LOGIN)
         if self._passwords.is_outdated(password_hash):
-            renewed = await self._passwords.hash(password, address)
+            renewed = await hashing.hash(password)
             await self._users.set_password_hash(user.id, password_hash, renewed)
         return user
 
@@ -172,12 +186,17 @@ class Accounts:
         except NotFound:
             raise Unauthorized from None
 
-    async def _open_session(self, user: User) -> TokenPair:
+    async def _open_session(self, user: User, network: str) -> TokenPair:
         key = secrets.token_urlsafe(SECRET_BYTES)
         secret = _new_secret(key)
         expires_at = now() + self._refresh_ttl
         session = Session(
-            id=uuid.uuid4().hex, user_id=user.id, key=key, good={_digest(secret): expires_at}, expires_at=expires_at
+            id=uuid.uuid4().hex,
+            user_id=user.id,
+            key=key,
+            good={_digest(secret): expires_at},
+            expires_at=expires_at,
+            networks=(network,),
         )
         await self._sessions.insert(session)
         self._live.put(session.id, LiveState(user.id, True))

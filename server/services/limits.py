@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from server import config
 from server.errors import RateLimited, Unauthorized, Unavailable
@@ -18,6 +18,19 @@ HOUR: Final = 3600.0
 # The bucket of a user who is not among this many most recent ones is full again anyway.
 MAX_BUCKETS: Final = 100_000
 MAX_WINDOWS: Final = 100_000
+
+
+# Where others of one network guess too often, this many failures keep an account that is known there out for a while:
+# enough for whoever types their password right, too little to guess at all the accounts of an office.
+MAX_GUESSES_AMONG_NEIGHBOURS: Final = 1
+
+
+class Guesses(NamedTuple):
+    """Under which keys a failed login is counted."""
+
+    of_both: str
+    of_account: str
+    of_network: str
 
 
 class Windows(Protocol):
@@ -96,9 +109,9 @@ class Limits:
         if self._settings.enabled:
             self._searches.take(user_id)
 
-    async def check_registration(self, address: str) -> None:
-        """Count one registration from this address. Raises `RateLimited` when there were too many in an hour."""
-        await self._count("registrations", address, self._settings.registrations_per_hour, HOUR)
+    async def check_registration(self, network: str) -> None:
+        """Count one registration from this network. Raises `RateLimited` when there were too many in an hour."""
+        await self._count("registrations", network, self._settings.registrations_per_hour, HOUR)
 
     async def check_new_room(self, user_id: str) -> None:
         """Count one room that this user makes. Raises `RateLimited` when there were too many in an hour."""
@@ -109,26 +122,53 @@ class Limits:
         await self._count("uploads", user_id, self._settings.uploads_per_minute, MINUTE)
 
     @asynccontextmanager
-    async def login(self, address: str, email: str) -> AsyncIterator[None]:
+    async def login(self, network: str, email: str, is_known: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
         """Encloses one login; `Unauthorized` inside counts as a failure. Raises `RateLimited` after too many.
 
-        Logins of one account from one address take turns, so that guessing many at once gives no more guesses.
+        Failures are counted for one account from one network, and more slowly for one account and for one network.
+        `is_known` says whether this account has been used from there before: its owner is not kept out by the guesses
+        of others. Logins of one account from one network take turns, so that guessing many at once gives no more
+        guesses.
         """
         if not self._settings.enabled:
             yield
             return
-        key = _key("login", address, email)
-        async with self._turn(key):
-            failures, left = await self._ask(lambda windows: windows.peek(key))
-            if failures >= self._settings.login_failures:
-                raise RateLimited("Too many failed logins", retry_after=left)
+        guesses = Guesses(_key("login", network, email), _key("login of", email), _key("login from", network))
+        async with self._turn(guesses.of_both):
+            failures = await self._check_guesses(guesses, is_known)
             try:
                 yield
             except Unauthorized:
-                await self._ask(lambda windows: windows.hit(key, self._settings.login_window))
+                await self._hit(guesses.of_both, self._settings.login_window)
+                await self._hit(guesses.of_account, self._settings.slow_login_window)
+                await self._hit(guesses.of_network, self._settings.slow_login_window)
                 raise
             if failures:
-                await self._ask(lambda windows: windows.clear(key))
+                await self._ask(lambda windows: windows.clear(guesses.of_both))
+
+    async def _check_guesses(self, guesses: Guesses, is_known: Callable[[], Awaitable[bool]]) -> int:
+        """How many failures there were of this account from this network. Raises `RateLimited` where that is enough."""
+        failures, left = await self._peek(guesses.of_both)
+        if failures >= self._settings.login_failures:
+            raise RateLimited("Too many failed logins", retry_after=left)
+        of_account, account_left = await self._peek(guesses.of_account)
+        from_network, network_left = await self._peek(guesses.of_network)
+        is_guessed_at = of_account >= self._settings.account_login_failures
+        is_guessed_from = from_network >= self._settings.address_login_failures
+        if not (is_guessed_at or is_guessed_from):
+            return failures
+        if not await is_known():
+            slow = max(account_left if is_guessed_at else 0.0, network_left if is_guessed_from else 0.0)
+            raise RateLimited("Too many failed logins", retry_after=slow)
+        if is_guessed_from and failures >= MAX_GUESSES_AMONG_NEIGHBOURS:
+            raise RateLimited("Too many failed logins", retry_after=left)
+        return failures
+
+    async def _hit(self, key: str, window: float) -> tuple[int, float]:
+        return await self._ask(lambda windows: windows.hit(key, window))
+
+    async def _peek(self, key: str) -> tuple[int, float]:
+        return await self._ask(lambda windows: windows.peek(key))
 
     @asynccontextmanager
     async def _turn(self, key: str) -> AsyncIterator[None]:
@@ -146,7 +186,7 @@ class Limits:
         if not self._settings.enabled:
             return
         key = _key(what, whose)
-        count, left = await self._ask(lambda windows: windows.hit(key, window))
+        count, left = await self._hit(key, window)
         if count > most:
             raise RateLimited(f"Too many {what}", retry_after=left)
 

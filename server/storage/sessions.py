@@ -1,6 +1,6 @@
 """Login sessions: one document for each family of refresh tokens."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -16,11 +16,16 @@ MAX_GOOD: Final = 50
 MAX_SPENT: Final = 100
 
 
+# A telephone is at home, at work, and in between.
+MAX_NETWORKS: Final = 20
+
+
 class Session(msgspec.Struct, frozen=True):
     """One login and its refresh tokens, each named by its SHA-256 (hex).
 
     `good` maps those that were never used to their ends, `spent` those that were used lately to their first use.
-    `key` seals the refresh tokens of this session; it alone makes none. It is empty in sessions that 0.1.0 made.
+    `networks` are those that the session was used from, the latest last. `key` seals its refresh tokens; it alone makes
+    none. It is empty in sessions that 0.1.0 made.
     """
 
     id: str
@@ -30,6 +35,7 @@ class Session(msgspec.Struct, frozen=True):
     expires_at: datetime
     is_ended: bool = False
     spent: Mapping[str, datetime] = {}
+    networks: Sequence[str] = ()
 
 
 class Sessions:
@@ -41,6 +47,8 @@ class Sessions:
 
     async def prepare(self) -> None:
         await self._database.run(self._sessions.create_index, "expiresAt", expireAfterSeconds=0, name="expiry")
+        keys = [("userId", 1), ("networks", 1)]
+        await self._database.run(self._sessions.create_index, keys, name="networks")
 
     async def insert(self, session: Session) -> None:
         document = {
@@ -49,6 +57,7 @@ class Sessions:
             "key": session.key,
             "good": dict(session.good),
             "spent": dict(session.spent),
+            "networks": list(session.networks),
             "createdAt": now(),
             "expiresAt": session.expires_at,
             "endedAt": None,
@@ -61,14 +70,23 @@ class Sessions:
             document = await self._renew_form(document)
         return None if document is None else _session(document)
 
-    async def rotate(self, session: Session, old: str, new: str, expires_at: datetime, grace: timedelta) -> bool:
+    async def is_known_from(self, user_id: str, network: str) -> bool:
+        """Whether a session of this user, ended or not, was used from this network and is not forgotten yet."""
+        found = await self._database.run(self._sessions.find_one, {"userId": user_id, "networks": network}, {"_id": 1})
+        return found is not None
+
+    async def rotate(
+        self, session: Session, old: str, new: str, expires_at: datetime, *, grace: timedelta, network: str
+    ) -> bool:
         """Make `new` good in exchange for `old`, which is good, or was first used less than `grace` ago.
 
         False where it is neither, or the session has ended. `session` is how it was found; what is superfluous in it
         is forgotten on the way.
         """
         at = now()
-        changes = {f"good.{new}": expires_at, "expiresAt": expires_at}
+        changes: dict[str, Any] = {f"good.{new}": expires_at, "expiresAt": expires_at}
+        if network not in session.networks:
+            changes["networks"] = [*session.networks, network][-MAX_NETWORKS:]
         forgotten = _superfluous(session, old, at - grace)
         alive = {"_id": session.id, "endedAt": None}
         is_first = await self._update(
@@ -112,6 +130,7 @@ def _session(document: dict[str, Any]) -> Session:
         key=document.get("key", ""),
         good=document["good"],
         spent=document["spent"],
+        networks=document.get("networks", ()),
         expires_at=document["expiresAt"],
         is_ended=document.get("endedAt") is not None,
     )
