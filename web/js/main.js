@@ -6,6 +6,7 @@ import { Connection } from "./connection.js";
 import { Session } from "./session.js";
 import { announce } from "./dom.js";
 import { preview } from "./format.js";
+import { readPictures } from "./pictures.js";
 import { ChatListView } from "./views/chat_list.js";
 import { ConversationView } from "./views/conversation.js";
 import { PeopleView } from "./views/people.js";
@@ -17,13 +18,14 @@ const ROOM_ADDRESS = /^#\/chats\/(.+)$/;
 const session = new Session();
 const api = new Api(session);
 const connection = new Connection(session);
+const pictures = await readPictures();
 const signInPage = document.getElementById("sign-in");
 const chatsPage = document.getElementById("chats");
 let chat = null;
 
 const goTo = (roomId) => (location.hash = roomId ? `#/chats/${encodeURIComponent(roomId)}` : "#/");
 
-const status = new StatusView(connection, {
+const status = new StatusView(connection, pictures, {
   onSignOut: () => {
     const unsent = chat.outbox.size;
     if (unsent > 0 && !confirm(`${unsent} message(s) have not been sent. Sign out and drop them?`)) return;
@@ -31,9 +33,12 @@ const status = new StatusView(connection, {
     session.signOut();
   },
 });
-const list = new ChatListView({ onOpen: goTo, onMore: () => chat.loadMoreChats() });
-const conversation = new ConversationView(api, { onBack: () => goTo(null) });
-const people = new PeopleView(api, { startChat: (person, bookingId) => chat.startChat(person, bookingId), onOpen: goTo });
+const list = new ChatListView(pictures, { onOpen: goTo, onMore: () => chat.loadMoreChats() });
+const conversation = new ConversationView(api, pictures, { onBack: () => goTo(null) });
+const people = new PeopleView(api, pictures, {
+  startChat: (person, bookingId) => chat.startChat(person, bookingId),
+  onOpen: goTo,
+});
 const signIn = new SignInView(session, { onDone: enter });
 
 function start() {

@@ -5,12 +5,14 @@ import { preview, shortMoment } from "../format.js";
 import { avatar } from "./avatar.js";
 
 export class ChatListView {
+  #pictures;
   #onOpen;
   #list = document.getElementById("chat-list");
   #none = document.getElementById("no-chats");
   #more = document.getElementById("more-chats");
 
-  constructor({ onOpen, onMore }) {
+  constructor(pictures, { onOpen, onMore }) {
+    this.#pictures = pictures;
     this.#onOpen = onOpen;
     this.#more.addEventListener("click", () => onMore().catch(() => {}));
   }
@@ -49,7 +51,7 @@ export class ChatListView {
       element(
         "button",
         { type: "button", class: "line", "aria-current": isOpen && "true", onclick: () => this.#onOpen(id) },
-        avatar({ id: peerId, name, image, isOnline }),
+        avatar({ id: peerId, name, picture: this.#pictures.ofPerson(image), isOnline }),
         element(
           "span",
           { class: "words" },

@@ -14,6 +14,7 @@ const HANDS = ["wheel", "touchmove", "pointerdown", "keydown"];
 
 export class ConversationView {
   #chat = null;
+  #pictures;
   #composer;
   #onBack;
   #shownRoomId = null;
@@ -31,7 +32,8 @@ export class ConversationView {
   #typing = document.getElementById("typing");
   #toEnd = document.getElementById("to-end");
 
-  constructor(api, { onBack }) {
+  constructor(api, pictures, { onBack }) {
+    this.#pictures = pictures;
     this.#composer = new ComposerView(api);
     this.#onBack = onBack;
     this.#messages.addEventListener("scroll", () => this.#onScroll(), { passive: true });
@@ -102,7 +104,7 @@ export class ConversationView {
               { type: "button", class: "round back", "aria-label": "Back to the chats", onclick: () => this.#onBack() },
               icon("back"),
             ),
-            avatar({ id: chat.peerId, name: chat.name, image: chat.image, isOnline }),
+            avatar({ id: chat.peerId, name: chat.name, picture: this.#pictures.ofPerson(chat.image), isOnline }),
             element(
               "div",
               { class: "words" },
@@ -124,6 +126,7 @@ export class ConversationView {
     const lines = conversationLines(room, pending, store.me, {
       unreadSeq: this.#unreadSeq,
       fileNames: this.#fileNames,
+      pictures: this.#pictures,
       onRetry: (id, again = true) => (again ? outbox.retry(id) : outbox.settle(id)),
     });
     list.setAttribute("aria-busy", String(!room.isLoaded || room.isLoadingOlder));

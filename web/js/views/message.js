@@ -9,7 +9,7 @@ const GROUP_MS = 5 * 60_000;
 export const UNREAD_KEY = "unread";
 
 /** What `reconcile` needs to show a room: `{key, signature, create}` for each line. `unreadSeq` is where new ones begin. */
-export function conversationLines(room, pending, me, { unreadSeq, fileNames, onRetry }) {
+export function conversationLines(room, pending, me, { unreadSeq, fileNames, pictures, onRetry }) {
   const lines = [];
   let previous = null;
   const add = (message, key, state) => {
@@ -30,7 +30,7 @@ export function conversationLines(room, pending, me, { unreadSeq, fileNames, onR
     lines.push({
       key,
       signature: JSON.stringify([state, follows, message.error ?? null, fileName]),
-      create: () => messageLine(message, { state, follows, isMine, address, fileName, fileNames, onRetry }),
+      create: () => messageLine(message, { state, follows, isMine, address, fileName, fileNames, pictures, onRetry }),
     });
     previous = message;
   };
@@ -55,12 +55,12 @@ function divider(words, kind) {
   return element("p", { class: kind ? `divider ${kind}` : "divider" }, element("span", {}, words));
 }
 
-function messageLine(message, { state, follows, isMine, address, fileName, fileNames, onRetry }) {
+function messageLine(message, { state, follows, isMine, address, fileName, fileNames, pictures, onRetry }) {
   const classes = ["message", isMine ? "mine" : "theirs", follows && "follows", state === "failed" && "failed"];
   return element(
     "article",
     { class: classes.filter(Boolean).join(" "), "aria-label": isMine ? "You" : message.senderName },
-    address && attachment(message.type, address, fileName, fileNames),
+    address && attachment(message.type, address, fileName, fileNames, pictures),
     // A file sent without other words carries its name as its content, for the list of chats.
     message.content && message.content !== fileName && element("p", { class: "content", dir: "auto" }, ...contentNodes(message.content)),
     element(
@@ -86,11 +86,26 @@ function contentNodes(text) {
   );
 }
 
-function attachment(type, address, fileName, fileNames) {
+function attachment(type, address, fileName, fileNames, pictures) {
   const link = { href: address.href, target: "_blank", rel: "noopener noreferrer nofollow" };
-  if (type === "IMAGE") return element("a", { ...link, class: "picture" }, picture(address, fileNames));
+  if (type === "IMAGE") {
+    const show = () => element("a", { ...link, class: "picture" }, picture(address, fileNames));
+    return pictures.mayLoad(address) ? show() : pictureOnClick(address, pictures, show);
+  }
   const where = address.origin === location.origin ? "Download the file" : `${address.hostname}${address.pathname}`;
   return element("a", { ...link, class: "file" }, icon("file"), element("span", { dir: "auto" }, fileName ?? where));
+}
+
+function pictureOnClick(address, pictures, show) {
+  const onclick = () => {
+    pictures.want(address);
+    const shown = show();
+    button.replaceWith(shown);
+    shown.focus();
+  };
+  const words = ["Load the picture from ", element("strong", { dir: "ltr" }, address.host)];
+  const button = element("button", { type: "button", class: "remote", onclick }, icon("picture"), element("span", {}, ...words));
+  return button;
 }
 
 /** The first of its forms that can be shown; what opens on a click is always the whole. */

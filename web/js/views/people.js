@@ -7,6 +7,7 @@ const TYPING_PAUSE = 200;
 
 export class PeopleView {
   #api;
+  #pictures;
   #startChat;
   #onOpen;
   #timer = 0;
@@ -17,8 +18,9 @@ export class PeopleView {
   #state = document.getElementById("people-state");
   #found = document.getElementById("people-found");
 
-  constructor(api, { startChat, onOpen }) {
+  constructor(api, pictures, { startChat, onOpen }) {
     this.#api = api;
+    this.#pictures = pictures;
     this.#startChat = startChat;
     this.#onOpen = onOpen;
     document.getElementById("new-chat").addEventListener("click", () => this.#open());
@@ -76,13 +78,14 @@ export class PeopleView {
   }
 
   #line(user) {
+    const picture = this.#pictures.ofPerson(user.profileImage);
     return element(
       "li",
       {},
       element(
         "button",
         { type: "button", class: "line", onclick: () => this.#choose(user) },
-        avatar({ id: user.id, name: user.fullName, image: user.profileImage, isOnline: user.isOnline }),
+        avatar({ id: user.id, name: user.fullName, picture, isOnline: user.isOnline }),
         element(
           "span",
           { class: "words" },

@@ -6,10 +6,12 @@ import { element } from "../dom.js";
 const WORDS = { connecting: "Connecting…", offline: "Not connected. Trying again…", online: "" };
 
 export class StatusView {
+  #pictures;
   #me = document.querySelector("[data-part=me]");
   #line = document.getElementById("connection");
 
-  constructor(connection, { onSignOut }) {
+  constructor(connection, pictures, { onSignOut }) {
+    this.#pictures = pictures;
     connection.addEventListener("state", () => this.#show(connection.state));
     document.getElementById("sign-out").addEventListener("click", onSignOut);
   }
@@ -17,7 +19,7 @@ export class StatusView {
   begin(user) {
     this.#show("connecting");
     this.#me.replaceChildren(
-      avatar({ id: user.id, name: user.fullName, image: user.profileImage }),
+      avatar({ id: user.id, name: user.fullName, picture: this.#pictures.ofPerson(user.profileImage) }),
       element("strong", { dir: "auto" }, user.fullName),
     );
   }
