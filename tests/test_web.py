@@ -16,8 +16,8 @@ TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
-    ".txt": "text/plain; charset=utf-8",
 }
+IMPORT = re.compile(r'^import .* from "(.+?)";$', re.MULTILINE)
 OWN_SCRIPTS = [name for name in FILES if name.startswith("js/")]
 LONGEST = 255
 SETTINGS = "/web/settings.json"
@@ -96,7 +96,7 @@ async def test_another_method_is_refused(town: Town) -> None:
         "/web/../handlers/base.py",
         "/web/%2e%2e/config.yaml",
         "/web/..%2fconfig.yaml",
-        "/web/js/..%2f..%2fLICENSE.txt",
+        "/web/js/..%2f..%2ftests%2fside_by_side%2frun.js",
         "/web//etc/hosts.txt",
         "/web/%2fetc%2fhosts.txt",
         "/web/.git/config.txt",
@@ -124,6 +124,14 @@ async def test_it_can_be_switched_off(start_server: StartServer, town_at) -> Non
     town = town_at(start_server({"web.enabled": False}))
     for path in ("/", "/web/js/main.js", SETTINGS):
         check_problem(await town.rest.call("GET", path), "NOT_FOUND")
+
+
+def test_every_script_is_a_module_of_ours() -> None:
+    page = (FOLDER / "index.html").read_text()
+    assert re.findall(r"<script[^>]*>", page) == ['<script src="/web/js/main.js" type="module">']
+    imported = [name for file in OWN_SCRIPTS for name in IMPORT.findall((FOLDER / file).read_text())]
+    assert imported and all(name.startswith(".") for name in imported)
+    assert {Path(name).parts[0] for name in FILES} == {"css", "icon.svg", "index.html", "js"}
 
 
 def test_the_page_has_no_script_or_style_of_its_own() -> None:

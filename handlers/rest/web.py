@@ -16,7 +16,6 @@ CONTENT_TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
-    ".txt": "text/plain; charset=utf-8",
 }
 # Pictures in messages and profiles may be web addresses; everything else comes from this server. No inline script.
 # The page asks first, unless `web.load_remote_images`; once somebody has clicked it must be able to load them.

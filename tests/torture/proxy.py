@@ -14,6 +14,8 @@ class Proxy:
     def __init__(self, dial: Dial) -> None:
         self.dial = dial
         self.delay = 0.0
+        # What becomes of the bytes that come from the side that connects.
+        self.rewrite: Callable[[bytes], bytes] = lambda data: data
         self.port = 0
         # A connection waits at the gate of its time; an open one is an event that is set.
         self._gates = [_open_gate()]
@@ -81,7 +83,9 @@ class Proxy:
         self._transports |= transports
         try:
             gate = self._gates[-1]
-            await asyncio.gather(self._pump(reader, far_writer, gate), self._pump(far_reader, writer, gate))
+            await asyncio.gather(
+                self._pump(reader, far_writer, gate, self.rewrite), self._pump(far_reader, writer, gate, None)
+            )
         except (OSError, RuntimeError):
             # uvloop's way to say that the transport was cut meanwhile.
             pass
@@ -90,13 +94,19 @@ class Proxy:
             for transport in transports:
                 transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event) -> None:
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        gate: asyncio.Event,
+        rewrite: Callable[[bytes], bytes] | None,
+    ) -> None:
         """One direction; its end is passed on as an end, so that a goodbye arrives as one."""
         while data := await reader.read(CHUNK):
             if self.delay:
                 await asyncio.sleep(self.delay)
             await gate.wait()
-            writer.write(data)
+            writer.write(data if rewrite is None else rewrite(data))
             await writer.drain()
         with contextlib.suppress(OSError, RuntimeError):
             await gate.wait()

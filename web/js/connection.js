@@ -1,13 +1,16 @@
 /** The live connection: Socket.IO on `/chat`, which comes back by itself and goes on under new tokens. */
 
 import { ApiError, offlineError } from "./http.js";
+import { Socket } from "./socket.js";
 
 const ACK_TIMEOUT = 10_000;
 const FIRST_DELAY = 1_000;
 const MAX_DELAY = 15_000;
-// How Socket.IO names an end that was asked for here.
-const LEFT = "io client disconnect";
-const SERVER_EVENTS = [
+// How Socket.IO names the end that only the server can ask for.
+const ENDED_BY_SERVER = "io server disconnect";
+const TOKEN_CODES = new Set(["UNAUTHORIZED", "TOKEN_EXPIRED"]);
+const OFFLINE_BATCH = "messages:offline";
+const SERVER_EVENTS = new Set([
   "message:new",
   "message:read",
   "message:delivered",
@@ -16,14 +19,13 @@ const SERVER_EVENTS = [
   "user:online",
   "user:offline",
   "room:new",
-];
+  OFFLINE_BATCH,
+]);
 
 /** Events: those of the server with their payload as `detail`, `messages:offline`, and `state` (see `state`). */
 export class Connection extends EventTarget {
   #session;
   #socket = null;
-  #timer = 0;
-  #refusals = 0;
   /** `connecting`, `online`, or `offline` (was online, and is trying again). */
   state = "connecting";
 
@@ -32,70 +34,50 @@ export class Connection extends EventTarget {
     this.#session = session;
     session.addEventListener("renewed", () => this.#handInToken());
     window.addEventListener("online", () => this.#socket?.connect());
+    // Timers do not run while a machine sleeps: whoever looks at the page again need not wait for one.
+    document.addEventListener("visibilitychange", () => document.hidden || this.#socket?.connect());
     // The browser keeps a page that was left, for its Back button: with its connection its user would stay online.
-    window.addEventListener("pagehide", () => this.#leave());
+    window.addEventListener("pagehide", () => this.#socket?.disconnect());
     window.addEventListener("pageshow", (event) => event.persisted && this.#socket?.connect());
   }
 
   open() {
-    const socket = window.io("/chat", {
-      auth: (give) => this.#giveToken(give),
-      transports: ["websocket", "polling"],
-      tryAllTransports: true,
-      reconnectionDelay: FIRST_DELAY,
-      reconnectionDelayMax: MAX_DELAY,
-      forceNew: true,
-    });
+    const auth = async () => ({ token: await this.#session.token() });
+    const socket = new Socket({ namespace: "/chat", auth, firstDelay: FIRST_DELAY, maxDelay: MAX_DELAY });
     this.#socket = socket;
-    socket.on("connect", () => {
-      this.#refusals = 0;
-      this.#enter("online");
-    });
-    socket.on("disconnect", (reason) => {
+    const on = (name, take) => socket.addEventListener(name, ({ detail }) => socket === this.#socket && take(detail));
+    on("connect", () => this.#enter("online"));
+    on("disconnect", (reason) => {
       this.#enter("offline");
-      if (reason !== LEFT) this.#comeBack();
+      if (reason === ENDED_BY_SERVER) socket.connectLater();
     });
-    socket.on("connect_error", (error) => this.#refused(error));
-    for (const name of SERVER_EVENTS) {
-      socket.on(name, (payload) => this.dispatchEvent(new CustomEvent(name, { detail: payload })));
-    }
-    socket.on("messages:offline", (messages, acknowledge) => {
-      this.dispatchEvent(new CustomEvent("messages:offline", { detail: messages }));
-      acknowledge?.();
+    on("connect_error", (error) => this.#refused(socket, error));
+    on("event", ({ name, values, acknowledge }) => {
+      if (SERVER_EVENTS.has(name)) this.dispatchEvent(new CustomEvent(name, { detail: values[0] }));
+      if (name === OFFLINE_BATCH) acknowledge();
     });
+    socket.connect();
   }
 
   close() {
-    clearTimeout(this.#timer);
-    this.#socket?.removeAllListeners();
-    this.#socket?.disconnect();
+    const socket = this.#socket;
     this.#socket = null;
+    socket?.disconnect();
     this.state = "connecting";
   }
 
   /** Emit an event and resolve to its acknowledgement; rejects with an `ApiError`, at once while not connected. */
   async call(event, payload) {
-    if (!this.#socket?.connected) throw offlineError();
+    if (!this.#socket) throw offlineError();
     let answer;
     try {
-      answer = await this.#socket.timeout(ACK_TIMEOUT).emitWithAck(event, payload);
-    } catch {
+      answer = await this.#socket.call(event, payload, ACK_TIMEOUT);
+    } catch (error) {
+      if (error.code === "OFFLINE") throw offlineError();
       throw new ApiError({ code: "TIMEOUT", detail: "The server did not answer in time." });
     }
     if (!answer.ok) throw new ApiError(answer.error);
     return answer;
-  }
-
-  #leave() {
-    clearTimeout(this.#timer);
-    this.#socket?.disconnect();
-  }
-
-  async #giveToken(give) {
-    const socket = this.#socket;
-    // Where renewing fails the server is asked without a token, says no, and `#refused` takes its course.
-    const token = await this.#session.token().catch(() => "");
-    if (socket === this.#socket) give({ token });
   }
 
   async #handInToken() {
@@ -105,19 +87,11 @@ export class Connection extends EventTarget {
     await this.call("auth:refresh", { token }).catch(() => {});
   }
 
-  async #refused(error) {
+  async #refused(socket, error) {
     this.#enter("offline");
-    if (["UNAUTHORIZED", "TOKEN_EXPIRED"].includes(error.data?.code)) await this.#session.renew().catch(() => {});
-    this.#comeBack();
-  }
-
-  /** Socket.IO itself tries again after network faults, but not after the server closed or refused. */
-  #comeBack() {
-    const socket = this.#socket;
-    if (!socket || socket.active) return;
-    clearTimeout(this.#timer);
-    const delay = Math.min(MAX_DELAY, FIRST_DELAY * 2 ** this.#refusals++) * (0.5 + Math.random());
-    this.#timer = setTimeout(() => socket === this.#socket && socket.connect(), delay);
+    if (TOKEN_CODES.has(error.data?.code)) await this.#session.renew().catch(() => {});
+    // It tries again by itself after faults of the network, but not where the server said no.
+    if (socket === this.#socket && !socket.isActive) socket.connectLater();
   }
 
   #enter(state) {
