@@ -8,12 +8,13 @@ PYTHONS := python3 python3.13 python3.12 python3.11 python3.14
 LOCK := $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock'
 
-.PHONY: help setup setup-tests lock run test torture lint format clean
+.PHONY: help setup setup-tests lock run test test-stores torture lint format clean
 
 help:
 	@echo 'make setup    install what serves into $(VENV); make setup-tests also what tests'
 	@echo 'make run      serve on port 3000; MADANG_SERVER__PORT=3001 make run takes another port'
 	@echo 'make test     format, lint and type checks, then all tests: about ten minutes'
+	@echo 'make test-stores MONGODB=mongodb://… REDIS=redis://…  all tests and a torture run on these servers'
 	@echo 'make torture  kill everything under a chatting town and judge what is left: MINUTES=5 ONLY=kill-server=3,crash'
 	@echo 'make lint     those checks alone; make format puts the format right'
 	@echo 'make lock     write the requirements anew from pyproject.toml, with hashes'
@@ -61,6 +62,12 @@ format: setup-tests
 
 test: lint
 	$(PY) -m pytest -q
+
+# On servers of yours; every test server gets a database and keys of its own there, which are removed afterwards.
+test-stores: setup-tests
+	@if [ -z '$(MONGODB)$(REDIS)' ]; then echo 'name at least one: MONGODB=mongodb://… REDIS=redis://…' >&2; exit 2; fi
+	TEST_MONGODB='$(MONGODB)' TEST_REDIS='$(REDIS)' $(PY) -m pytest -q
+	TEST_MONGODB='$(MONGODB)' TEST_REDIS='$(REDIS)' $(PY) -m tests.torture --only named --hits 10
 
 # MINUTES=N goes on for so long; HITS=N strikes so often with each fault; ONLY=names, SEED=n and PLANTED=bug narrow it.
 torture: setup-tests

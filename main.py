@@ -44,11 +44,25 @@ def main(arguments: Sequence[str]) -> int:
     if ignored:
         log.warning("no settings, and ignored: %s; a setting is called MADANG_SECTION__KEY", ", ".join(ignored))
     if options.command == "check":
-        print(f"{path}: ok")
-        return 0
+        print(f"{path}: ok", flush=True)
+        return _check_stores(settings) if options.stores else 0
     if options.command == "move":
         return _move(settings, options.to, options.database or settings.mongodb.database)
     return _serve(settings)
+
+
+def _check_stores(settings: Settings) -> int:
+    import uvloop
+
+    from server.check_stores import check_stores
+    from server.embedded import StartFailed
+
+    try:
+        is_well = uvloop.run(check_stores(settings, say=lambda line: print(line, flush=True)))
+    except StartFailed as error:
+        print(f"not checked: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0 if is_well else EXIT_FAILED
 
 
 def _move(settings: Settings, uri: str, database: str) -> int:
@@ -99,13 +113,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command")
     for name, help_text in (
         ("serve", "start the server (the default)"),
-        ("check", "check the configuration, without starting anything"),
+        ("check", "check the configuration, without starting anything; with --stores, also what the stores can do"),
         ("config", "print every setting with its default, as in config.yaml"),
         ("move", "copy the embedded database to a real MongoDB, while no server runs"),
     ):
         # Options may come before the command and after it; argparse keeps only one of two with the same destination.
         command = commands.add_parser(name, help=help_text, description=help_text)
         _add_options(command, prefix="late_")
+        if name == "check":
+            command.add_argument("--stores", action="store_true", help="ask the stores for all that the server needs")
         if name == "move":
             command.add_argument("--to", required=True, metavar="URI", help="its address, mongodb://…")
             command.add_argument("--database", metavar="NAME", help="the database there, instead of mongodb.database")

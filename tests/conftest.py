@@ -12,6 +12,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.browser import Browser, Browsers, find_programs
+from tests.support.named_stores import named_stores, remove_all
 from tests.support.npm import install_client
 from tests.support.people import Person, Town
 from tests.support.server_process import ServerProcess
@@ -42,8 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.gen_test(timeout=TEST_TIMEOUT))
 
 
+def pytest_sessionfinish() -> None:
+    remove_all()
+
+
 def _serve(folder: Path, settings: Mapping[str, object]) -> Iterator[ServerProcess]:
-    process = ServerProcess(folder, settings)
+    process = ServerProcess(folder, {**named_stores(folder), **settings})
     try:
         process.start()
         yield process
@@ -86,12 +91,15 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+def start_server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[StartServer]:
     """`start_server({"limits.enabled": True})`: a server of the test's own. It may be killed and restarted."""
     started: list[ServerProcess] = []
+    needs_embedded = request.node.get_closest_marker("embedded_stores") is not None
 
     def start(settings: Mapping[str, object] | None = None) -> ServerProcess:
-        process = ServerProcess(tmp_path_factory.mktemp("own_server"), {**NO_LIMITS, **(settings or {})})
+        folder = tmp_path_factory.mktemp("own_server")
+        stores = {} if needs_embedded else named_stores(folder)
+        process = ServerProcess(folder, {**NO_LIMITS, **stores, **(settings or {})})
         started.append(process)
         process.start()
         return process

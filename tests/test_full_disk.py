@@ -20,6 +20,7 @@ CONTENT = "x" * 9_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux's")
+@pytest.mark.embedded_stores
 async def test_a_full_disk(start_server: StartServer, town_at: Callable[[ServerProcess], Town]) -> None:
     server = start_server()
     alice, _bob, room_id = await town_at(server).pair()

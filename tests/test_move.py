@@ -1,10 +1,8 @@
 """`main.py move`: an embedded database is moved into another one: whole, once, by a command that may be repeated."""
 
 import re
-import socket
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from pymongo.errors import PyMongoError
 
 from tests.conftest import StartServer
 from tests.support.people import Town
+from tests.support.plain_mongodb import plain_mongodb
 from tests.support.server_process import ROOT, ServerProcess
 from tests.support.waiting import DEADLINE
 
@@ -31,22 +30,12 @@ class Target(NamedTuple):
 @pytest.fixture
 def target(tmp_path: Path) -> Iterator[Target]:
     """A store of its own that stands in for a real MongoDB."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = tmp_path / "secantusd.toml"
-    options.touch()
-    script = str(Path(sysconfig.get_path("scripts")) / "secantusd-py")
-    place = ["--config", str(options), "--storage-path", str(tmp_path / "target"), "--host", "127.0.0.1"]
-    command = [sys.executable, "-P", script, *place, "--port", str(port), "--standalone", "--log-level", "WARNING"]
-    uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
-    with subprocess.Popen(command) as process:
+    with plain_mongodb(tmp_path, "--standalone") as uri:
         client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(uri, retryWrites=False)
         try:
             yield Target(uri, client.get_database("madang"))
         finally:
             client.close()
-            process.kill()
 
 
 def move(process: ServerProcess, uri: str, *options: str) -> "subprocess.CompletedProcess[str]":

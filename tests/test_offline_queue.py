@@ -193,6 +193,7 @@ async def test_entries_die_while_the_server_is_down(start_server: StartServer, t
     assert not await waits_for(town.resident(other), town.resident(one), room_id)
 
 
+@pytest.mark.embedded_stores
 async def test_an_entry_ages_from_its_push_where_that_had_to_wait(start_server: StartServer, town_at: Any) -> None:
     retention = 3.0
     server = start_server({"offline_queue.retention": f"{retention:g}s"})
@@ -213,6 +214,7 @@ async def test_an_entry_ages_from_its_push_where_that_had_to_wait(start_server: 
     assert [message["content"] for message in await batch_of(device)] == ["waiting"]
 
 
+@pytest.mark.embedded_stores
 async def test_who_connects_while_redis_is_away_gets_their_batch_when_it_is_back(
     start_server: StartServer, town_at: Any
 ) -> None:
@@ -243,6 +245,7 @@ async def test_who_connects_while_redis_is_away_gets_their_batch_when_it_is_back
             assert [message["content"] for message in batch] == ["waiting"]
 
 
+@pytest.mark.embedded_stores
 @pytest.mark.parametrize("ending", ["SIGCONT", "SIGTERM", "SIGKILL"])
 async def test_what_came_while_redis_was_away_is_handed_over(
     start_server: StartServer, town_at: Any, ending: str
@@ -279,6 +282,7 @@ def redis_of(server: ServerProcess) -> "redis.Redis":
     return redis.Redis(unix_socket_path=str(server.data_dir / "redis" / "redis.sock"), password=password)
 
 
+@pytest.mark.embedded_stores
 async def test_a_key_of_a_wrong_kind_spoils_one_queue_and_no_other(start_server: StartServer, town_at: Any) -> None:
     server = start_server({"sweep.interval": "200ms", "mongodb.database": "yard"})
     town: Town = town_at(server)
@@ -307,6 +311,7 @@ async def test_a_key_of_a_wrong_kind_spoils_one_queue_and_no_other(start_server:
     assert (await town_at(server).resident(other).room(room_id))["lastSeq"] == 2
 
 
+@pytest.mark.embedded_stores
 async def test_a_full_redis_makes_messages_wait(start_server: StartServer, town_at: Any) -> None:
     server = start_server()
     one, other, room_id = await town_at(server).pair()

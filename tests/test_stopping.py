@@ -45,6 +45,7 @@ async def offline_batch(town: Town, person: Any) -> list[str]:
     return [message["content"] for message in await device.next("messages:offline")]
 
 
+@pytest.mark.embedded_stores
 async def test_a_redis_that_takes_nothing(start_server: StartServer, town_at: OpenTown) -> None:
     server = start_server(PATIENT)
     one, other, room_id = await town_at(server).pair()
@@ -97,6 +98,7 @@ async def test_clients_come_back_by_themselves(
         await session.close()
 
 
+@pytest.mark.embedded_stores
 async def test_silent_stores(start_server: StartServer, town_at: OpenTown) -> None:
     server = start_server(PATIENT)
     one, other, room_id = await town_at(server).pair()

@@ -261,6 +261,7 @@ async def test_sessions_outlive_the_server(start_server: StartServer, town_at: A
     assert (await refresh(town, staying.refresh_token)).status == 200
 
 
+@pytest.mark.embedded_stores
 async def test_an_inactive_user_is_let_in_nowhere(start_server: StartServer, town_at: Any) -> None:
     process = start_server()
     gone, staying = await town_at(process).people(2)

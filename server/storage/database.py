@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from contextvars import Context
+from datetime import UTC, timedelta
 from typing import Any, Final, TypeVar
 
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -12,6 +13,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from server.errors import Unavailable
+from server.models import now
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -31,6 +33,8 @@ KEYS_PER_QUERY: Final = 100
 INTERNAL_ERROR: Final = 1
 
 DUPLICATE_KEY: Final = 11_000
+# Sessions expire by the database's clock.
+MOST_CLOCK_DIFFERENCE: Final = timedelta(seconds=2)
 
 # One call was too slow, which may be its own fault, or all connections are taken by such calls.
 TIMEOUT_ERRORS: Final = (
@@ -148,10 +152,11 @@ class Database:
             return False
         return True
 
-    async def warn_if_volatile(self) -> None:
-        """Log a warning where the store says that it keeps its data in memory alone. Raises `Unavailable`.
+    async def warn_of_weakness(self) -> None:
+        """Log a warning where the store keeps its data in memory alone, or has another time. Raises `Unavailable`.
 
         One that has a disk but no journal needs no look: it refuses every write that asks for the journal.
+        `main.py check --stores` asks for more.
         """
         try:
             status = await self.run(self._client.admin.command, "serverStatus")
@@ -160,6 +165,11 @@ class Database:
             return
         if not status.get("storageEngine", {}).get("persistent", True):
             log.warning("mongodb.uri is a server without a disk: what it acknowledged is lost when it ends")
+        difference = abs(status.get("localTime", now()).replace(tzinfo=UTC) - now())
+        if difference > MOST_CLOCK_DIFFERENCE:
+            log.warning(
+                "MongoDB's clock differs by %.0f s: what expires does so too early or late", difference.total_seconds()
+            )
 
     def close(self) -> None:
         """What is under way, and what comes now, fails with `Unavailable`."""

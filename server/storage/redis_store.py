@@ -1,6 +1,7 @@
 """The one Redis client: short waits, and `Unavailable` at once while Redis is away."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable
 from contextvars import Context
@@ -21,6 +22,8 @@ PROBE_INTERVAL: Final = 0.25
 # Calls under way at once. Those beyond wait for their turn, which says nothing about whether Redis answers.
 MAX_CALLS: Final = 32
 MAX_PINGS: Final = 8
+POLICY: Final = "maxmemory-policy"
+KEEPS_ALL: Final = "noeviction"
 
 # Of the errors that Redis answers with, those that it would give to anybody just now: it takes nothing, or not from us.
 AWAY_ERRORS: Final = (
@@ -109,6 +112,13 @@ class RedisStore:
         except Exception:
             # Whatever it is, who probes must go on probing.
             return False
+
+    async def warn_if_evicting(self) -> None:
+        """Log a warning where Redis would make room by dropping what it was given. Never raises."""
+        with contextlib.suppress(Unavailable, Unusable, redis_errors.ResponseError):
+            settings = await self.run(self.client.config_get(POLICY))
+            if settings.get(POLICY, KEEPS_ALL) != KEEPS_ALL:
+                log.warning("Redis may drop offline queues: its %s is not %s", POLICY, KEEPS_ALL)
 
     async def close(self) -> None:
         if self._probe is not None:

@@ -48,7 +48,7 @@ class Stores:
         self.messages = MessageStore(self.database)
         self.upload_records = UploadRecords(self.database, settings.uploads.orphan_ttl)
         self.servers = Servers(self.database)
-        self.redis = RedisStore(redis_url, f"madang:{settings.mongodb.database}")
+        self.redis = RedisStore(redis_url, redis_prefix(settings.mongodb.database))
         self.counters = Counters(self.redis)
         self.presence_leases = PresenceLeases(self.redis)
         self.offline_queues = OfflineQueues(self.redis, max_entries=settings.offline_queue.max_messages)
@@ -75,6 +75,7 @@ class Stores:
                 await asyncio.sleep(START_PAUSE)
         await self.blobs.prepare()
         await self.spool.open()
+        await self.redis.warn_if_evicting()
 
     async def _prepare(self) -> None:
         collections = self.users, self.sessions, self.search_terms, self.rooms, self.members, self.messages
@@ -83,7 +84,7 @@ class Stores:
             # first: nothing is to be made in the database of a newer server.
             await self.identity.open()
             await asyncio.gather(*(store.prepare() for store in (*collections, self.upload_records)))
-            await self.database.warn_if_volatile()
+            await self.database.warn_of_weakness()
         except OperationFailure as error:
             # The driver's own text is long, and may be of several lines.
             raise Unusable(f"MongoDB refuses: {(error.details or {}).get('errmsg', f'code {error.code}')}") from error
@@ -105,3 +106,8 @@ def make_blobs(settings: Settings, database: Database, threads: DiskThreads) -> 
     if settings.uploads.store == "gridfs":
         return GridFSBlobs(database, threads)
     return DiskBlobs(Path(settings.data_dir) / "uploads" / "files", threads)
+
+
+def redis_prefix(database: str) -> str:
+    """With what all keys begin, so that several Madangs and other programs may share one Redis."""
+    return f"madang:{database}"

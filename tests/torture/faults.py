@@ -223,6 +223,8 @@ OUTSIDE = (
     *(Fault(f"{manner}-mongodb-way", (), on_the_way("mongodb", manner)) for manner in MANNERS),
     *(Fault(f"{manner}-redis-way", (), on_the_way("redis", manner), halts=("redis",)) for manner in MANNERS),
 )
+# On stores that somebody has named: only the server and the network of the people are struck.
+NAMED = tuple(fault._replace(name=f"named-{fault.name}") for fault in (KILLS[0], *CRASHES, *NETWORK))
 CLOCK = (Fault("clock-forward", (), move_clock),)
 DISK = (Fault("full-disk", ("redis",), fill_disk),)
-ALL = (*EMBEDDED, *OUTSIDE, *CLOCK, *DISK)
+ALL = (*EMBEDDED, *OUTSIDE, *NAMED, *CLOCK, *DISK)

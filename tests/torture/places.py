@@ -9,7 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.torture.faults import CLOCK, DISK, EMBEDDED, OUTSIDE, Fault
+from tests.support.named_stores import named_stores, remove_all
+from tests.torture.faults import CLOCK, DISK, EMBEDDED, NAMED, OUTSIDE, Fault
 from tests.torture.ground import Ground
 from tests.torture.outside import OutsideStores
 
@@ -38,6 +39,16 @@ async def outside_stores(folder: Path) -> AsyncIterator[Ground]:
         yield Ground(folder / "outside", stores.settings, stores=stores)
     finally:
         await stores.stop()
+
+
+@contextlib.asynccontextmanager
+async def stores_by_name(folder: Path) -> AsyncIterator[Ground]:
+    """What only hurts the server itself strikes here: these stores are somebody's."""
+    settings = named_stores(folder)
+    try:
+        yield Ground(folder / "named", settings, redis_url=str(settings.get("redis.url", "")))
+    finally:
+        remove_all()
 
 
 @contextlib.asynccontextmanager
@@ -85,6 +96,10 @@ def _why_no_disk() -> str:
     return "" if subprocess.run(probe, capture_output=True).returncode == 0 else "mounting is not allowed here"
 
 
+def _why_no_names() -> str:
+    return "" if named_stores(Path()) else "make test-stores names stores for it"
+
+
 def _nothing() -> str:
     return ""
 
@@ -92,6 +107,7 @@ def _nothing() -> str:
 PLACES = (
     Place(EMBEDDED, own_stores, _nothing),
     Place(OUTSIDE, outside_stores, _nothing),
+    Place(NAMED, stores_by_name, _why_no_names),
     Place(CLOCK, movable_clock, _why_no_clock),
     Place(DISK, small_disk, _why_no_disk),
 )

@@ -9,6 +9,7 @@ from typing import Any
 from redis.asyncio import Redis
 from tornado.httpclient import AsyncHTTPClient
 
+from server.storage.stores import redis_prefix
 from tests.support.people import Person, Town
 from tests.torture.chat_socket import Lost
 from tests.torture.devices import Device
@@ -132,8 +133,14 @@ class Round:
             await self._settle()
             await self._record()
 
+    @property
+    def _database(self) -> str:
+        return str(self.ground.settings.get("mongodb.database", "madang"))
+
     def open_redis(self) -> Redis:
         """A client of the Redis that the server uses, on a way of its own."""
+        if self.ground.redis_url:
+            return Redis.from_url(self.ground.redis_url)
         stores = self.ground.stores
         return embedded_redis(self.server.process.data_dir if stores is None else stores.folder)
 
@@ -213,7 +220,7 @@ class Round:
         """What is left once everybody acknowledged or was proven by a ping; looked at for some seconds."""
         left = 0
         for _ in range(100):
-            left = await redis.llen(f"madang:madang:queue:{user_id}")
+            left = await redis.llen(f"{redis_prefix(self._database)}:queue:{user_id}")
             if not left:
                 break
             await asyncio.sleep(PAUSE)

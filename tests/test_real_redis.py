@@ -1,0 +1,31 @@
+"""What leans on Redis also holds on Debian's own redis-server, and nothing of the tests is left in it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import redis
+
+from tests.support.redis_server import redis_server
+from tests.support.server_process import ROOT
+
+FILES = ("tests/test_offline_queue.py", "tests/test_limits.py")
+DEADLINE = 900.0  # some ten times what it takes
+
+
+def test_queues_and_limits_on_redis_itself(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as url:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-m", "not embedded_stores", "-p", "no:cacheprovider", *FILES],
+            cwd=ROOT,
+            env={**os.environ, "TEST_REDIS": url},
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert " passed" in done.stdout
+        with redis.Redis.from_url(url) as client:
+            assert client.info("stats")["total_commands_processed"] > 100, "the servers were led to it"
+            assert client.keys("*") == []
