@@ -44,6 +44,22 @@ async def test_a_room_opens_at_the_first_unread_message(town: Town, first: Brows
     assert first.texts(".divider.unread") == ["New messages"], "it stays where it was"
 
 
+async def test_a_history_that_comes_in_pieces_is_shown_whole(town: Town, first: Browser) -> None:
+    """What one answer may hold is bounded in bytes: fifty of these messages are 3 MB of JSON."""
+    one, other, room_id = await town.pair()
+    count = 60
+    for number in range(count):
+        await other.send(room_id, f"{number}\u0001".ljust(10_000, "\u0001"))
+    sign_in(first, one)
+    open_chat(first, room_id)
+    first.wait_until(
+        "return document.querySelectorAll('#messages .content').length === arguments[0]",
+        count,
+    )
+    shown = first.run("return [...document.querySelectorAll('#messages .content')].map(e => parseInt(e.textContent))")
+    assert shown == list(range(count))
+
+
 async def test_a_caption_leaves_the_name_of_a_file(town: Town, first: Browser, tmp_path: Path) -> None:
     one, _other, room_id = await town.pair()
     letter = tmp_path / "계약서 최종.txt"

@@ -180,7 +180,8 @@ export class Chat extends EventTarget {
 
   /** While not connected there is nothing to do: the next connection catches up. */
   #retryLater(error) {
-    if (error.isPassing && this.#connection.state === "online") this.#catchUpSoon(RETRY_DELAY);
+    if (!error.isPassing || this.#connection.state !== "online") return;
+    this.#catchUpSoon(Math.max(RETRY_DELAY, (error.retryAfter ?? 0) * 1000));
   }
 
   async #refreshList() {
