@@ -11,6 +11,20 @@ NAME_BYTES: Final = 255
 MAX_EXTENSION: Final = 10
 
 
+# The one table of extensions that people and browsers take for pictures. The first of each kind is the one that it
+# gets in an address. Those of `OTHER_PICTURES` are not examined here, and never shown inline.
+PICTURE_EXTENSIONS: Final = {
+    "PNG": ("png", "apng"),
+    "JPEG": ("jpg", "jpeg", "jpe", "jfif", "pjpeg", "pjp"),
+    "GIF": ("gif",),
+    "WEBP": ("webp",),
+}
+OTHER_PICTURES: Final = (
+    "avif", "bmp", "cur", "dib", "heic", "heif", "ico", "jp2", "jxl", "svg", "svgz", "tif", "tiff",
+)  # fmt: skip
+IMAGE_EXTENSIONS: Final = frozenset(OTHER_PICTURES).union(*PICTURE_EXTENSIONS.values())
+
+
 class FileKind(msgspec.Struct, frozen=True):
     """`is_picture`: one that is examined, and shown inline. `is_container`: what it holds is known by its name only."""
 
@@ -21,10 +35,8 @@ class FileKind(msgspec.Struct, frozen=True):
 
 
 PICTURES: Final = {
-    "PNG": FileKind("image/png", "png", is_picture=True),
-    "JPEG": FileKind("image/jpeg", "jpg", is_picture=True),
-    "GIF": FileKind("image/gif", "gif", is_picture=True),
-    "WEBP": FileKind("image/webp", "webp", is_picture=True),
+    name: FileKind(f"image/{name.lower()}", extensions[0], is_picture=True)
+    for name, extensions in PICTURE_EXTENSIONS.items()
 }
 BINARY: Final = FileKind("application/octet-stream", "bin", is_container=True)
 TEXT: Final = FileKind("text/plain", "txt", is_container=True)
@@ -61,9 +73,9 @@ BRANDS: Final = {
 }  # fmt: skip
 BRAND_EXTENSIONS: Final = {"audio/mp4": "m4a", "video/quicktime": "mov", "video/mp4": "mp4"}
 # A name may not make a picture of what is none, nor anything that a browser would run.
-REFUSED_EXTENSIONS: Final = frozenset(
-    ["jpg", "jpeg", "png", "gif", "webp", "bmp", "heic", "heif", "avif", "tif", "tiff", "ico", "svg", "svgz"]
-) | frozenset(["htm", "html", "xhtml", "xht", "shtml", "xml", "js", "mjs", "css"])
+REFUSED_EXTENSIONS: Final = IMAGE_EXTENSIONS | frozenset(
+    ["htm", "html", "xhtml", "xht", "shtml", "xml", "js", "mjs", "css"]
+)
 # Controls, and the marks that turn the direction of writing: `photo<RLO>gnp.exe` reads as `photoexe.png`.
 TURNING_MARKS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 PLAIN_CONTROLS: Final = frozenset(b"\t\n\f\r\x1b")
@@ -89,6 +101,15 @@ def choose_extension(kind: FileKind, file_name: str) -> str:
     if kind.is_container and dot and is_plain and extension not in REFUSED_EXTENSIONS:
         return extension
     return kind.extension
+
+
+def picture_name(file_name: str, mime_type: str) -> str:
+    """The name under which a picture is handed out: with an extension of its kind, whatever its sender called it."""
+    extensions = PICTURE_EXTENSIONS[mime_type.removeprefix("image/").upper()]
+    stem, dot, extension = file_name.rpartition(".")
+    if dot and extension.lower() in extensions:
+        return file_name
+    return _shorten(f"{stem if stem and len(extension) <= MAX_EXTENSION else file_name}.{extensions[0]}")
 
 
 def clean_name(raw: bytes, extension: str) -> str:

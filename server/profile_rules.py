@@ -3,9 +3,9 @@
 import re
 import unicodedata
 from typing import Final
-from urllib.parse import urlsplit
 
 from server.errors import ValidationFailed
+from server.web_address import is_web_address
 
 EMAIL_LENGTH: Final = 254  # RFC 5321
 NAME_LENGTH: Final = 100
@@ -83,7 +83,7 @@ def check_profile_image(value: str | None) -> str | None:
     url = value.strip()
     if len(url) > URL_LENGTH:
         raise ValidationFailed.at("profileImage", f"must have at most {URL_LENGTH} characters")
-    if not (is_upload_path(url) or _is_web_address(url)):
+    if not (is_upload_path(url) or is_web_address(url)):
         raise ValidationFailed.at("profileImage", "must be an http(s) URL or the path of an upload")
     return url
 
@@ -100,21 +100,9 @@ def is_upload_path(url: str) -> bool:
     return UPLOAD_PATH.fullmatch(url) is not None and ".." not in url
 
 
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and not _has_blank(url)
-    except ValueError:
-        return False
-
-
 def _clean_email(value: str) -> str:
     return unicodedata.normalize("NFC", value).strip().lower()
 
 
 def _has_control(value: str) -> bool:
     return any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in value)
-
-
-def _has_blank(value: str) -> bool:
-    return any(character.isspace() or unicodedata.category(character) == "Cc" for character in value)

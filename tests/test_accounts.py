@@ -78,6 +78,8 @@ async def test_a_taken_email_is_refused_under_any_concurrency(town: Town) -> Non
         ("phone", "1" * 33),
         ("userType", "x" * 51),
         ("profileImage", "javascript:alert(1)"),
+        ("profileImage", "https://bank.example@example.com/p.png"),
+        ("profileImage", "https://example.com/\u202egnp.exe"),
         ("profileImage", "/etc/passwd"),
         ("profileImage", "/uploads/../secret"),
         ("profileImage", f"https://example.com/{'x' * 2048}"),

@@ -165,6 +165,7 @@ async def test_blank_text_is_bad_input(town: Town, content: str) -> None:
         ("https://example.com/no-extension", None, "FILE"),
         ("https://example.com/photo.png", "FILE", "FILE"),
         ("https://example.com/paper.pdf", "IMAGE", "IMAGE"),
+        ("https://example.com:8443/사진-@home/👩‍🚀.jfif?from=a@b", None, "IMAGE"),
     ],
 )
 async def test_the_type_of_an_attachment(town: Town, url: str, asked: str | None, kind: str) -> None:
@@ -192,6 +193,14 @@ async def test_the_type_of_an_attachment(town: Town, url: str, asked: str | None
                 "javascript:alert(1)",
                 "data:text/html,x",
                 "ftp://example.com/x",
+                "https://bank.example@example.com/x.png",
+                "https://ann:secret@example.com/x.png",
+                "https://@example.com/x.png",
+                "https://example.com:x/x.png",
+                "https://example.com/\u202egnp.exe",
+                "https://example.com/\u200fx.png",
+                "https://example.com/%E2%80%AEgnp.exe",
+                "https://example.com/\x85.png",
                 "//example.com/x.png",
                 "http://",
                 "https:///x.png",

@@ -1,5 +1,7 @@
 """How files are handed out: headers, ranges, conditions; and that no path leads anywhere else."""
 
+from urllib.parse import quote
+
 import pytest
 
 from tests.conftest import UPLOADS, StartServer
@@ -29,6 +31,30 @@ async def test_headers_of_a_picture(upload_town: Town) -> None:
     small = await fetch(person, stored["thumbnailUrl"])
     assert small.headers["Content-Disposition"].startswith("inline")
     assert small.headers["ETag"] != headers["ETag"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "served"),
+    [
+        ("PNG", "page.html", "page.png"),
+        ("PNG", "tool.exe.jpg", "tool.exe.png"),
+        ("PNG", "picture", "picture.png"),
+        ("PNG", ".png", ".png"),
+        ("JPEG", "Photo.JFIF", "Photo.JFIF"),
+        ("JPEG", "photo.jpeg", "photo.jpeg"),
+        ("GIF", "a.svg", "a.gif"),
+        ("WEBP", f"{'x' * 251}.txt", f"{'x' * 250}.webp"),
+        ("WEBP", "no. this is no extension", "no. this is no extension.webp"),
+    ],
+)
+async def test_a_picture_is_handed_out_under_an_extension_of_its_kind(
+    upload_town: Town, kind: str, name: str, served: str
+) -> None:
+    person = await upload_town.person()
+    stored = await upload(person, picture(kind), name)
+    assert stored["fileName"] == name, "to its sender it is what they called it"
+    told = (await fetch(person, stored["fileUrl"])).headers["Content-Disposition"]
+    assert told == f"inline; filename=\"{served}\"; filename*=UTF-8''{quote(served)}"
 
 
 @pytest.mark.parametrize("data", [PDF, HTML, b"\x00", b'<svg xmlns="http://www.w3.org/2000/svg"/>'])

@@ -109,6 +109,15 @@ def _grey_of_16_bits() -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.parametrize("extension", ["jfif", "JPE", "apng", "avif", "svgz", "cur", "png"])
+async def test_no_name_makes_a_picture_of_what_is_none(upload_town: Town, extension: str) -> None:
+    one, other = await upload_town.people(2)
+    stored = await upload(one, zip_file(), f"photo.{extension}")
+    assert (stored["type"], stored["fileUrl"].rpartition(".")[2]) == ("FILE", "zip")
+    message = await one.send(await one.open_room(other), "", attachmentUrl=stored["fileUrl"])
+    assert message["type"] == "FILE"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 async def test_a_photograph_is_seen_upright_and_its_small_one_tells_nothing(
     upload_town: Town, orientation: int

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import msgspec
 
 from server.errors import ChatError, NotFound, ValidationFailed
+from server.file_kinds import PICTURES, picture_name
 from server.models import User
 from server.storage.blobs import Blob, Blobs
 from server.storage.upload_records import UploadRecord, UploadRecords
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 
 PATH: Final = re.compile(r"/uploads/([0-9a-f]{40})(-thumb)?\.[a-z0-9]{1,10}")
 # What browsers show without running anything in it; these have been decoded whole before they were stored.
-INLINE: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+INLINE: Final = frozenset(kind.mime_type for kind in PICTURES.values())
 THUMBNAIL_TYPES: Final = {"jpg": "image/jpeg", "webp": "image/webp"}
 # One round of removing; the next one goes on.
 MAX_REMOVED: Final = 500
@@ -74,7 +75,8 @@ class Files:
             raise NotFound("No such file")
         if path == record.url:
             is_inline = record.mime_type in INLINE
-            return ServedFile(record.id, record.id, record.mime_type, is_inline, record.file_name)
+            name = picture_name(record.file_name, record.mime_type) if is_inline else record.file_name
+            return ServedFile(record.id, record.id, record.mime_type, is_inline, name)
         stem = record.file_name.rpartition(".")[0] or record.file_name
         name = f"{stem}-thumb.{record.thumbnail}"
         mime_type = THUMBNAIL_TYPES[record.thumbnail or "jpg"]

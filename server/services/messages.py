@@ -1,22 +1,18 @@
 """Messages: the one `send` behind REST and sockets, with everything that is checked before a message is stored."""
 
 import asyncio
-import re
 from collections.abc import Callable, Collection
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from server.drafts import Draft, Sent
 from server.errors import ValidationFailed
+from server.file_kinds import IMAGE_EXTENSIONS
 from server.models import MessageType, User
 from server.protocol import MessageView, SendMessage
 from server.room_state import RoomState
 from server.views import view_message
-
-# What people call pictures; a type that the sender states wins over the name.
-IMAGE_EXTENSIONS: Final = frozenset(
-    {"jpg", "jpeg", "jfif", "png", "apng", "gif", "webp", "bmp", "ico", "heic", "heif", "avif", "tif", "tiff", "svg"}
-)
+from server.web_address import is_web_address
 
 
 class People(Protocol):
@@ -157,15 +153,9 @@ class Messages:
 
 def check_attachment_url(url: str, is_upload: Callable[[str], bool]) -> None:
     """Raise `ValidationFailed` unless `url` is an absolute http(s) URL or has the form of an upload's path."""
-    if is_upload(url):
-        return
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("http", "https") or re.search(r"[\s\x00-\x1f\x7f\\]", url):
-        raise ValidationFailed.at("attachmentUrl", "must be an upload's path or an absolute http(s) URL")
+    if not is_upload(url) and not is_web_address(url):
+        words = "must be an upload's path or an absolute http(s) URL without user name and direction marks"
+        raise ValidationFailed.at("attachmentUrl", words)
 
 
 def detect_type(url: str) -> MessageType:

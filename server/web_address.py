@@ -1,0 +1,26 @@
+"""Web addresses that people give for pictures and attachments: which ones are shown to others."""
+
+import re
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from server.file_kinds import TURNING_MARKS
+
+# Browsers take some of these out or read them as something else: what is looked at here must be what they ask for.
+REFUSED: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\\]")
+
+
+def is_web_address(url: str) -> bool:
+    """Whether this is an absolute http(s) URL that shows where it leads.
+
+    A user name or password in front of the host looks like the host (`https://bank.example@evil.example/`), and marks
+    that turn the direction of writing let the end of an address look like its beginning.
+    """
+    try:
+        parts = urlsplit(url)
+        is_complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    if not is_complete or "@" in parts.netloc or REFUSED.search(url):
+        return False
+    return TURNING_MARKS.isdisjoint(url) and TURNING_MARKS.isdisjoint(unquote(url))
