@@ -51,6 +51,8 @@ MAX_MARKS: Final = 50
 # The ends of rooms are derived from the log: storing them late costs a little reading after a crash, nothing else.
 SAVE_INTERVAL: Final = 1.0
 RETRY_INTERVAL: Final = 1.0
+# Who has been deactivated loses their sockets within five seconds, also where one look is late.
+INACTIVE_INTERVAL: Final = 2.0
 # At shutdown, saving the ends of rooms gets at least this many seconds.
 LEAST_TO_SAVE: Final = 1.0
 # A lease survives two renewals that fail.
@@ -169,6 +171,7 @@ class Context:
         every(settings.presence.lease / RENEWALS_PER_LEASE, self.presence.renew_leases)
         every(SAVE_INTERVAL, self.save_ends)
         every(RETRY_INTERVAL, self.offline.retry_postponed)
+        every(INACTIVE_INTERVAL, self.end_inactive)
         await do_quietly(self.presence.open)
         await do_quietly(self.sweep)
 
@@ -178,6 +181,11 @@ class Context:
         expiring = self.offline.sweep, self.presence.sweep, self._stores.spool.sweep, self.files.sweep
         for work in (*expiring, self._look_around):
             await do_quietly(work)
+
+    async def end_inactive(self) -> None:
+        """End the sockets of people who have been deactivated."""
+        for user_id in await self.people.find_inactive(self.realtime.user_ids()):
+            await self.realtime.end(self.realtime.connections_of(user_id), Unauthorized("The account is not active"))
 
     async def save_ends(self) -> None:
         """Store the rooms' ends and marks, and forget those that rest."""

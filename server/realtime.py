@@ -120,6 +120,10 @@ class Realtime:
     def find(self, engine_sid: str) -> Connection | None:
         return self._by_engine_sid.get(engine_sid)
 
+    def user_ids(self) -> list[str]:
+        """Everybody who is connected."""
+        return list(self._by_user)
+
     def is_connected(self, user_id: str) -> bool:
         return user_id in self._by_user
 

@@ -279,6 +279,27 @@ async def test_an_inactive_user_is_let_in_nowhere(start_server: StartServer, tow
     assert await status_of(town, staying.access_token) == 200
 
 
+async def test_whoever_is_deactivated_loses_their_sockets(
+    tmp_path: Path, start_server: StartServer, town_at: Any
+) -> None:
+    async with stores_in(tmp_path) as addresses:
+        stores = {"mongodb.uri": addresses.mongodb_uri, "redis.url": addresses.redis_url}
+        server = await asyncio.to_thread(start_server, stores)
+        town: Town = town_at(server)
+        gone, staying, _room_id = await town.pair()
+        devices = [await gone.connect(), await gone.connect(["polling"])]
+        remaining = await staying.connect()
+        with pymongo.MongoClient[dict[str, Any]](addresses.mongodb_uri) as client:
+            client[Settings().mongodb.database].users.update_one({"_id": gone.id}, {"$set": {"isActive": False}})
+        for device in devices:
+            assert (await device.next("exception"))["code"] == "UNAUTHORIZED"
+            await device.disconnected()
+        assert await status_of(town, gone.access_token) == 401
+        assert (await town.device().refused(gone.access_token))["data"]["code"] == "UNAUTHORIZED"
+        await remaining.round_trip()
+        await asyncio.to_thread(server.stop)
+
+
 async def deactivate(data_dir: Path, user_id: str) -> None:
     async with users_database(data_dir) as database:
         assert database.users.update_one({"_id": user_id}, {"$set": {"isActive": False}}).matched_count == 1

@@ -76,6 +76,15 @@ class People:
             known[user.id] = self._cache.fill(user.id, user)
         return known
 
+    async def find_inactive(self, user_ids: Collection[str]) -> set[str]:
+        """Those who have been deactivated, by whatever means; from now on they are known here as inactive."""
+        inactive = await self._users.find_inactive(user_ids) if user_ids else set()
+        for user_id in inactive:
+            user = self._cache.get(user_id)
+            if user is not None and user.is_active:
+                self._cache.put(user_id, msgspec.structs.replace(user, is_active=False))
+        return inactive
+
     async def profile(self, user_id: str) -> UserView:
         """Raises `NotFound` for an unknown or inactive user."""
         user = await self.get(user_id)

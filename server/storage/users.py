@@ -15,6 +15,8 @@ from server.storage.search_terms import SEPARATOR, IndexChange
 
 # A hundred thousand people are read in some seconds.
 SCAN_TIMEOUT: Final = 60.0
+# So many are read at once; where there are more of them, asking for each user by key is cheaper.
+MAX_INACTIVE: Final = 1_000
 FIELDS: Final = {
     "email": "email",
     "first_name": "firstName",
@@ -52,6 +54,11 @@ class Users:
     async def prepare(self) -> None:
         await self._database.run(self._users.create_index, "email", unique=True, name="email")
         await self._database.run(self._users.create_index, "pending.id", sparse=True, name="pending")
+        # Of inactive people alone: to ask for them costs nothing for all the others.
+        inactive = {"isActive": False}
+        await self._database.run(
+            self._users.create_index, "isActive", partialFilterExpression=inactive, name="inactive"
+        )
 
     async def insert(self, user: User, password_hash: str | None, change: IndexChange) -> None:
         """Store a new user together with the change of the index that is due. Raises `Conflict` for a taken email."""
@@ -69,6 +76,14 @@ class Users:
         # Whole: on the embedded store, leaving out fields costs more than it saves.
         documents = await self._database.find_by_keys(self._users, "_id", user_ids)
         return [_user(document) for document in documents]
+
+    async def find_inactive(self, user_ids: Collection[str]) -> set[str]:
+        """Those of these users who are inactive."""
+        cursor = self._users.find({"isActive": False}, {"_id": 1}).limit(MAX_INACTIVE)
+        everywhere = {document["_id"] for document in await self._database.run(cursor.to_list, None)}
+        if len(everywhere) < MAX_INACTIVE:
+            return everywhere.intersection(user_ids)
+        return {user.id for user in await self.find_many(user_ids) if not user.is_active}
 
     async def find_by_email(self, email: str) -> tuple[User, str | None] | None:
         """The user with this email and their password hash."""
