@@ -1,5 +1,5 @@
 """The command line: `serve` (the default), `check` the configuration, print the default `config`,
-`move` the embedded database to a real MongoDB."""
+`move` the embedded database to a real MongoDB, give its history another name (`epoch`)."""
 
 import argparse
 import errno
@@ -48,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
         return _check_stores(settings) if options.stores else 0
     if options.command == "move":
         return _move(settings, options.to, options.database or settings.mongodb.database)
+    if options.command == "epoch":
+        return _epoch(settings, new=options.new)
     return _serve(settings)
 
 
@@ -63,6 +65,21 @@ def _check_stores(settings: Settings) -> int:
         print(f"not checked: {error}", file=sys.stderr)
         return EXIT_FAILED
     return 0 if is_well else EXIT_FAILED
+
+
+def _epoch(settings: Settings, *, new: bool) -> int:
+    import uvloop
+
+    from server.epoch import NotNamed, read_epoch
+
+    start_logging("ERROR")
+    try:
+        epoch = uvloop.run(read_epoch(settings, new=new))
+    except NotNamed as error:
+        print(f"{'not changed' if new else 'not known'}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    print(f"new epoch: {epoch}" if new else epoch)
+    return 0
 
 
 def _move(settings: Settings, uri: str, database: str) -> int:
@@ -116,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         ("check", "check the configuration, without starting anything; with --stores, also what the stores can do"),
         ("config", "print every setting with its default, as in config.yaml"),
         ("move", "copy the embedded database to a real MongoDB, while no server runs"),
+        ("epoch", "print the name of the database's history, or give it another one, while no server runs"),
     ):
         # Options may come before the command and after it; argparse keeps only one of two with the same destination.
         command = commands.add_parser(name, help=help_text, description=help_text)
@@ -125,6 +143,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == "move":
             command.add_argument("--to", required=True, metavar="URI", help="its address, mongodb://…")
             command.add_argument("--database", metavar="NAME", help="the database there, instead of mongodb.database")
+        if name == "epoch":
+            command.add_argument("--new", action="store_true", help="give it another one: after a restored backup")
     parser.set_defaults(late_config=None, late_set=[])
     return parser
 

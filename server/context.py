@@ -108,7 +108,7 @@ class Context:
             self.limits,
             room_key=lambda: stores.identity.known.room_key,
         )
-        self.chats = Chats(self.rooms, self.people, online, self.realtime)
+        self.chats = Chats(self.rooms, self.people, online, self.realtime, stores.identity)
         self._marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
         crash = CrashPoints(os.environ)
         self.pushes = Pushes(stores.offline_queues, lambda user_ids: self.offline.hand_over_to(user_ids), crash)
@@ -146,7 +146,7 @@ class Context:
         self.messages = Messages(
             self.rooms, intake, self.people, self.limits, self.files, max_length=settings.messages.max_length
         )
-        self.history = History(self.rooms, self.people, stores.messages)
+        self.history = History(self.rooms, self.people, stores.messages, stores.identity)
         self.presence = Presence(
             online,
             stores.presence_leases,

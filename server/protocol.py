@@ -107,7 +107,10 @@ class PresenceQuery(Inbound, frozen=True):
 
 
 class SyncRequest(Inbound, frozen=True):
+    """`epoch` is that of the answer or room from which the numbers are."""
+
     rooms: Annotated[dict[Id, Seq], Meta(max_length=5_000)]
+    epoch: Annotated[str, Meta(max_length=128)] | None = None
 
 
 class TokenRef(Inbound, frozen=True):
@@ -179,6 +182,7 @@ class RoomView(Outbound, frozen=True):
     last_seq: int
     last_message: MessageView | None
     members: list[MemberView]
+    epoch: str
 
 
 class ChatView(Outbound, frozen=True):
@@ -245,6 +249,14 @@ class SyncedRoom(Outbound, frozen=True):
     last_seq: int
     unread_count: int
     has_more: bool
+
+
+class SyncAnswer(Outbound, frozen=True):
+    """`reset` says that the numbers that were named belong to another history, and what came with them too."""
+
+    rooms: list[SyncedRoom]
+    epoch: str
+    reset: bool
 
 
 class UploadView(Outbound, frozen=True):

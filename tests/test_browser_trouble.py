@@ -1,6 +1,9 @@
 """The browser client when things go wrong: a server that dies, tokens that end, copied tabs, refused files."""
 
+import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +14,7 @@ from tests.support.browser import ENTER, Browser
 from tests.support.chat_page import CONNECTED, SHOWN, SIGNED_IN, open_chat, say, sign_in
 from tests.support.people import Town
 from tests.support.rest import API
+from tests.support.server_process import ROOT
 from tests.support.shapes import check_problem
 
 TOKEN_RENEWED = "return JSON.parse(sessionStorage.getItem('madang.session')).accessToken !== window.firstToken"
@@ -51,6 +55,41 @@ async def test_what_is_written_while_the_server_is_away_arrives_once(
     assert [text for text in stored if text.startswith("while")] == ["while away 1", "while away 2"]
     assert len(stored) == 4
     first.wait_until(f"return JSON.stringify((() => {{ {SHOWN} }})()) === JSON.stringify(arguments[0])", stored)
+
+
+async def test_the_page_begins_anew_when_the_database_was_restored(
+    start_server: StartServer, town_at, first: Browser, tmp_path: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = start_server({"server.port": port})
+    one, other, room_id = await town_at(server).pair()
+    await other.send(room_id, "kept")
+    # Whoever signs in after the backup has to do so again.
+    sign_in(first, one)
+    open_chat(first, room_id)
+    server.stop()
+    shutil.copytree(server.data_dir, tmp_path / "backup")
+    server.start()
+    for text in ("lost 1", "lost 2"):
+        await other.send(room_id, text)
+    first.wait_text("#messages .content", "lost 2")
+    server.kill()
+    shutil.rmtree(server.data_dir)
+    shutil.copytree(tmp_path / "backup", server.data_dir)
+    command = [sys.executable, str(ROOT / "main.py"), "epoch", "--new", "--set", f"data_dir={server.data_dir}"]
+    subprocess.run(command, check=True, timeout=60)
+    server.start()
+    await other.send(room_id, "after 1")
+    first.wait_until(f"return JSON.stringify((() => {{ {SHOWN} }})()) === JSON.stringify(['kept', 'after 1'])")
+    say(first, "heard you")
+    first.wait_until("return document.querySelector('.tick.sent') !== null")
+    assert [message["content"] for message in (await one.history(room_id))["messages"]] == [
+        "heard you",
+        "after 1",
+        "kept",
+    ]
 
 
 async def test_the_connection_goes_on_under_new_tokens(start_server: StartServer, town_at, first: Browser) -> None:

@@ -150,3 +150,36 @@ async def test_a_wrong_place_in_malformed_json_is_refused_all_the_same(town: Tow
     raw = await town.raw_chat(one.access_token)
     await raw.send(f'42/chat,1["sync",{{"rooms":{{"{room_id}":"x"}},}}]')
     check_refused(json.loads(await raw.packet("43/chat,1"))[0], "VALIDATION_FAILED")
+
+
+async def test_numbers_are_judged_by_the_history_that_they_belong_to(town: Town) -> None:
+    one, other, room_id = await town.pair()
+    unnamed = await one.open_room(other, unique("b"))
+    for number in range(5):
+        await one.send(room_id, f"{number}")
+    device = await other.connect()
+    epoch = (await device.call("sync", {"rooms": {}}))["epoch"]
+    assert isinstance(epoch, str) and epoch
+    joined = await device.call("room:join", {"roomId": room_id})
+    assert epoch == (await other.room(room_id))["epoch"] == joined["room"]["epoch"]
+    today = await device.call("sync", {"rooms": {room_id: 3}, "epoch": epoch})
+    assert (today["epoch"], today["ok"], "reset" in today) == (epoch, True, False)
+    assert [seqs(room) for room in today["rooms"] if room["roomId"] == room_id] == [[4, 5]]
+    # Nobody can have been given these numbers today.
+    refused = await device.call("sync", {"rooms": {unnamed: 1, room_id: 6}, "epoch": epoch})
+    check_refused(refused, "VALIDATION_FAILED", f"rooms.{room_id}")
+    check_refused(refused, "VALIDATION_FAILED", f"rooms.{unnamed}")
+    # A client of before names no epoch: its answer is as it was.
+    for before in ({"rooms": {room_id: 6}}, {"rooms": {room_id: 6}, "epoch": None}):
+        ack = await device.call("sync", before)
+        assert (ack["ok"], "reset" in ack, ack["epoch"]) == (True, False, epoch)
+        assert [seqs(room) for room in ack["rooms"]] == [[], []]
+    # Of another history, whatever was held is to be thrown away, a room that has gone too.
+    stranger = await town.person()
+    strange = await stranger.open_room(one)
+    other_epoch = await device.call(
+        "sync", {"rooms": {room_id: 20, strange: 1, unique(): 3}, "epoch": "that of yesterday"}
+    )
+    assert (other_epoch["epoch"], other_epoch["reset"]) == (epoch, True)
+    assert {room["roomId"]: seqs(room) for room in other_epoch["rooms"]} == {room_id: [1, 2, 3, 4, 5], unnamed: []}
+    check_refused(await device.call("sync", {"rooms": {}, "epoch": 7}), "VALIDATION_FAILED", "epoch")

@@ -74,7 +74,8 @@ async def get_presence(context: Context, _connection: Connection, payload: Prese
 
 
 async def sync(context: Context, connection: Connection, payload: SyncRequest) -> Answer:
-    return {"rooms": await context.history.sync(connection.user_id, payload)}
+    answer = await context.history.sync(connection.user_id, payload)
+    return {"epoch": answer.epoch, "rooms": answer.rooms} | ({"reset": True} if answer.reset else {})
 
 
 async def refresh_auth(context: Context, connection: Connection, payload: TokenRef) -> Answer:

@@ -2,6 +2,6 @@
 
 from server.embedded.children import StartFailed
 from server.embedded.export import check_has_mongodb, export_mongodb
-from server.embedded.stores import Addresses, EmbeddedStores
+from server.embedded.stores import EMBEDDED, Addresses, EmbeddedStores
 
-__all__ = ["Addresses", "EmbeddedStores", "StartFailed", "check_has_mongodb", "export_mongodb"]
+__all__ = ["EMBEDDED", "Addresses", "EmbeddedStores", "StartFailed", "check_has_mongodb", "export_mongodb"]

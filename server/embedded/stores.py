@@ -55,6 +55,13 @@ class EmbeddedStores:
                 raise StartFailed(str(cause)) from error
             raise cause from None
 
+    async def start_mongodb(self, settings: Settings) -> str:
+        """As `start`, but of the stores the database alone; returns its address."""
+        try:
+            return await self._mongodb(self.take(settings), settings.mongodb.uri)
+        except (OSError, ValueError) as error:
+            raise StartFailed(str(error)) from error
+
     async def stop(self) -> None:
         """End the children and give `data_dir` back. Safe to call twice, and after a failed start."""
         await asyncio.gather(*(child.stop() for child in self._children))

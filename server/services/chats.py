@@ -37,12 +37,25 @@ class Sockets(Protocol):
     def emit(self, user_ids: Iterable[str], event: str, payload: Any) -> None: ...
 
 
+class Identity(Protocol):
+    @property
+    def epoch(self) -> str: ...
+
+
+class Identities(Protocol):
+    @property
+    def known(self) -> Identity: ...
+
+
 class Chats:
-    def __init__(self, rooms: Rooms, people: People, presence: Presence, sockets: Sockets) -> None:
+    def __init__(
+        self, rooms: Rooms, people: People, presence: Presence, sockets: Sockets, identities: Identities
+    ) -> None:
         self._rooms = rooms
         self._people = people
         self._presence = presence
         self._sockets = sockets
+        self._identities = identities
 
     async def open_room(self, user_id: str, request: RoomRequest) -> tuple[RoomView, bool]:
         """The room of this pair and booking, made if need be and then told to the other; says whether it is new.
@@ -89,6 +102,7 @@ class Chats:
             if last is None
             else view_message(last, name_of(people.get(last.sender_id)), room.is_read(last, user_id)),
             members=room.member_views(),
+            epoch=self._identities.known.epoch,
         )
 
 

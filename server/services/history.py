@@ -1,14 +1,14 @@
 """Reading back: pages of a room's history, and what a returning client has missed."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
 from server.errors import FieldError, NotFound, ValidationFailed
 from server.models import Message, User
-from server.protocol import HistoryPage, HistoryQuery, MessageView, Pagination, SyncedRoom, SyncRequest
+from server.protocol import HistoryPage, HistoryQuery, MessageView, Pagination, SyncAnswer, SyncedRoom, SyncRequest
 from server.room_state import RoomState
 from server.views import name_of, view_message
 
@@ -20,6 +20,8 @@ SYNC_BYTES: Final = 2 * 1024 * 1024
 SYNC_LEAST_BYTES: Final = 512 * 1024
 # Ranges read at the same time by one sync: enough to hide the way to the store, few enough to leave it to others.
 SYNC_PARALLEL: Final = 8
+# So many rooms are named in an error: to correct a client a few are enough.
+NAMED_ROOMS: Final = 100
 
 
 class Rooms(Protocol):
@@ -36,13 +38,24 @@ class Store(Protocol):
     async def read_range(self, room_id: str, after: int, upto: int) -> list[Message]: ...
 
 
+class Identity(Protocol):
+    @property
+    def epoch(self) -> str: ...
+
+
+class Identities(Protocol):
+    @property
+    def known(self) -> Identity: ...
+
+
 class History:
     """Every answer is a bounded range of a room's log, so that it costs the same at any depth."""
 
-    def __init__(self, rooms: Rooms, people: People, store: Store) -> None:
+    def __init__(self, rooms: Rooms, people: People, store: Store, identities: Identities) -> None:
         self._rooms = rooms
         self._people = people
         self._store = store
+        self._identities = identities
 
     async def read_page(self, user_id: str, room_id: str, query: HistoryQuery) -> HistoryPage:
         """By `page` the newest message comes first; by `before` and by `after` the oldest.
@@ -78,20 +91,30 @@ class History:
             ),
         )
 
-    async def sync(self, user_id: str, request: SyncRequest) -> list[SyncedRoom]:
+    async def sync(self, user_id: str, request: SyncRequest) -> SyncAnswer:
         """What the user missed: for each room named, the messages after the seq that the client has.
 
-        Raises `NotFound` naming a room that is not the user's.
+        Numbers of another epoch count as 0, and a room that is in this one no more is left out. Raises `NotFound`
+        naming a room that is not the user's, and `ValidationFailed` naming rooms that do not reach so far today.
         """
+        epoch = self._identities.known.epoch
+        is_reset = request.epoch not in (None, epoch)
         rooms = {room.id: room for room in await self._rooms.of_user(user_id)}
-        for room_id in request.rooms:
-            if room_id not in rooms:
+        named: dict[str, int] = {}
+        for room_id, have in request.rooms.items():
+            if room_id in rooms:
+                named[room_id] = 0 if is_reset else have
+            elif not is_reset:
                 detail = "No such room"
                 raise NotFound(detail, errors=[FieldError(f"rooms.{room_id}", detail)])
+        for room_id in named:
             rooms[room_id] = await self._rooms.access_room(user_id, room_id)
+        if request.epoch == epoch:
+            # Who names no epoch is a client of before, and goes on as it was: with nothing new.
+            _check_reached(named, rooms)
         ranges: dict[str, tuple[int, int]] = {}
         budget = SYNC_IN_ALL
-        for room_id, have in request.rooms.items():
+        for room_id, have in named.items():
             count = min(max(rooms[room_id].last_seq - have, 0), SYNC_PER_ROOM, budget)
             ranges[room_id] = (have, have + count)
             budget -= count
@@ -109,7 +132,8 @@ class History:
                 has_more=upto < room.last_seq,
             )
 
-        return _within_bytes(await asyncio.gather(*(read(room) for room in rooms.values())))
+        synced = _within_bytes(await asyncio.gather(*(read(room) for room in rooms.values())))
+        return SyncAnswer(synced, epoch, reset=is_reset)
 
     async def _read(self, room: RoomState, first: int, last: int) -> list[Message]:
         if first > last:
@@ -122,6 +146,17 @@ class History:
             view_message(message, name_of(people.get(message.sender_id)), room.is_read(message, user_id))
             for message in messages
         ]
+
+
+def _check_reached(named: Mapping[str, int], rooms: Mapping[str, RoomState]) -> None:
+    """Raises `ValidationFailed` for numbers that nobody can have been given."""
+    beyond = [room_id for room_id, have in named.items() if have > rooms[room_id].last_seq]
+    if beyond:
+        errors = [
+            FieldError(f"rooms.{room_id}", f"is above the room's last message, {rooms[room_id].last_seq}")
+            for room_id in beyond[:NAMED_ROOMS]
+        ]
+        raise ValidationFailed(f"{errors[0].path}: {errors[0].message}", errors=errors)
 
 
 def _within_bytes(synced: Sequence[SyncedRoom]) -> list[SyncedRoom]:

@@ -72,6 +72,13 @@ class IdentityStore:
         await self._change({"version": {"$lt": version}}, {"version": version})
         self._known = msgspec.structs.replace(self.known, version=version)
 
+    async def begin_epoch(self) -> str:
+        """Give the history another name, which is returned: what clients have numbers of is another one from now on."""
+        epoch = secrets.token_hex(EPOCH_BYTES)
+        await self._change({}, {"epoch": epoch})
+        self._known = msgspec.structs.replace(self.known, epoch=epoch)
+        return epoch
+
     async def _change(self, condition: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         await self._database.run(self._documents.update_one, {"_id": DOCUMENT_ID, **condition}, {"$set": values})
 

@@ -75,7 +75,7 @@ CHAT_KEYS = {
     "isOnline",
     "transactionId",
 }
-ROOM_KEYS = {"id", "user1Id", "user2Id", "bookingId", "createdAt", "lastSeq", "lastMessage", "members"}
+ROOM_KEYS = {"id", "user1Id", "user2Id", "bookingId", "createdAt", "lastSeq", "lastMessage", "members", "epoch"}
 
 
 def check_time(value: Any) -> None:

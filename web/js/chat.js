@@ -16,6 +16,8 @@ export class Chat extends EventTarget {
   #connection;
   #receipts;
   #timer = 0;
+  /** The name of the server's history to which the numbers here belong; null before the first answer. */
+  #epoch = null;
   #isCatchingUp = false;
   #isClosed = false;
 
@@ -157,7 +159,13 @@ export class Chat extends EventTarget {
       await this.#refreshList();
       const loaded = this.store.loadedRooms();
       const rooms = Object.fromEntries(loaded.map((room) => [room.id, room.lastSeq]));
-      const answer = await this.#connection.call("sync", { rooms });
+      const answer = await this.#connection.call("sync", { rooms, epoch: this.#epoch });
+      if (answer.reset) {
+        // The server's database was restored: what is here may never have been said.
+        this.store.forgetHistory();
+        await this.#refreshList();
+      }
+      this.#epoch = answer.epoch;
       for (const synced of answer.rooms) {
         // After a long absence it is quicker to begin again at the newest than to fetch everything in between.
         if (this.store.applySync(synced) && synced.roomId in rooms) this.store.room(synced.roomId).clear();

@@ -125,6 +125,14 @@ export class Store extends EventTarget {
     this.changed();
   }
 
+  /** The server's history is another one than that of all this. */
+  forgetHistory() {
+    this.#chats.clear();
+    this.#rooms.clear();
+    this.hasListed = false;
+    this.changed();
+  }
+
   /** Nothing is heard from now on: no typing, and no word of who comes and goes. */
   noteDisconnect() {
     this.isConnected = false;
