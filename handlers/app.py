@@ -12,12 +12,15 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
+from handlers.acceptor import Acceptor
 from handlers.base import UnknownPath
+from handlers.connections import Connections, bounds
 from handlers.routes import ROUTES
 from handlers.socket.gateway import Gateway
 from handlers.socket.transport import make_socket_handler
 from server.config import Settings
 from server.context import Context, open_context
+from server.descriptors import raise_limit
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -37,6 +40,7 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
 
     Raises `StartFailed` if a store does not start and `OSError` if the address is taken.
     """
+    descriptors = raise_limit()
     with _stop_signals() as stopped:
         sockets = bind_sockets(settings.server.port, settings.server.host, backlog=BACKLOG)
         async with contextlib.AsyncExitStack() as stack:
@@ -51,7 +55,11 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
                 body_timeout=BODY_TIMEOUT,
                 max_body_size=settings.server.max_payload,
             )
-            server.add_sockets(sockets)
+            most, most_per_address = bounds(settings, descriptors)
+            connections = Connections(most, most_per_address, settings.server.trusted_proxies)
+            acceptor = Acceptor(sockets, connections, server.handle_stream)
+            acceptor.start()
+            log.info("at most %d connections, of one address %s", most, most_per_address or "as many")
             # What stands now stays; collecting it again and again costs pauses.
             gc.collect()
             gc.freeze()
@@ -60,7 +68,7 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
             ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
             await stopped.wait()
             log.info("stopping")
-            server.stop()
+            acceptor.stop()
             await context.drain()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(server.close_all_connections(), CONNECTIONS_TIMEOUT)

@@ -10,6 +10,7 @@ import msgspec
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.client_address import client_address
+from handlers.connections import place_of
 from handlers.origins import allow_origin
 from handlers.request_id import HEADER as REQUEST_ID
 from handlers.request_id import identify
@@ -59,6 +60,7 @@ class ApiHandler(RequestHandler):
         self._leaves_body = "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
         connection: Any = self.request.connection
         connection.set_max_body_size(max(DRAIN_LIMIT, self.max_body))
+        self.place = place_of(connection)
         self._allow_origin()
 
     @property
@@ -72,6 +74,7 @@ class ApiHandler(RequestHandler):
 
     async def prepare(self) -> None:
         try:
+            self.place.begin(self.request.headers)
             await self.admit()
         except Exception as error:
             if self._is_undrainable():
@@ -91,6 +94,9 @@ class ApiHandler(RequestHandler):
             self.identity = await self.context.accounts.authenticate(self._bearer_token())
         if self._is_undrainable():
             self._check_size(self._declared_size())
+
+    def on_finish(self) -> None:
+        self.place.end()
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         # Raising here would cut the connection without an answer; `parse` refuses what was not kept.

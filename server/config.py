@@ -59,6 +59,13 @@ class Server(Section, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         list[str], ip_networks("addresses and networks of proxies whose X-Forwarded-For counts")
     ] = []
+    max_connections: Annotated[
+        int, meaning("most connections at once; 0: what the limit of file descriptors allows", ge=0, le=10_000_000)
+    ] = 0
+    max_connections_per_address: Annotated[
+        int,
+        meaning("most of one address, IPv6 by /64; 0: half of all, at most 1000", ge=0, le=10_000_000),
+    ] = 0
     shutdown_timeout: Annotated[float, duration("longest wait for work in flight at the end", 0, 5 * MINUTE)] = 8.0
 
 

@@ -43,6 +43,7 @@ class UploadHandler(ApiHandler):
         self._file_name: bytes | None = None
         self._heard_at = time.monotonic()
         try:
+            self.place.begin(self.request.headers)
             await self.admit()
             self._check_size(self._declared_size())
             self._form = FormReader(self.request.headers.get("Content-Type", ""))

@@ -9,6 +9,7 @@ import socketio
 from tornado.web import HTTPError, RequestHandler
 
 from handlers.base import to_chat_error, write_problem
+from handlers.connections import place_of
 from handlers.origins import allow_origin, is_foreign
 from handlers.request_id import HEADER as REQUEST_ID
 from handlers.request_id import identify
@@ -26,6 +27,7 @@ UPDATE_CLIENT: Final = (
     "socket.io-client 3 and 4 do; older clients must be updated"
 )
 TRANSPORTS: Final = ("polling", "websocket")
+SWITCHING_PROTOCOLS: Final = 101
 # Between the packets of a polled body.
 _SEPARATOR: Final = "\x1e"
 # What a client may poll with: Engine.IO's close, pong and message, and "b", a binary message. An upgrade, and the ping
@@ -47,6 +49,9 @@ def make_socket_handler(context: Context) -> type[RequestHandler]:
     class SocketHandler(adapter):  # type: ignore[misc]
         """Refuses before the upgrade what Engine.IO would refuse after it and leave open."""
 
+        def initialize(self) -> None:
+            self.place = place_of(self.request.connection)
+
         def set_default_headers(self) -> None:
             self.set_header(REQUEST_ID, identify(self.request))
             self.set_header("Server", "madang")
@@ -61,6 +66,7 @@ def make_socket_handler(context: Context) -> type[RequestHandler]:
                     self.set_header("Access-Control-Allow-Headers", asked)
 
         def prepare(self) -> None:
+            self.place.begin(self.request.headers)
             if is_foreign(self.request.remote_ip or "", self.request.headers, settings):
                 raise Forbidden("Pages of this origin may not call: it is neither this server's own nor listed")
             if self.get_query_argument("transport", "polling") not in TRANSPORTS:
@@ -97,12 +103,20 @@ def make_socket_handler(context: Context) -> type[RequestHandler]:
             # Tornado closes its own descriptor, so that nothing of it needs to be known. Clients say nothing before
             # the handshake is answered (RFC 6455, 4.1), so nothing of theirs is in the stream.
             own = stream.socket.dup()
+            self.place.leave_stream()
             stream.close()
+            websocket.place = self.place
             try:
                 await asyncio.get_running_loop().connect_accepted_socket(lambda: websocket, own)
             except BaseException:
                 own.close()
+                self.place.release()
                 raise
+
+        def on_finish(self) -> None:
+            # A WebSocket is counted until it ends.
+            if self.get_status() != SWITCHING_PROTOCOLS:
+                self.place.end()
 
         def on_message(self, _message: str | bytes) -> None:
             """Nothing comes this way."""

@@ -23,6 +23,12 @@ FRAMES_PER_TURN: Final = 200
 MOST_BEFORE_PONG: Final = 64 * 1024
 
 
+class Place(Protocol):
+    """That of a connection among all that there may be."""
+
+    def release(self) -> None: ...
+
+
 class Listener(Protocol):
     """Who is told what comes. None of these may raise."""
 
@@ -57,12 +63,15 @@ class WebSocket(asyncio.Protocol):
         "_unread",
         "is_open",
         "listener",
+        "place",
     )
     listener: Listener
 
     def __init__(self, *, max_size: int, max_unsent: int) -> None:
         # Whether what is sent has a chance to arrive.
         self.is_open = False
+        # Among all connections; free again when this one is lost.
+        self.place: Place | None = None
         self._max_size = max_size
         self._max_unsent = max_unsent
         self._loop = asyncio.get_running_loop()
@@ -129,6 +138,8 @@ class WebSocket(asyncio.Protocol):
         if self._closing is not None:
             self._closing.cancel()
         self.resume_writing()
+        if self.place is not None:
+            self.place.release()
         self.listener.lost()
 
     def data_received(self, data: bytes) -> None:
