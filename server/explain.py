@@ -13,8 +13,12 @@ from server.errors import FieldError, ValidationFailed
 
 # So many are named; whoever has made more mistakes learns of the rest once these are mended.
 MAX_NAMED: Final = 50
-# JSON that is malformed anyway is searched for a string that explains it, as far as so many values.
+# JSON that does not decode is searched for strings that explain it where it is no longer than this, in as many values:
+# a long message whose last emoji was cut in half is found, and nobody can have much of it searched for nothing.
+MAX_SEARCHED_LENGTH: Final = 64 * 1024
 MAX_SEARCHED: Final = 500
+# What half of a surrogate pair begins like.
+SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 # Deeper JSON than this has no place in any payload; the bound keeps the walk below from exhausting the stack.
 MAX_DEPTH: Final = 16
 
@@ -74,8 +78,11 @@ def explain_bad_json(data: bytes | str, item: int | None = None) -> ValidationFa
     Of a list, only the part under `item` is looked at, and paths begin there.
     """
     try:
+        text = data if isinstance(data, str) else data.decode()
+        if len(text) > MAX_SEARCHED_LENGTH or not SURROGATE.search(text):
+            raise ValueError("nothing in it can be named")
         # The stricter decoder names no path for a lone surrogate; the standard one lets it through to be found.
-        value = json.loads(data)
+        value = json.loads(text)
         wrong = list(islice(wrong_strings(value if item is None else value[item], MAX_SEARCHED), MAX_NAMED))
     except (ValueError, LookupError, TypeError, RecursionError):
         wrong = []
@@ -139,19 +146,19 @@ def _wrong_argument(path: str, text: str, wanted: Any) -> Iterator[FieldError]:
 
 
 def _wrong_json(path: str, raw: bytes, wanted: Any) -> Iterator[FieldError]:
+    info = _type_info(wanted)
     try:
-        decoder_of(wanted).decode(raw)
+        if isinstance(info, msgspec.inspect.DictType | msgspec.inspect.ListType):
+            container = decoder_of(CONTAINERS[type(info)]).decode(raw)
+            if info.max_length is None or len(container) <= info.max_length:
+                yield from _wrong_entries(_entries(path, container), _json_type(info), decoder_of(wanted))
+            else:
+                # Their number first: what is wrong with each is told only of as many as there may be.
+                yield FieldError(path, _in_words(f"Expected `{_json_type(info)}` of length <= {info.max_length}"))
+        else:
+            decoder_of(wanted).decode(raw)
     except msgspec.ValidationError as error:
-        info = _type_info(wanted)
-        if not _place(error) or not isinstance(info, msgspec.inspect.DictType | msgspec.inspect.ListType):
-            yield _fault(error, path)
-            return
-        container = decoder_of(CONTAINERS[type(info)]).decode(raw)
-        if info.max_length is not None and len(container) > info.max_length:
-            # Their number first: what is wrong with each is told only of as many as there may be.
-            yield FieldError(path, _in_words(f"Expected `{_json_type(info)}` of length <= {info.max_length}"))
-            return
-        yield from _wrong_entries(_entries(path, container), _json_type(info), decoder_of(wanted))
+        yield _fault(error, path)
 
 
 def _entries(path: str, container: dict[str, msgspec.Raw] | list[msgspec.Raw]) -> list[Entry]:

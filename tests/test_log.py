@@ -21,7 +21,7 @@ UPGRADE = {
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "a" * 24,
 }
-ROUNDS = 60
+ROUNDS = 15
 
 
 def malformed() -> list[bytes]:

@@ -58,3 +58,37 @@ async def test_coming_and_going_is_limited_like_other_events(start_server: Start
         await raw.send("41/chat,")
         refusal = await entering(raw, person)
     check_limited(refusal)
+
+
+async def test_a_large_payload_counts_as_many_events(start_server: StartServer, town_at: Any) -> None:
+    events = 50
+    town: Town = town_at(start_server({"limits.enabled": True, "limits.events": events}))
+    small, large, wrong, broken = await town.people(4)
+    rooms = {f"{number:x}": 0 for number in range(4000)}
+    assert await answered(town, small, 2 * events, {"rooms": {}}) >= 2 * events - 1
+    # About 40 KiB each: two or three of them are as much as may come at once.
+    assert await answered(town, large, 10, {"rooms": rooms}) <= 4
+    assert await answered(town, wrong, 10, {"rooms": {**rooms, "x": "x"}}) <= 4
+    assert await answered(town, broken, 10, '{"rooms": [' + "[]," * 14_000) <= 4
+
+
+async def test_the_largest_payload_of_all_is_let_in(start_server: StartServer, town_at: Any) -> None:
+    town: Town = town_at(start_server({"limits.enabled": True, "limits.events": 1}))
+    raw = await town.raw_chat((await town.person()).access_token)
+
+    async def is_let_in() -> bool:
+        ack = await raw.acked("presence:get", {"userIds": [], "more": "x" * 100_000})
+        return bool(ack["ok"])
+
+    # More than there are tokens in all: it takes them all, and is not refused for ever.
+    await eventually(is_let_in, "it is let in once all tokens are there")
+
+
+async def answered(town: Town, person: Person, times: int, payload: Any) -> int:
+    """How many of so many `sync` at once were not refused for their number."""
+    raw = await town.raw_chat(person.access_token)
+    text = payload if isinstance(payload, str) else json.dumps(payload)
+    await raw.send_raw(b"".join(raw.encode(f'42/chat,{number}["sync",{text}]') for number in range(times)))
+    acks = [await raw.packet("43/chat,") for _ in range(times)]
+    refused = sum('"RATE_LIMITED"' in ack for ack in acks)
+    return times - refused

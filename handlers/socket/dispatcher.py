@@ -6,10 +6,10 @@ from collections import deque
 from typing import Any, Final, NamedTuple
 
 from handlers.socket.events import EVENTS, Event
-from handlers.socket.packets import BinaryPacket, EventPacket, read_packet
+from handlers.socket.packets import UNREADABLE, BinaryPacket, EventPacket, read_packet
 from server.connection import Connection
 from server.context import Context
-from server.errors import ChatError, Internal, NotFound, Unavailable, ValidationFailed
+from server.errors import ChatError, Internal, NotFound, Unavailable
 from server.frames import ack_frame, event_frame
 from server.inbound import parse_json
 from server.protocol import EXCEPTION, SendMessage
@@ -60,7 +60,7 @@ class Dispatcher:
         ack_id, name = packet.ack_id, ""
         try:
             name, raw = self._read(connection, packet)
-            event, payload = self._admit(connection.user_id, name, raw)
+            event, payload = self._admit(connection.user_id, name, raw, len(packet.arguments))
             call = Call(name, ack_id, event, payload)
             connection.in_work += 1
             if connection.inbox is not None:
@@ -74,16 +74,16 @@ class Dispatcher:
     def _read(self, connection: Connection, packet: EventPacket) -> tuple[str, Any]:
         try:
             return packet.read()
-        except ValidationFailed:
-            # What cannot be read is counted too.
-            self._context.limits.check_event(connection.user_id)
-            raise
+        except UNREADABLE:
+            # Counted too, and before anybody looks for the mistake in it.
+            self._context.limits.check_event(connection.user_id, len(packet.arguments))
+            raise packet.explain() from None
 
-    def _admit(self, user_id: str, name: str, raw: Any) -> tuple[Event, Any]:
+    def _admit(self, user_id: str, name: str, raw: Any, size: int) -> tuple[Event, Any]:
         """Count the event, and only then look at what it holds."""
         if name == SEND:
             return EVENTS[SEND], self._context.messages.admit(user_id, lambda: parse_json(raw, SendMessage))
-        self._context.limits.check_event(user_id)
+        self._context.limits.check_event(user_id, size)
         event = EVENTS.get(name)
         if event is None:
             raise NotFound(f"There is no event {name[:100]!r}")
@@ -92,7 +92,7 @@ class Dispatcher:
     def _refuse_binary(self, connection: Connection, packet: BinaryPacket) -> None:
         name = ""
         try:
-            self._context.limits.check_event(connection.user_id)
+            self._context.limits.check_event(connection.user_id, len(packet.arguments))
             name, refusal = packet.read_refusal()
             raise refusal
         except ChatError as error:

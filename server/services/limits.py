@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 MINUTE: Final = 60.0
 HOUR: Final = 3600.0
+# Parsing the largest payload takes as long as dozens of small events, so it counts as so many.
+BYTES_OF_TOKEN: Final = 1024
 # The bucket of a user who is not among this many most recent ones is full again anyway.
 MAX_BUCKETS: Final = 100_000
 MAX_WINDOWS: Final = 100_000
@@ -72,14 +74,15 @@ class Buckets:
         self._burst = burst
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, user_id: str) -> None:
-        """Take one token. Raises `RateLimited` where there is none."""
+    def take(self, user_id: str, count: float = 1) -> None:
+        """Take so many tokens, or as many as there can be. Raises `RateLimited` where there are fewer."""
+        count = min(count, self._burst)
         moment = time.monotonic()
         tokens, at = self._buckets.get(user_id, (self._burst, moment))
         tokens = min(self._burst, tokens + (moment - at) * self._rate)
-        if tokens < 1:
-            raise RateLimited(retry_after=(1 - tokens) / self._rate)
-        self._buckets[user_id] = (tokens - 1, moment)
+        if tokens < count:
+            raise RateLimited(retry_after=(count - tokens) / self._rate)
+        self._buckets[user_id] = (tokens - count, moment)
         self._buckets.move_to_end(user_id)
         if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
@@ -101,9 +104,10 @@ class Limits:
         if self._settings.enabled:
             self._messages.take(user_id)
 
-    def check_event(self, user_id: str) -> None:
+    def check_event(self, user_id: str, size: int = 0) -> None:
+        """Count one event with a payload of so many bytes."""
         if self._settings.enabled:
-            self._events.take(user_id)
+            self._events.take(user_id, 1 + size // BYTES_OF_TOKEN)
 
     def check_search(self, user_id: str) -> None:
         if self._settings.enabled:
