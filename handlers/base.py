@@ -1,12 +1,15 @@
 """What every REST handler stands on: closed by default, one body limit, one parse, one answer, one error shape."""
 
+import asyncio
 import logging
+import math
 import re
 import sys
 from collections.abc import Awaitable, Sequence
 from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.client_address import client_address
@@ -27,6 +30,9 @@ T = TypeVar("T")
 JSON_TYPE: Final = re.compile(r"application/(?:[a-z0-9!#$&^_.-]+\+)?json")
 # No body has a longer length, and Python reads no number of thousands of digits.
 LONGEST_LENGTH: Final = len(str(sys.maxsize))
+# What a client is sent at once of a large answer, and how long it may take nothing of it.
+PIECE_BYTES: Final = 64 * 1024
+LONGEST_SILENCE: Final = 30.0
 # A refused body is still read and dropped up to this size, so that the client gets our answer and not a reset.
 DRAIN_LIMIT = 256 * 1024 * 1024
 BY_STATUS: dict[int, type[ChatError]] = {
@@ -92,6 +98,8 @@ class ApiHandler(RequestHandler):
             raise errors.MethodNotAllowed
         if not self.public:
             self.identity = await self.context.accounts.authenticate(self._bearer_token())
+            if self.request.method in ("GET", "HEAD"):
+                self.context.limits.check_read(self.identity.user_id)
         if self._is_undrainable():
             self._check_size(self._declared_size())
 
@@ -143,6 +151,31 @@ class ApiHandler(RequestHandler):
         self.set_status(status)
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.write(msgspec.json.encode(value))
+
+    async def answer_large(self, value: Any) -> None:
+        """As `answer`, sent in pieces, each once the client has taken the one before."""
+        body = msgspec.json.encode(value)
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        if len(body) <= PIECE_BYTES or self.request.method == "HEAD":
+            self.write(body)
+            return
+        self.set_header("Content-Length", len(body))
+        try:
+            for start in range(0, len(body), PIECE_BYTES):
+                self.write(body[start : start + PIECE_BYTES])
+                await asyncio.wait_for(self.flush(), LONGEST_SILENCE)
+        except StreamClosedError:
+            return
+        except TimeoutError:
+            end_connection(self)
+
+    def finish(self, chunk: Any = None) -> "asyncio.Future[None]":
+        if chunk is not None:
+            self.write(chunk)
+        size = sum(map(len, self._write_buffer))
+        written = super().finish()
+        end_unless_taken(self, written, size)
+        return written
 
     def answer_nothing(self) -> None:
         self.set_status(204)
@@ -228,6 +261,21 @@ class ApiHandler(RequestHandler):
             self.set_header("Access-Control-Allow-Headers", f"Authorization, Content-Type, {REQUEST_ID}")
             self.set_header("Access-Control-Expose-Headers", f"Retry-After, WWW-Authenticate, {REQUEST_ID}")
             self.set_header("Access-Control-Max-Age", "600")
+
+
+def end_connection(handler: RequestHandler) -> None:
+    """Close it, whatever of the answer has been sent: one that is cut must not look whole."""
+    connection: Any = handler.request.connection
+    connection.close()
+
+
+def end_unless_taken(handler: RequestHandler, written: "asyncio.Future[None]", size: int) -> None:
+    """Close the connection of a client that does not take its last answer, of so many bytes."""
+    if written.done():
+        return
+    patience = LONGEST_SILENCE * max(1, math.ceil(size / PIECE_BYTES))
+    timer = asyncio.get_running_loop().call_later(patience, end_connection, handler)
+    written.add_done_callback(lambda _written: timer.cancel())
 
 
 class UnknownPath(ApiHandler):

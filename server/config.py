@@ -151,6 +151,13 @@ class Limits(Section, frozen=True, kw_only=True):
     rooms_per_hour: Annotated[int, meaning("new rooms per user and hour", ge=1, le=1_000_000)] = 1000
     uploads_per_minute: Annotated[int, meaning("uploads per user and minute", ge=1, le=1_000_000)] = 300
     searches: Annotated[int, meaning("searches per second and user", ge=1, le=1_000_000)] = 20
+    reads: Annotated[
+        int,
+        meaning("REST reads per second and user; each further 64 KiB of an answer counts as one", ge=1, le=1_000_000),
+    ] = 100
+    profile_changes_per_minute: Annotated[
+        int, meaning("changes of one's profile per user and minute", ge=1, le=1_000_000)
+    ] = 20
 
 
 class Socket(Section, frozen=True, kw_only=True):

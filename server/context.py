@@ -146,7 +146,7 @@ class Context:
         self.messages = Messages(
             self.rooms, intake, self.people, self.limits, self.files, max_length=settings.messages.max_length
         )
-        self.history = History(self.rooms, self.people, stores.messages, stores.identity)
+        self.history = History(self.rooms, self.people, stores.messages, stores.identity, self.limits)
         self.presence = Presence(
             online,
             stores.presence_leases,

@@ -206,15 +206,21 @@ class ChatPage(Outbound, frozen=True):
 
 
 class Pagination(Outbound, frozen=True):
+    """Where an answer was cut because it would have been too long: `next_before` or `next_after` to go on from."""
+
     current_page: int
     total_pages: int
     total_items: int
     has_next: bool
     has_prev: bool
+    next_before: int | msgspec.UnsetType = msgspec.UNSET
+    next_after: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class HistoryPage(Outbound, frozen=True):
-    messages: list[MessageView]
+    """`messages` are of `MessageView`, as JSON already."""
+
+    messages: list[msgspec.Raw]
     pagination: Pagination
 
 
@@ -244,8 +250,10 @@ class PresenceView(Outbound, frozen=True):
 
 
 class SyncedRoom(Outbound, frozen=True):
+    """`messages` are of `MessageView`, as JSON already."""
+
     room_id: str
-    messages: list[MessageView]
+    messages: list[msgspec.Raw]
     last_seq: int
     unread_count: int
     has_more: bool

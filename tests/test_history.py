@@ -1,5 +1,6 @@
 """History: by page, before and after a number; what `isRead` says to each side."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +10,10 @@ from tests.support.rest import MESSAGES
 from tests.support.shapes import check_message
 
 COUNT = 23
+LARGE = 70
+# Each character takes six bytes as JSON, so that 35 of these are more than 2 MiB.
+LARGE_CONTENT = "\x01" * 10_000
+MOST_BYTES = 2 * 1024 * 1024 + 1024
 
 
 async def filled(town: Town) -> tuple[Person, Person, str]:
@@ -102,3 +107,54 @@ async def test_history_carries_the_senders_present_name(town: Town) -> None:
     assert renamed.status == 200, renamed
     message = (await other.history(room_id))["messages"][0]
     assert (message["senderId"], message["senderName"]) == (one.id, renamed.body["fullName"])
+
+
+async def large_room(town: Town) -> tuple[Person, str]:
+    one, _other, room_id = await town.pair()
+    await asyncio.gather(*(one.send(room_id, LARGE_CONTENT) for _ in range(LARGE)))
+    return one, room_id
+
+
+async def read_bounded(person: Person, room_id: str, **query: int) -> dict[str, Any]:
+    answer = await person.get(f"{MESSAGES}/chats/{room_id}/messages", **query)
+    assert answer.status == 200, answer
+    assert len(answer.raw) <= MOST_BYTES
+    assert all(message["content"] == LARGE_CONTENT for message in answer.body["messages"])
+    return dict(answer.body)
+
+
+async def test_answers_are_bounded_in_bytes_and_say_what_came(town: Town) -> None:
+    one, room_id = await large_room(town)
+    page = await read_bounded(one, room_id, page=1, limit=200)
+    pagination = page["pagination"]
+    assert (pagination["totalItems"], pagination["hasNext"], pagination["hasPrev"]) == (LARGE, True, False)
+    walked = seqs(page)
+    assert 1 < len(walked) < LARGE and walked[-1] == pagination["nextBefore"]
+    while pagination["hasNext"]:
+        page = await read_bounded(one, room_id, before=walked[-1], limit=200)
+        pagination = page["pagination"]
+        assert pagination.get("nextBefore", 1) == page["messages"][0]["seq"]
+        walked += reversed(seqs(page))
+    assert walked == list(range(LARGE, 0, -1))
+    walked, pagination = [], {"hasNext": True}
+    while pagination["hasNext"]:
+        page = await read_bounded(one, room_id, after=len(walked), limit=200)
+        pagination = page["pagination"]
+        assert pagination.get("nextAfter", LARGE) == page["messages"][-1]["seq"]
+        walked += seqs(page)
+    assert walked == list(range(1, LARGE + 1))
+
+
+async def test_the_list_of_chats_is_bounded_in_bytes(town: Town) -> None:
+    one, other = await town.people(2)
+    rooms = {await one.open_room(other, f"{number}") for number in range(LARGE)}
+    await asyncio.gather(*(one.send(room_id, LARGE_CONTENT) for room_id in rooms))
+    listed: list[str] = []
+    query: dict[str, str] = {}
+    while len(listed) < LARGE:
+        answer = await one.get(f"{MESSAGES}/chats", limit=100, **query)
+        assert len(answer.raw) <= MOST_BYTES
+        listed += [chat["chatId"] for chat in answer.body["chats"]]
+        query = {"cursor": answer.body["nextCursor"]}
+    assert set(listed) == rooms and len(listed) == LARGE
+    assert query == {"cursor": None}

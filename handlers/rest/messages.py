@@ -18,13 +18,13 @@ class RoomHandler(ApiHandler):
 class ChatsHandler(ApiHandler):
     async def get(self) -> None:
         query = self.parse_query(ChatsQuery)
-        self.answer(await self.context.chats.list_chats(self.identity.user_id, query))
+        await self.answer_large(await self.context.chats.list_chats(self.identity.user_id, query))
 
 
 class ChatMessagesHandler(ApiHandler):
     async def get(self, room_id: str) -> None:
         query = self.parse_query(HistoryQuery)
-        self.answer(await self.context.history.read_page(self.identity.user_id, room_id, query))
+        await self.answer_large(await self.context.history.read_page(self.identity.user_id, room_id, query))
 
     async def post(self, room_id: str) -> None:
         messages = self.context.messages

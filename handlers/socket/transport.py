@@ -8,7 +8,7 @@ from typing import Any, Final
 import socketio
 from tornado.web import HTTPError, RequestHandler
 
-from handlers.base import to_chat_error, write_problem
+from handlers.base import end_unless_taken, to_chat_error, write_problem
 from handlers.connections import place_of
 from handlers.origins import allow_origin, is_foreign
 from handlers.request_id import HEADER as REQUEST_ID
@@ -127,6 +127,14 @@ def make_socket_handler(context: Context) -> type[RequestHandler]:
         def write_error(self, status_code: int, **kwargs: Any) -> None:
             write_problem(self, to_chat_error(kwargs.get("exc_info", (None, None, None))[1], status_code))
             self.finish()
+
+        def finish(self, chunk: Any = None) -> Any:
+            if chunk is not None:
+                self.write(chunk)
+            size = sum(map(len, self._write_buffer))
+            written = super().finish()
+            end_unless_taken(self, written, size)
+            return written
 
         def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
             if not isinstance(value, ChatError | HTTPError):

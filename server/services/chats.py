@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Collection, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -13,6 +13,10 @@ from server.protocol import ROOM_NEW, ChatPage, ChatsQuery, ChatView, RoomReques
 from server.room_state import RoomState
 from server.views import name_of, view_message
 
+# A page of the list, which ends earlier where it would be larger.
+PAGE_BYTES: Final = 2 * 1024 * 1024
+# What JSON makes of one character at most.
+MOST_PER_CHARACTER: Final = 12
 # Rooms with a message come before those without; then by time in milliseconds; then by id, so that the order is total.
 Place = tuple[bool, int, str]
 
@@ -83,9 +87,10 @@ class Chats:
         peers = {peer for room in page for peer in room.others(user_id)}
         people = await self._people.get_many(peers)
         online = await self._presence.online(peers)
+        chats = _within_bytes([_view_chat(room, user_id, people, online) for room in page])
         return ChatPage(
-            chats=[_view_chat(room, user_id, people, online) for room in page],
-            next_cursor=_write_cursor(_place(page[-1])) if len(rooms) > len(page) else None,
+            chats=chats,
+            next_cursor=_write_cursor(_place(page[len(chats) - 1])) if len(rooms) > len(chats) else None,
         )
 
     async def _view_room(self, user_id: str, room: RoomState) -> RoomView:
@@ -104,6 +109,18 @@ class Chats:
             members=room.member_views(),
             epoch=self._identities.known.epoch,
         )
+
+
+def _within_bytes(chats: list[ChatView]) -> list[ChatView]:
+    """The first ones, one at least, that are not too long together: each carries its last message."""
+    if sum(len(chat.last_message or "") for chat in chats) * MOST_PER_CHARACTER <= PAGE_BYTES:
+        return chats
+    left = PAGE_BYTES
+    for position, chat in enumerate(chats):
+        left -= len(msgspec.json.encode(chat))
+        if left < 0 and position > 0:
+            return chats[:position]
+    return chats
 
 
 def _place(room: RoomState) -> Place:

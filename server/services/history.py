@@ -1,21 +1,35 @@
-"""Reading back: pages of a room's history, and what a returning client has missed."""
+"""Reading back: pages of a room's history, and what a returning client has missed; each bounded in bytes."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
 import msgspec
 
 from server.errors import FieldError, NotFound, ValidationFailed
 from server.models import Message, User
-from server.protocol import HistoryPage, HistoryQuery, MessageView, Pagination, SyncAnswer, SyncedRoom, SyncRequest
+from server.protocol import HistoryPage, HistoryQuery, Pagination, SyncAnswer, SyncedRoom, SyncRequest
 from server.room_state import RoomState
+from server.turns import Turns
 from server.views import name_of, view_message
 
 SYNC_PER_ROOM: Final = 200
 SYNC_IN_ALL: Final = 2_000
 # An answer over a socket is one frame, and clients refuse larger ones than they expect (python-socketio 4 MiB).
 SYNC_BYTES: Final = 2 * 1024 * 1024
+# A page of the usual 50 messages is below it even where each has 10,000 characters of four bytes.
+PAGE_BYTES: Final = 2 * 1024 * 1024
+# Messages that are read of a range before it is known how long they are.
+FIRST_READ: Final = 50
+# Encoded in one turn of the event loop: about a millisecond's work.
+BYTES_PER_TURN: Final = 128 * 1024
+ROOMS_PER_TURN: Final = 500
+# Large answers that are made at the same time, which bounds the memory that they take; users take turns.
+READERS: Final = 8
+MOST_PER_USER: Final = 100
+MOST_WAITING: Final = 5_000
+READ_SECONDS: Final = 0.02
 # At least this is for messages, however many rooms there are: with 20,000 a frame is still below 4 MiB.
 SYNC_LEAST_BYTES: Final = 512 * 1024
 # Ranges read at the same time by one sync: enough to hide the way to the store, few enough to leave it to others.
@@ -48,14 +62,41 @@ class Identities(Protocol):
     def known(self) -> Identity: ...
 
 
+class Limits(Protocol):
+    def check_read(self, user_id: str, reads: int = 1) -> None: ...
+
+    def charge_read(self, user_id: str, size: int) -> None: ...
+
+
+class Budget:
+    """Bytes that are left for messages. The first message passes however long it is, so that asking again ends."""
+
+    def __init__(self, size: int) -> None:
+        self.size = self.left = size
+
+    def take(self, size: int) -> bool:
+        if size > self.left and self.left < self.size:
+            # Nothing shorter that comes later may pass it by.
+            self.left = min(self.left, 0)
+            return False
+        self.left -= size
+        return True
+
+    @property
+    def used(self) -> int:
+        return self.size - self.left
+
+
 class History:
     """Every answer is a bounded range of a room's log, so that it costs the same at any depth."""
 
-    def __init__(self, rooms: Rooms, people: People, store: Store, identities: Identities) -> None:
+    def __init__(self, rooms: Rooms, people: People, store: Store, identities: Identities, limits: Limits) -> None:
         self._rooms = rooms
         self._people = people
         self._store = store
         self._identities = identities
+        self._limits = limits
+        self._turns = Turns(READERS, most_per_key=MOST_PER_USER, most_waiting=MOST_WAITING, seconds=READ_SECONDS)
 
     async def read_page(self, user_id: str, room_id: str, query: HistoryQuery) -> HistoryPage:
         """By `page` the newest message comes first; by `before` and by `after` the oldest.
@@ -75,19 +116,31 @@ class History:
             newest = total - (page - 1) * limit
             last = newest if query.before is None else min(query.before - 1, total)
             first = max(1, last - limit + 1)
-        messages = await self._read(room, first, last)
-        if query.before is None and query.after is None:
+        # A range is read from where the asker stands, so that what does not fit is what they ask for next.
+        is_newest_first = query.after is None
+        async with self._turn(user_id):
+            budget = Budget(PAGE_BYTES)
+            messages = await self._collect(user_id, room, first, last, budget, is_newest_first)
+            self._limits.charge_read(user_id, budget.used)
+        is_cut = len(messages) < last - first + 1
+        if is_cut and is_newest_first:
+            first = last - len(messages) + 1
+        elif is_cut:
+            last = first + len(messages) - 1
+        if query.before is not None:
             messages.reverse()
         has_older = bool(messages) and first > 1
         has_newer = last < total
         return HistoryPage(
-            messages=await self._view(user_id, room, messages),
+            messages=messages,
             pagination=Pagination(
                 current_page=query.page or 1 + max(0, total - max(last, 0)) // limit,
                 total_pages=-(-total // limit),
                 total_items=total,
                 has_next=has_newer if query.after is not None else has_older,
                 has_prev=first > 1 if query.after is not None else has_newer,
+                next_before=first if is_cut and is_newest_first else msgspec.UNSET,
+                next_after=last if is_cut and not is_newest_first else msgspec.UNSET,
             ),
         )
 
@@ -97,6 +150,7 @@ class History:
         Numbers of another epoch count as 0, and a room that is in this one no more is left out. Raises `NotFound`
         naming a room that is not the user's, and `ValidationFailed` naming rooms that do not reach so far today.
         """
+        self._limits.check_read(user_id, 0)
         epoch = self._identities.known.epoch
         is_reset = request.epoch not in (None, epoch)
         rooms = {room.id: room for room in await self._rooms.of_user(user_id)}
@@ -118,34 +172,82 @@ class History:
             count = min(max(rooms[room_id].last_seq - have, 0), SYNC_PER_ROOM, budget)
             ranges[room_id] = (have, have + count)
             budget -= count
-        bounded = asyncio.Semaphore(SYNC_PARALLEL)
-
-        async def read(room: RoomState) -> SyncedRoom:
-            have, upto = ranges.get(room.id, (room.last_seq, room.last_seq))
-            async with bounded:
-                messages = await self._read(room, have + 1, upto)
-            return SyncedRoom(
-                room_id=room.id,
-                messages=await self._view(user_id, room, messages),
-                last_seq=room.last_seq,
-                unread_count=room.unread(user_id),
-                has_more=upto < room.last_seq,
-            )
-
-        synced = _within_bytes(await asyncio.gather(*(read(room) for room in rooms.values())))
+        async with self._turn(user_id):
+            synced = await self._sync(user_id, list(rooms.values()), ranges)
         return SyncAnswer(synced, epoch, reset=is_reset)
 
-    async def _read(self, room: RoomState, first: int, last: int) -> list[Message]:
-        if first > last:
-            return []
-        return await self._store.read_range(room.id, first - 1, last)
+    async def _sync(
+        self, user_id: str, rooms: Sequence[RoomState], ranges: dict[str, tuple[int, int]]
+    ) -> list[SyncedRoom]:
+        """As many of the messages as one frame may hold beside the rooms. Rooms that are cut say that there is more."""
+        synced: dict[str, SyncedRoom] = {}
+        size = 0
+        for some in _in_groups(rooms, ROOMS_PER_TURN):
+            views = {room.id: self._view_synced(user_id, room, [], ranges.get(room.id, (None,))[0]) for room in some}
+            size += len(msgspec.json.encode(list(views.values())))
+            synced |= views
+            await asyncio.sleep(0)
+        budget = Budget(max(SYNC_BYTES - size, SYNC_LEAST_BYTES))
 
-    async def _view(self, user_id: str, room: RoomState, messages: list[Message]) -> list[MessageView]:
-        people = await self._people.get_many({message.sender_id for message in messages})
-        return [
-            view_message(message, name_of(people.get(message.sender_id)), room.is_read(message, user_id))
-            for message in messages
-        ]
+        async def read(room: RoomState) -> None:
+            have, upto = ranges[room.id]
+            messages = await self._collect(user_id, room, have + 1, upto, budget, False)
+            synced[room.id] = self._view_synced(user_id, room, messages, have + len(messages))
+
+        behind = [room for room in rooms if room.id in ranges and ranges[room.id][0] < ranges[room.id][1]]
+        for group in _in_groups(behind, SYNC_PARALLEL):
+            await asyncio.gather(*map(read, group))
+        self._limits.charge_read(user_id, size + budget.used)
+        return list(synced.values())
+
+    def _view_synced(self, user_id: str, room: RoomState, messages: list[msgspec.Raw], upto: int | None) -> SyncedRoom:
+        """`upto` is the last number that the client has then; None where it did not say what it has."""
+        return SyncedRoom(
+            room_id=room.id,
+            messages=messages,
+            last_seq=room.last_seq,
+            unread_count=room.unread(user_id),
+            has_more=upto is not None and upto < room.last_seq,
+        )
+
+    @asynccontextmanager
+    async def _turn(self, user_id: str) -> AsyncIterator[None]:
+        async with self._turns.take(user_id):
+            # Those that came before this one may have been large.
+            self._limits.check_read(user_id, 0)
+            yield
+
+    async def _collect(
+        self, user_id: str, room: RoomState, first: int, last: int, budget: Budget, is_newest_first: bool
+    ) -> list[msgspec.Raw]:
+        """The messages of a range from one end of it, as JSON, as far as the budget goes."""
+        found: list[msgspec.Raw] = []
+        size = 0
+        while first <= last and budget.left > 0:
+            step = FIRST_READ if not found else max(1, budget.left * len(found) // size)
+            if is_newest_first:
+                part = max(first, last - step + 1), last
+                last = part[0] - 1
+            else:
+                part = first, min(last, first + step - 1)
+                first = part[1] + 1
+            messages = await self._store.read_range(room.id, part[0] - 1, part[1])
+            if is_newest_first:
+                messages.reverse()
+            people = await self._people.get_many({message.sender_id for message in messages})
+            turn = 0
+            for message in messages:
+                name = name_of(people.get(message.sender_id))
+                encoded = msgspec.json.encode(view_message(message, name, room.is_read(message, user_id)))
+                if not budget.take(len(encoded)):
+                    return found
+                found.append(msgspec.Raw(encoded))
+                size += len(encoded)
+                turn += len(encoded)
+                if turn >= BYTES_PER_TURN:
+                    turn = 0
+                    await asyncio.sleep(0)
+        return found
 
 
 def _check_reached(named: Mapping[str, int], rooms: Mapping[str, RoomState]) -> None:
@@ -159,21 +261,5 @@ def _check_reached(named: Mapping[str, int], rooms: Mapping[str, RoomState]) -> 
         raise ValidationFailed(f"{errors[0].path}: {errors[0].message}", errors=errors)
 
 
-def _within_bytes(synced: Sequence[SyncedRoom]) -> list[SyncedRoom]:
-    """As many of the messages as one frame may hold beside the rooms, and one at least, so that asking again ends.
-
-    Rooms whose messages are cut say that there is more.
-    """
-    bare = [msgspec.structs.replace(room, messages=[]) for room in synced]
-    left = max(SYNC_BYTES - len(msgspec.json.encode(bare)), SYNC_LEAST_BYTES)
-    is_first = True
-    kept: list[SyncedRoom] = []
-    for room in synced:
-        for position, message in enumerate(room.messages):
-            left -= len(msgspec.json.encode(message))
-            if left < 0 and not is_first:
-                room = msgspec.structs.replace(room, messages=room.messages[:position], has_more=True)
-                break
-            is_first = False
-        kept.append(room)
-    return kept
+def _in_groups(rooms: Sequence[RoomState], size: int) -> Iterator[Sequence[RoomState]]:
+    return (rooms[start : start + size] for start in range(0, len(rooms), size))

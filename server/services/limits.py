@@ -20,6 +20,10 @@ BYTES_OF_TOKEN: Final = 1024
 # The bucket of a user who is not among this many most recent ones is full again anyway.
 MAX_BUCKETS: Final = 100_000
 MAX_WINDOWS: Final = 100_000
+# A page that is opened asks for many things at once.
+READS_AT_ONCE: Final = 4
+# An answer counts as one more read for each so many bytes: the usual page of history has far fewer.
+READ_BYTES: Final = 64 * 1024
 
 
 # Where others of one network guess too often, this many failures keep an account that is known there out for a while:
@@ -75,14 +79,26 @@ class Buckets:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, user_id: str, count: float = 1) -> None:
-        """Take so many tokens, or as many as there can be. Raises `RateLimited` where there are fewer."""
+        """Take so many tokens, or as many as there can be. Raises `RateLimited` where there are fewer; for 0 tokens,
+        where some are owed."""
         count = min(count, self._burst)
         moment = time.monotonic()
-        tokens, at = self._buckets.get(user_id, (self._burst, moment))
-        tokens = min(self._burst, tokens + (moment - at) * self._rate)
+        tokens = self._left(user_id, moment)
         if tokens < count:
             raise RateLimited(retry_after=(count - tokens) / self._rate)
-        self._buckets[user_id] = (tokens - count, moment)
+        self._keep(user_id, tokens - count, moment)
+
+    def charge(self, user_id: str, count: float) -> None:
+        """Take tokens for what has been done already; whoever has fewer owes the rest."""
+        moment = time.monotonic()
+        self._keep(user_id, self._left(user_id, moment) - count, moment)
+
+    def _left(self, user_id: str, moment: float) -> float:
+        tokens, at = self._buckets.get(user_id, (self._burst, moment))
+        return min(self._burst, tokens + (moment - at) * self._rate)
+
+    def _keep(self, user_id: str, tokens: float, moment: float) -> None:
+        self._buckets[user_id] = (tokens, moment)
         self._buckets.move_to_end(user_id)
         if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
@@ -98,6 +114,8 @@ class Limits:
         self._messages = Buckets(settings.messages, settings.messages_burst)
         self._events = Buckets(settings.events, 2 * settings.events)
         self._searches = Buckets(settings.searches, 2 * settings.searches)
+        self._reads = Buckets(settings.reads, READS_AT_ONCE * settings.reads)
+        self._profiles = Buckets(settings.profile_changes_per_minute / MINUTE, settings.profile_changes_per_minute)
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
     def check_message(self, user_id: str) -> None:
@@ -112,6 +130,20 @@ class Limits:
     def check_search(self, user_id: str) -> None:
         if self._settings.enabled:
             self._searches.take(user_id)
+
+    def check_read(self, user_id: str, reads: int = 1) -> None:
+        """Count reads over REST; 0 only looks whether large ones before are paid for. Raises `RateLimited`."""
+        if self._settings.enabled:
+            self._reads.take(user_id, reads)
+
+    def charge_read(self, user_id: str, size: int) -> None:
+        """Count a read of so many bytes, which is known only now, as several where it was large."""
+        if self._settings.enabled:
+            self._reads.charge(user_id, size // READ_BYTES)
+
+    def check_profile_change(self, user_id: str) -> None:
+        if self._settings.enabled:
+            self._profiles.take(user_id)
 
     async def check_registration(self, network: str) -> None:
         """Count one registration from this network. Raises `RateLimited` when there were too many in an hour."""
