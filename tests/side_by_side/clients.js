@@ -6,9 +6,13 @@ import { PollingTransport, WebSocketTransport } from "/js/transports.js";
 const TRANSPORTS = { websocket: WebSocketTransport, polling: PollingTransport };
 const BOTH = ["websocket", "polling"];
 const NAMESPACE = "/chat";
+// Of a call, where the situation is not about that: the machine may be busy.
+const PATIENCE = 40_000;
 
 class Client {
   log = [];
+  /** Called when it tries again. */
+  onRetry = null;
   #waiters = [];
 
   note(line) {
@@ -44,7 +48,10 @@ export function ours({ base, auth, hear, namespace = NAMESPACE, transports = BOT
   const socket = new Socket({
     url: new URL("/socket.io/", base),
     namespace,
-    auth,
+    auth: () => {
+      client.onRetry?.();
+      return auth();
+    },
     transports: transports.map((name) => TRANSPORTS[name]),
     firstDelay,
     maxDelay,
@@ -62,7 +69,7 @@ export function ours({ base, auth, hear, namespace = NAMESPACE, transports = BOT
     connect: () => socket.connect(),
     disconnect: () => socket.disconnect(),
     isActive: () => socket.isActive,
-    call: (name, payload, limit) => socket.call(name, payload, limit).catch(({ code }) => code),
+    call: (name, payload, limit = PATIENCE) => socket.call(name, payload, limit).catch(({ code }) => code),
   });
 }
 
@@ -79,6 +86,7 @@ export function official({ base, auth, hear, namespace = NAMESPACE, transports =
     forceNew: true,
     autoConnect: false,
   });
+  socket.io.on("reconnect_attempt", () => client.onRetry?.());
   socket.on("connect", () => client.note("connect"));
   socket.on("disconnect", (reason) => client.note(`disconnect (${reason})`));
   socket.on("connect_error", (error) => client.noteRefusal(error));
@@ -91,7 +99,7 @@ export function official({ base, auth, hear, namespace = NAMESPACE, transports =
     connect: () => socket.connect(),
     disconnect: () => socket.disconnect(),
     isActive: () => socket.active,
-    call: (name, payload, limit = 10_000) =>
+    call: (name, payload, limit = PATIENCE) =>
       socket
         .timeout(limit)
         .emitWithAck(name, payload)

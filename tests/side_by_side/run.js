@@ -3,16 +3,16 @@
 import { official, ours } from "./clients.js";
 import { SITUATIONS } from "./situations.js";
 
-const DEADLINE = 60_000;
-const PAUSES = { firstDelay: 100, maxDelay: 400, timeout: 15_000 };
+const DEADLINE = 90_000;
+const PAUSES = { firstDelay: 100, maxDelay: 400, timeout: 30_000 };
 const requests = [];
 const answers = new Map();
 
-/** Ask the test for something; resolves to its answer. */
+/** Ask the test for something; resolves to its answer, or rejects where that never came about. */
 function ask(what, parameters) {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const id = answers.size;
-    answers.set(id, resolve);
+    answers.set(id, { resolve, reject });
     requests.push({ id, what, parameters });
   });
 }
@@ -21,12 +21,15 @@ function ask(what, parameters) {
 function faults(situation) {
   let waiting = [];
   return (name) =>
-    new Promise((resolve) => {
-      waiting.push(resolve);
+    new Promise((resolve, reject) => {
+      waiting.push({ resolve, reject });
       if (waiting.length < 2) return;
       const both = waiting;
       waiting = [];
-      ask(name, { situation }).then(() => both.forEach((go) => go()));
+      ask(name, { situation }).then(
+        () => both.forEach((one) => one.resolve()),
+        (error) => both.forEach((one) => one.reject(error)),
+      );
     });
 }
 
@@ -50,7 +53,8 @@ async function play(make, name, fault, { base, portal, pair }) {
 }
 
 window.takeRequests = () => requests.splice(0);
-window.giveAnswer = (id, answer) => answers.get(id)(answer);
+window.giveAnswer = (id, answer) => answers.get(id).resolve(answer);
+window.giveFailure = (id, words) => answers.get(id).reject(new Error(words));
 window.names = Object.keys(SITUATIONS);
 /** `settings` are `{portal, pairs: [ours, official], bases: {situation: address}}`. */
 window.run = async ({ portal, pairs, bases }) => {
