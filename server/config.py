@@ -23,6 +23,7 @@ from server.config_types import (
     duration,
     ip_networks,
     meaning,
+    names,
     size,
     text,
     web_origins,
@@ -37,6 +38,12 @@ GB: Final = 1000**3
 MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 DAY: Final = 86400.0
+
+# What people of marketplaces, rentals and bookings are to each other. None of them sounds like somebody of the team.
+USER_TYPES: Final = (
+    "user", "member", "guest", "host", "customer", "client", "consumer", "provider", "seeker", "buyer", "seller",
+    "vendor", "tenant", "landlord", "driver", "rider", "student", "teacher", "individual", "business",
+)  # fmt: skip
 
 # One character takes at most two escapes of six bytes (`\ud83d\ude00`); a message has a few fields beside it.
 ESCAPED_CHARACTER_BYTES: Final = 12
@@ -106,6 +113,9 @@ class Auth(Section, frozen=True, kw_only=True):
     refresh_grace: Annotated[
         float, duration("a used refresh token may be used again for so long, where its answer was lost", 0, HOUR)
     ] = 30.0
+    user_types: Annotated[
+        list[str], names("what userType may say at a registration, in any case; rights come with none of them")
+    ] = msgspec.field(default_factory=lambda: list(USER_TYPES))
 
 
 class Messages(Section, frozen=True, kw_only=True):

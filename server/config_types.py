@@ -25,6 +25,7 @@ BYTES: Final = {
     "B": 1,
 }
 QUANTITY: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]+)", re.ASCII)
+NAME: Final = re.compile(r"\w[\w -]{0,49}")
 ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:]+\](:\d{1,5})?")
 
 
@@ -110,6 +111,13 @@ def web_origins(words: str) -> msgspec.Meta:
     """A list of web origins: scheme, host and port, nothing after them."""
     return _strings(
         words, lambda item: bool(ORIGIN.fullmatch(item)), "a list of origins such as https://app.example.com"
+    )
+
+
+def names(words: str) -> msgspec.Meta:
+    """A list of short names."""
+    return _strings(
+        words, lambda item: bool(NAME.fullmatch(item)), "a list of names of 1 to 50 letters, digits, _, - and blanks"
     )
 
 

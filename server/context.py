@@ -98,6 +98,7 @@ class Context:
             people=self.people,
             refresh_ttl=settings.auth.refresh_ttl,
             refresh_grace=settings.auth.refresh_grace,
+            user_types=settings.auth.user_types,
             end_session=lambda session_id: self.realtime.end_session(session_id, Unauthorized("The session has ended")),
         )
         self.rooms = Rooms(

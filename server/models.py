@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from server.lookalikes import fold
+
 MessageType = Literal["TEXT", "IMAGE", "FILE"]
 
 
@@ -17,7 +19,7 @@ def now() -> datetime:
 
 
 class User(msgspec.Struct, frozen=True):
-    """A person. `email` is lower-cased and unique. `last_seen_at` is when their last socket went."""
+    """A person. `email` is as they typed it, `email_key` unique. `last_seen_at` is when their last socket went."""
 
     id: str
     email: str
@@ -30,6 +32,11 @@ class User(msgspec.Struct, frozen=True):
     is_active: bool = True
     last_seen_at: datetime | None = None
     created_at: datetime | None = None
+
+    @property
+    def email_key(self) -> str:
+        """One spelling for all emails that look alike."""
+        return fold(self.email)
 
     @property
     def full_name(self) -> str:

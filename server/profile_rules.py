@@ -2,15 +2,18 @@
 
 import re
 import unicodedata
+from collections.abc import Collection
 from typing import Final
 
 from server.errors import ValidationFailed
+from server.lookalikes import fold, has_stray_marks, without_invisible
 from server.web_address import is_web_address
 
 EMAIL_LENGTH: Final = 254  # RFC 5321
+# With blanks around it, and what nobody sees.
+LOGIN_EMAIL_LENGTH: Final = 4 * EMAIL_LENGTH
 NAME_LENGTH: Final = 100
 PHONE_LENGTH: Final = 32
-USER_TYPE_LENGTH: Final = 50
 URL_LENGTH: Final = 2_048
 PASSWORD_MIN: Final = 8
 # Longer ones would only cost time.
@@ -22,8 +25,8 @@ UPLOAD_PATH: Final = re.compile(r"/uploads/[A-Za-z0-9._\-]+(/[A-Za-z0-9._\-]+)*"
 
 
 def check_email(value: str) -> str:
-    """The email as it is stored and looked up: trimmed, NFC, lower case."""
-    email = _clean_email(value)
+    """The email as it is shown: trimmed, NFC, lower case, without what nobody sees. Alike ones are one (`fold`)."""
+    email = without_invisible(_clean_email(value))
     if len(email) > EMAIL_LENGTH:
         raise ValidationFailed.at("email", f"must have at most {EMAIL_LENGTH} characters")
     if not EMAIL.fullmatch(email) or _has_control(email):
@@ -31,12 +34,15 @@ def check_email(value: str) -> str:
     return email
 
 
-def login_email(value: str) -> str | None:
-    """The stored spelling of an email typed at a login; None for what no account can have."""
-    try:
-        return check_email(value)
-    except ValidationFailed:
-        return None
+def login_emails(value: str) -> list[str]:
+    """What an email typed at a login may be stored as, the likeliest last; empty for what no account can have.
+
+    Someone who registered before alike ones counted as one may be the second of these, under their own spelling.
+    """
+    if not 0 < len(value) <= LOGIN_EMAIL_LENGTH:
+        return []
+    older = _clean_email(value)
+    return list(dict.fromkeys([older, fold(older)]))
 
 
 def check_new_password(value: str) -> str:
@@ -53,6 +59,8 @@ def check_name(path: str, value: str) -> str:
         raise ValidationFailed.at(path, f"must have at most {NAME_LENGTH} characters")
     if _has_control(name):
         raise ValidationFailed.at(path, "must not contain control characters")
+    if has_stray_marks(name):
+        raise ValidationFailed.at(path, "must not contain invisible characters or marks of direction")
     return name
 
 
@@ -66,13 +74,13 @@ def check_phone(value: str | None) -> str | None:
     return phone
 
 
-def check_user_type(value: str | None) -> str | None:
-    """A blank type is none."""
+def check_user_type(value: str | None, allowed: Collection[str]) -> str | None:
+    """One of these, in any case; it stays as it is written. A blank type is none."""
     if value is None or not value.strip():
         return None
     user_type = value.strip()
-    if len(user_type) > USER_TYPE_LENGTH or _has_control(user_type):
-        raise ValidationFailed.at("userType", f"must have at most {USER_TYPE_LENGTH} plain characters")
+    if user_type.lower() not in {name.lower() for name in allowed}:
+        raise ValidationFailed.at("userType", f"must be one of {', '.join(allowed)}" if allowed else "must be left out")
     return user_type
 
 

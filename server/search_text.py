@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from server.lookalikes import fold
 from server.models import User
 from server.profile_rules import PHONE
 
@@ -25,10 +26,8 @@ CJK: Final = re.compile(
 
 
 def normalise(text: str) -> str:
-    """One spelling for all notations that people take for the same: NFKC, no case, single blanks."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    # Turkish has an i with a dot and one without, whose capitals others write as I.
-    return " ".join(folded.replace("i\u0307", "i").replace("\u0131", "i").split())
+    """One spelling for all notations that people take for the same, with single blanks."""
+    return " ".join(fold(text).split())
 
 
 def queries(text: str) -> list[str]:

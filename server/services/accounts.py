@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Final, Protocol
@@ -69,6 +69,7 @@ class Accounts:
         people: People,
         refresh_ttl: float,
         refresh_grace: float,
+        user_types: Sequence[str],
         end_session: Drop,
     ) -> None:
         self._users = users
@@ -80,6 +81,7 @@ class Accounts:
         self._people = people
         self._refresh_ttl = timedelta(seconds=refresh_ttl)
         self._refresh_grace = timedelta(seconds=refresh_grace)
+        self._user_types = user_types
         self._end_session = end_session
         self._live: AgedCache[str, LiveState] = AgedCache(CACHED_SESSIONS, CACHE_AGE)
 
@@ -90,7 +92,7 @@ class Accounts:
         their passwords.
         """
         with Faults() as faults:
-            user = _new_user(registration, faults)
+            user = _new_user(registration, self._user_types, faults)
             password = faults.of(profile_rules.check_new_password, registration.password)
         network = client_network(address)
         await self._limits.check_registration(network)
@@ -105,8 +107,8 @@ class Accounts:
         Raises `Unauthorized`, in the same words and time for an unknown email; `RateLimited`; and `Unavailable` where
         too many wait to have their passwords verified.
         """
-        email, network = profile_rules.login_email(login.email), client_network(address)
-        found = None if email is None else await self._users.find_by_email(email)
+        network, emails = client_network(address), profile_rules.login_emails(login.email)
+        found = await self._users.find_by_emails(emails)
 
         async def is_known() -> bool:
             return found is not None and await self._sessions.is_known_from(found[0].id, network)
@@ -114,7 +116,7 @@ class Accounts:
         # What is counted is looked at when it is this one's turn: of many at once, all see the failures of the others.
         async with (
             self._passwords.turn(network) as hashing,
-            self._limits.login(network, email or login.email, is_known),
+            self._limits.login(network, emails[-1] if emails else login.email, is_known),
         ):
             user = await self._check_password(found, login.password, hashing)
         return await self._open_session(user, network)
@@ -217,14 +219,14 @@ class Accounts:
         )
 
 
-def _new_user(registration: Registration, faults: Faults) -> User:
+def _new_user(registration: Registration, user_types: Sequence[str], faults: Faults) -> User:
     return User(
         id=uuid.uuid4().hex,
         email=faults.of(profile_rules.check_email, registration.email),
         first_name=faults.of(profile_rules.check_name, "firstName", registration.first_name),
         last_name=faults.of(profile_rules.check_name, "lastName", registration.last_name),
         phone=faults.of(profile_rules.check_phone, registration.phone),
-        user_type=faults.of(profile_rules.check_user_type, registration.user_type),
+        user_type=faults.of(profile_rules.check_user_type, registration.user_type, user_types),
         profile_image=faults.of(profile_rules.check_first_profile_image, registration.profile_image),
         created_at=now(),
     )

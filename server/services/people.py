@@ -127,7 +127,7 @@ class People:
         return await self.profile(user_id)
 
     async def change(self, user_id: str, fields: dict[str, Any]) -> User:
-        """Change checked fields (named as in `User`) and what the user is found by. Raises `NotFound`, `Conflict`."""
+        """Change checked fields (named as in `User`) and what the user is found by. Raises `NotFound`."""
         while True:
             record = await self._users.find_record(user_id)
             if record is None:

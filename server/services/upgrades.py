@@ -27,6 +27,8 @@ class Identities(Protocol):
 class Users(Protocol):
     async def find_ids(self) -> list[str]: ...
 
+    async def fold_emails(self, user_ids: Sequence[str]) -> None: ...
+
 
 class Index(Protocol):
     async def renew(self, user_ids: Sequence[str]) -> None: ...
@@ -41,7 +43,7 @@ class Upgrades:
         self._identities = identities
         self._users = users
         self._index = index
-        self._steps: dict[int, Callable[[], Awaitable[None]]] = {2: self._renew_search_index}
+        self._steps: dict[int, Callable[[], Awaitable[None]]] = {2: self._renew_people}
 
     async def run(self) -> None:
         """To be called before anybody is served. Raises `Unavailable`: the next start goes on from there."""
@@ -53,12 +55,14 @@ class Upgrades:
                 await self._identities.set_version(version)
                 log.warning("the database has version %d now", version)
 
-    async def _renew_search_index(self) -> None:
-        """People are found by the terms of today, whenever they registered."""
+    async def _renew_people(self) -> None:
+        """People are found by the terms of today, and known by emails that are unlike, whenever they registered."""
         user_ids = await self._users.find_ids()
         told = time.monotonic()
         for start in range(0, len(user_ids), PEOPLE_AT_ONCE):
-            await self._index.renew(user_ids[start : start + PEOPLE_AT_ONCE])
+            some = user_ids[start : start + PEOPLE_AT_ONCE]
+            await self._users.fold_emails(some)
+            await self._index.renew(some)
             if time.monotonic() - told >= PROGRESS_SECONDS:
                 told = time.monotonic()
                 log.warning("search index: %d of %d people", min(start + PEOPLE_AT_ONCE, len(user_ids)), len(user_ids))

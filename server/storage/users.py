@@ -1,6 +1,7 @@
 """People as stored: profile, password hash, and what the search index holds about them."""
 
-from collections.abc import Collection, Mapping
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,8 +18,8 @@ from server.storage.search_terms import SEPARATOR, IndexChange
 SCAN_TIMEOUT: Final = 60.0
 # So many are read at once; where there are more of them, asking for each user by key is cheaper.
 MAX_INACTIVE: Final = 1_000
+# Beside the email, which has a field for comparing and one for showing it.
 FIELDS: Final = {
-    "email": "email",
     "first_name": "firstName",
     "last_name": "lastName",
     "phone": "phone",
@@ -45,7 +46,7 @@ class UserRecord(msgspec.Struct, frozen=True):
 
 
 class Users:
-    """The collection `users`; the email is unique."""
+    """The collection `users`; no two have emails that look alike."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -85,10 +86,13 @@ class Users:
             return everywhere.intersection(user_ids)
         return {user.id for user in await self.find_many(user_ids) if not user.is_active}
 
-    async def find_by_email(self, email: str) -> tuple[User, str | None] | None:
-        """The user with this email and their password hash."""
-        document: dict[str, Any] | None = await self._database.run(self._users.find_one, {"email": email})
-        return None if document is None else (_user(document), document.get("passwordHash"))
+    async def find_by_emails(self, emails: Sequence[str]) -> tuple[User, str | None] | None:
+        """The user whose email is stored as the first of these that is somebody's, and their password hash."""
+        for email in emails:
+            document: dict[str, Any] | None = await self._database.run(self._users.find_one, {"email": email})
+            if document is not None:
+                return _user(document), document.get("passwordHash")
+        return None
 
     async def find_record(self, user_id: str) -> UserRecord | None:
         document: dict[str, Any] | None = await self._database.run(
@@ -112,6 +116,19 @@ class Users:
             {"$set": {"indexed": ""}, "$unset": {"pending": ""}},
         )
 
+    async def fold_emails(self, user_ids: Collection[str]) -> None:
+        """Compare the emails of these people, whom an older server may have stored, by today's spelling.
+
+        Of several who are alike now, the others keep their own spelling, and log in with that alone.
+        """
+        for document in await self._database.find_by_keys(self._users, "_id", user_ids):
+            user = _user(document)
+            if document["email"] == user.email_key:
+                continue
+            known = {"_id": user.id, "email": document["email"]}
+            with contextlib.suppress(DuplicateKeyError):
+                await self._database.run(self._users.update_one, known, {"$set": _email_fields(user)})
+
     async def find_pending(self, limit: int) -> list[UserRecord]:
         """At most `limit` users whose last change of the index was not finished, in the order of the changes."""
         cursor = self._users.find({"pending.id": {"$gt": ""}}, {"passwordHash": 0}).sort("pending.id", 1).limit(limit)
@@ -119,23 +136,20 @@ class Users:
         return [_record(document) for document in documents]
 
     async def change(self, record: UserRecord, fields: Mapping[str, Any], change: IndexChange) -> bool:
-        """Change fields (named as in `User`) and the due index change at once. False when `record` is out of date.
+        """Change fields (named as in `User`, the email aside) and the due index change at once.
 
-        Raises `Conflict` for a taken email.
+        False when `record` is out of date.
         """
         values = {
             **{FIELDS[name]: value for name, value in fields.items()},
             "indexed": _index_text(change.indexed),
             "pending": change.to_document(),
         }
-        try:
-            result: Any = await self._database.run(
-                self._users.update_one,
-                {"_id": record.user.id, "revision": record.revision, "pending": None},
-                {"$set": values, "$inc": {"revision": 1}},
-            )
-        except DuplicateKeyError:
-            raise Conflict("This email address is taken") from None
+        result: Any = await self._database.run(
+            self._users.update_one,
+            {"_id": record.user.id, "revision": record.revision, "pending": None},
+            {"$set": values, "$inc": {"revision": 1}},
+        )
         return bool(result.matched_count)
 
     async def finish(self, change_ids: Collection[str]) -> None:
@@ -159,6 +173,7 @@ def user_document(user: User, password_hash: str | None, change: IndexChange) ->
     """A new user as stored, with the change of the index that is due."""
     return {
         "_id": user.id,
+        **_email_fields(user),
         **{stored: getattr(user, name) for name, stored in FIELDS.items()},
         "passwordHash": password_hash,
         "revision": 1,
@@ -169,7 +184,13 @@ def user_document(user: User, password_hash: str | None, change: IndexChange) ->
 
 def _user(document: dict[str, Any]) -> User:
     fields: dict[str, Any] = {name: document.get(stored) for name, stored in FIELDS.items()}
-    return User(id=document["_id"], **fields)
+    return User(id=document["_id"], email=document.get("emailShown") or document["email"], **fields)
+
+
+def _email_fields(user: User) -> dict[str, str]:
+    """`email` is what makes it unique; how it is shown is stored only where that is something else."""
+    key = user.email_key
+    return {"email": key} if key == user.email else {"email": key, "emailShown": user.email}
 
 
 def _record(document: dict[str, Any]) -> UserRecord:
