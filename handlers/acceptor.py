@@ -5,6 +5,7 @@ import contextlib
 import errno
 import logging
 import os
+import secrets
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from socket import SHUT_WR, socket
@@ -13,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from handlers.connections import Connections, CountedStream
+from handlers.request_id import HEADER as REQUEST_ID
 from server.errors import ChatError, RateLimited
 
 log = logging.getLogger(__name__)
@@ -143,6 +145,7 @@ def _answer(error: ChatError) -> bytes:
         "Server: madang",
         "Content-Type: application/problem+json",
         f"Content-Length: {len(body)}",
+        f"{REQUEST_ID}: {secrets.token_hex(8)}",
         f"Retry-After: {error.body().get('retryAfter', 1)}",
         "Connection: close",
     )

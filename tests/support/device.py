@@ -33,9 +33,9 @@ def _anything(_data: Any) -> bool:
 class Device:
     """One connection. `acks=False` makes one that never acknowledges the server's events."""
 
-    def __init__(self, url: str, *, acks: bool = True) -> None:
+    def __init__(self, url: str, *, acks: bool = True, verifies: bool = True) -> None:
         kind = socketio.AsyncClient if acks else _SilentClient
-        self.sio = kind(reconnection=False, handle_sigint=False, request_timeout=DEADLINE)
+        self.sio = kind(reconnection=False, handle_sigint=False, request_timeout=DEADLINE, ssl_verify=verifies)
         self.url = url
         self.history: list[Heard] = []
         self.refusal: Any = None
@@ -151,5 +151,10 @@ class Device:
     async def close(self) -> None:
         """Clean up after a test, whatever state the connection is in."""
         await self.leave()
+        # A poll that is being sent would outlive the test.
+        tasks = [task for task in (self.sio.eio.read_loop_task, self.sio.eio.write_loop_task) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self.sio.eio.http is not None and not self.sio.eio.http.closed:
             await self.sio.eio.http.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -83,15 +84,17 @@ class Person:
 class Town:
     """One test's view of one server: makes people and devices, and closes everything that it made."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, certificate: Path | None = None) -> None:
+        """`certificate` is the one to trust, where the server's is of our own making."""
         self.url = url
-        self.rest = Rest(url)
+        self.rest = Rest(url, certificate)
+        self._certificate = certificate
         self._devices: list[Device] = []
         self._raws: list[RawSocket] = []
 
     def device(self, *, acks: bool = True) -> Device:
         """A device that is not connected yet."""
-        device = Device(self.url, acks=acks)
+        device = Device(self.url, acks=acks, verifies=self._certificate is None)
         self._devices.append(device)
         return device
 

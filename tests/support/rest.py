@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -37,9 +38,10 @@ class Answer:
 class Rest:
     """A client of one server. Bound to the loop it was made in; `close` it there."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, certificate: Path | None = None) -> None:
         self.url = url
-        self._client = AsyncHTTPClient(force_instance=True, max_clients=PARALLEL_REQUESTS)
+        trusted = {"ca_certs": str(certificate)} if certificate is not None else {}
+        self._client = AsyncHTTPClient(force_instance=True, max_clients=PARALLEL_REQUESTS, defaults=trusted)
 
     def close(self) -> None:
         self._client.close()
