@@ -51,6 +51,9 @@ class Connection:
         "_next_ack",
         "_proofs",
         "_waiting",
+        "asked",
+        "confirmed",
+        "delivered",
         "engine_sid",
         "handed",
         "identity",
@@ -59,6 +62,7 @@ class Connection:
         "link",
         "room_for_more",
         "sid",
+        "since",
     )
 
     def __init__(self, sid: str, engine_sid: str, link: Link, identity: Identity) -> None:
@@ -69,9 +73,13 @@ class Connection:
         # Only while events are worked on: a connection that rests has none.
         self.inbox: deque[Any] | None = None
         self.in_work = 0
-        self.handed: dict[str, bytes] = {}
+        # What was handed over of the offline queue: the place of each message in its room, and the name of its entry.
+        self.handed: dict[tuple[str, int], bytes] = {}
+        # Numbers of live deliveries: the last before this connection, the last that was sent on it, the last before the
+        # ping that was sent last, and the last that it has confirmed.
+        self.since = self.delivered = self.asked = self.confirmed = 0
         self.room_for_more: asyncio.Future[None] | None = None
-        self._acks: dict[int, Acknowledge] = {}
+        self._acks: dict[int, tuple[int, Acknowledge]] = {}
         self._next_ack = 0
         self._proofs: list[tuple[float, Acknowledge]] = []
         self._waiting: asyncio.Future[None] | None = None
@@ -100,22 +108,43 @@ class Connection:
         self._waiting = None
 
     def request_ack(self, on_ack: Acknowledge) -> int:
-        """A number for an event of ours; `on_ack` runs when the client acknowledges it."""
+        """A number for the event that is sent next; `on_ack` runs when the client acknowledges it."""
         self._next_ack += 1
-        self._acks[self._next_ack] = on_ack
+        self._acks[self._next_ack] = self.delivered, on_ack
         return self._next_ack
 
     def acknowledge(self, ack_id: int) -> None:
-        on_ack = self._acks.pop(ack_id, None)
-        if on_ack is not None:
+        known = self._acks.pop(ack_id, None)
+        if known is not None:
+            # What was sent before that event has arrived before it.
+            delivered, on_ack = known
+            self.confirm(delivered)
             on_ack()
+
+    def begin_deliveries(self, latest: int) -> None:
+        """From the next delivery on, every one is sent on this connection."""
+        self.since = self.delivered = self.asked = self.confirmed = latest
+
+    def confirm(self, number: int) -> None:
+        """The live deliveries up to this one have arrived."""
+        self.confirmed = max(self.confirmed, number)
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether something was delivered on it that it has not confirmed."""
+        return self.delivered > self.confirmed
+
+    def note_ping(self) -> None:
+        """A ping is sent now."""
+        self.asked = self.delivered
 
     def when_proven(self, on_proof: Acknowledge) -> None:
         """Run `on_proof` once a ping that is sent after this call has been answered."""
         self._proofs.append((time.monotonic(), on_proof))
 
     def take_pong(self, sent_at: float) -> None:
-        """The ping that was sent at that time of the monotonic clock has been answered."""
+        """The ping that was sent at that time of the monotonic clock, the last one, has been answered."""
+        self.confirm(self.asked)
         proven = [callback for asked_at, callback in self._proofs if asked_at < sent_at]
         self._proofs = [proof for proof in self._proofs if proof[0] >= sent_at]
         for callback in proven:

@@ -38,6 +38,7 @@ from server.services.room_log import RoomLog
 from server.services.rooms import Rooms
 from server.services.search import Search
 from server.services.typing import Typing
+from server.services.unconfirmed import Unconfirmed
 from server.services.upgrades import Upgrades
 from server.services.uploads import Uploads
 from server.services.user_index import UserIndex
@@ -53,6 +54,8 @@ SAVE_INTERVAL: Final = 1.0
 RETRY_INTERVAL: Final = 1.0
 # Who has been deactivated loses their sockets within five seconds, also where one look is late.
 INACTIVE_INTERVAL: Final = 2.0
+# After a crash, what was confirmed since the last look is handed over once more.
+SETTLE_INTERVAL: Final = 1.0
 # At shutdown, saving the ends of rooms gets at least this many seconds.
 LEAST_TO_SAVE: Final = 1.0
 # A lease survives two renewals that fail.
@@ -119,13 +122,16 @@ class Context:
             stores.offline_queues,
             self.pushes,
             self.rooms,
+            stores.messages,
+            self.people,
             self.receipts,
             self.realtime,
             crash,
             retention=settings.offline_queue.retention,
         )
         self.typing = Typing(self.rooms, self.realtime, timeout=settings.typing.timeout)
-        self._delivery = Delivery(self.realtime, self.pushes, self.typing.end)
+        self.unconfirmed = Unconfirmed(self.realtime, self.pushes)
+        self._delivery = Delivery(self.realtime, self.pushes, self.unconfirmed, self.typing.end)
         self._in_flight = RoomsInFlight(stores.unsettled_rooms)
         self._recovery = Recovery(
             stores.unsettled_rooms,
@@ -170,6 +176,7 @@ class Context:
         every(settings.sweep.interval, self.sweep)
         every(settings.sweep.interval, self._index.settle_all)
         every(settings.presence.lease / RENEWALS_PER_LEASE, self.presence.renew_leases)
+        every(SETTLE_INTERVAL, self._settle_confirmed)
         every(SAVE_INTERVAL, self.save_ends)
         every(RETRY_INTERVAL, self.offline.retry_postponed)
         every(INACTIVE_INTERVAL, self.end_inactive)
@@ -201,6 +208,7 @@ class Context:
         await do_until(deadline, self._finish_work)
         await self.realtime.close(Unavailable("The server is stopping"))
         self.presence.close()
+        await do_until(max(deadline, loop.time() + LEAST_TO_SAVE), self._queue_unconfirmed)
         # What is not saved is noted, and mended at the next start.
         await do_until(max(deadline, loop.time() + LEAST_TO_SAVE), self._save_all)
 
@@ -217,6 +225,13 @@ class Context:
         if others - self._others:
             log.error("another server runs on this database: both show stale rooms and history; end all but one")
         self._others |= others
+
+    async def _settle_confirmed(self) -> None:
+        self.unconfirmed.look()
+
+    async def _queue_unconfirmed(self) -> None:
+        await self.pushes.wait_written()
+        self.unconfirmed.look()
 
     async def _save_all(self) -> None:
         await self.rooms.save_all()

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE, NOOP, PING, Packet
@@ -18,22 +18,53 @@ PACKETS_PER_POLL: Final = 16
 # `server.max_payload` (128 KiB) cannot hold more of them; the empty packets that could be more are nobody's.
 PACKETS_PER_BODY: Final = 2000
 
+# A client polls again as soon as a poll has ended. One that ended a poll itself, and does not, is gone.
+POLL_SECONDS: Final = 5.0
+
 Environ = dict[str, Any]
+
+
+class Client(Protocol):
+    """The one who polls: which live delivery it was sent last, and what it confirms."""
+
+    def note_ping(self) -> None:
+        """It is sent a ping now."""
+
+    def take_pong(self, sent_at: float) -> None:
+        """It has answered the ping that was sent at that time of the monotonic clock."""
+
+    def delivered(self) -> int: ...
+
+    def confirm(self, number: int) -> None: ...
 
 
 class PolledSocket:
     """The way to a client that polls: what is sent waits in its session's queue for the next poll.
 
     One for each session, from its beginning: what the library sends by itself is bounded with the rest, and its pings
-    go by the monotonic clock. `on_pong` is called at every PONG with the time at which its PING was sent.
+    go by the monotonic clock. A poll confirms what the one before it was answered with.
     """
 
-    __slots__ = ("_backlog", "_cutting", "_engine_socket", "_on_pong", "_rest", "_sent", "_unsent", "is_open")
+    __slots__ = (
+        "_answered",
+        "_backlog",
+        "_client",
+        "_cutting",
+        "_engine_socket",
+        "_polls",
+        "_rest",
+        "_sent",
+        "_unsent",
+        "is_open",
+    )
 
-    def __init__(self, engine_socket: Any, max_unsent: int, on_pong: Callable[[float], None]) -> None:
+    def __init__(self, engine_socket: Any, max_unsent: int, client: Client) -> None:
         self.is_open = True
         self._engine_socket = engine_socket
-        self._on_pong = on_pong
+        self._client = client
+        # How many polls there were, and the last live delivery that all of them were answered with.
+        self._polls = 0
+        self._answered = 0
         self._backlog = Backlog(max_unsent)
         # What the library has taken from its queue and no poll was answered with yet.
         self._rest: deque[Packet | None] = deque()
@@ -64,6 +95,12 @@ class PolledSocket:
         if self._sent is None:
             self._sent = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._sent)
+
+    def lose_poll(self) -> None:
+        """The client has ended a poll that waited: unless it polls again soon, it is gone."""
+        # What comes now must wait for that, and not go out as the answer to this one.
+        answer_poll(self._engine_socket)
+        asyncio.get_running_loop().call_later(POLL_SECONDS, self._end_unless_polled, self._polls)
 
     def detach(self) -> list[Packet | None]:
         """Let go of the session; returns what of its queue no poll was answered with."""
@@ -96,12 +133,17 @@ class PolledSocket:
     def _cut(self) -> None:
         self.is_open = False
         self._engine_socket.queue.put_nowait(None)
-        ending = self._engine_socket.close(wait=False, abort=True)
+        self._end()
+
+    def _end(self, reason: str | None = None) -> None:
+        ending = self._engine_socket.close(wait=False, abort=True, reason=reason)
         self._cutting = asyncio.get_running_loop().create_task(ending)
 
     async def _poll(self) -> list[Packet | None]:
         """Few enough packets for every client; the rest waits for the next poll."""
         engine_socket = self._engine_socket
+        self._polls += 1
+        self._client.confirm(self._answered)
         if not self._rest:
             self._rest.extend(await type(engine_socket).poll(engine_socket))
             if engine_socket.closing:
@@ -110,8 +152,15 @@ class PolledSocket:
                 answer_poll(engine_socket)
         answer = [self._rest.popleft() for _ in range(min(len(self._rest), PACKETS_PER_POLL))]
         if self._is_empty():
+            if self.is_open:
+                self._answered = self._client.delivered()
             self._tell_sent()
         return answer
+
+    def _end_unless_polled(self, polls: int) -> None:
+        if self.is_open and polls == self._polls:
+            self.is_open = False
+            self._end(self._engine_socket.server.reason.TRANSPORT_CLOSE)
 
     async def _send_packet(self, packet: Packet) -> None:
         """The library's own sending."""
@@ -123,13 +172,14 @@ class PolledSocket:
         sent_at = self._engine_socket.last_ping
         type(self._engine_socket).schedule_ping(self._engine_socket)
         if sent_at is not None:
-            self._on_pong(sent_at)
+            self._client.take_pong(sent_at)
 
     async def _send_ping(self) -> None:
         engine_socket = self._engine_socket
         await asyncio.sleep(engine_socket.server.ping_interval)
         if not engine_socket.closing and not engine_socket.closed:
             engine_socket.last_ping = time.monotonic()
+            self._client.note_ping()
             await self._send_packet(Packet(PING))
 
     async def _check_ping_timeout(self) -> bool:

@@ -6,12 +6,13 @@ import logging
 import math
 import time
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import engineio
 import socketio
 from engineio.payload import Payload
 
+from server.confirmations import Confirmations, Span
 from server.connection import Connection, Link
 from server.engine_socket import PACKETS_PER_BODY
 from server.errors import ChatError, TokenExpired
@@ -29,6 +30,9 @@ LOOK_INTERVAL: Final = 1.0
 MAX_LATENESS: Final = 0.25
 # Between two polls of a client lies the way there and back.
 FAREWELL_SECONDS: Final = 0.5
+# At the end, who is to confirm what was sent to them last has this long; a look at whether they have takes a moment.
+CONFIRM_SECONDS: Final = 0.5
+CONFIRM_LOOK: Final = 0.02
 # So that a sum of fractions is not just below a whole second.
 ROUNDING: Final = 0.001
 
@@ -50,6 +54,14 @@ class SessionManager(socketio.AsyncManager):  # type: ignore[misc]
                 waiting.remove(sid)
                 if not waiting:
                     del pending[namespace]
+
+
+class Removed(NamedTuple):
+    """A connection that has ended, and the live deliveries that its user will not confirm any more."""
+
+    connection: Connection
+    was_last: bool
+    unconfirmed: list[Span]
 
 
 class Realtime:
@@ -76,6 +88,8 @@ class Realtime:
         self._by_user: dict[str, list[Connection]] = {}
         # Sessions that nobody has logged in on, with the time by which somebody must, the earliest first.
         self._strangers: dict[str, float] = {}
+        self._deliveries = 0
+        self._confirmations = Confirmations()
         self._looking: asyncio.Task[None] | None = None
         self._tasks = Tasks()
 
@@ -99,13 +113,14 @@ class Realtime:
         """Count a connection in; True where it is its user's first."""
         connections = self._by_user.setdefault(connection.user_id, [])
         connections.append(connection)
+        connection.begin_deliveries(self._deliveries)
         self._by_sid[connection.sid] = connection
         self._by_engine_sid[connection.engine_sid] = connection
         self._strangers.pop(connection.engine_sid, None)
         return len(connections) == 1
 
-    def remove(self, sid: str) -> tuple[Connection, bool] | None:
-        """Count a connection out; says whether it was its user's last. None where it was never counted in."""
+    def remove(self, sid: str) -> Removed | None:
+        """Count a connection out. None where it was never counted in."""
         connection = self._by_sid.pop(sid, None)
         if connection is None:
             return None
@@ -115,7 +130,8 @@ class Realtime:
         connections.remove(connection)
         if not connections:
             del self._by_user[connection.user_id]
-        return connection, not connections
+        unconfirmed = self._confirmations.end(connection, connections, self._deliveries)
+        return Removed(connection, not connections, unconfirmed)
 
     def find(self, engine_sid: str) -> Connection | None:
         return self._by_engine_sid.get(engine_sid)
@@ -139,6 +155,25 @@ class Realtime:
             is_taken |= connection.is_open
         return is_taken
 
+    def next_delivery(self) -> int:
+        """Begin the delivery of a message; its number is higher than all before."""
+        self._deliveries += 1
+        return self._deliveries
+
+    def deliver(self, user_id: str, frame: Frame) -> bool:
+        """As `send`, for the message whose delivery was begun last, which is to be confirmed."""
+        is_taken = False
+        for connection in self._by_user.get(user_id, ()):
+            connection.send(frame)
+            connection.delivered = self._deliveries
+            is_taken |= connection.is_open
+        return is_taken
+
+    def confirmed_upto(self, user_id: str) -> int:
+        """The delivery up to which this user is owed nothing on open connections."""
+        connections = self._by_user.get(user_id)
+        return self._confirmations.reached(connections) if connections else self._deliveries
+
     def emit(self, user_ids: Iterable[str], event: str, payload: Any, *, skip: Connection | None = None) -> None:
         """Send one event to every socket of these users."""
         frame = event_frame(event, payload)
@@ -148,6 +183,12 @@ class Realtime:
     def renew(self, connection: Connection, identity: Identity) -> None:
         """Let a connection live until this token ends, when it is told so and disconnected."""
         connection.identity = identity
+
+    def note_ping(self, engine_sid: str) -> None:
+        """A ping is sent to the client of this session now."""
+        connection = self._by_engine_sid.get(engine_sid)
+        if connection is not None:
+            connection.note_ping()
 
     def take_pong(self, engine_sid: str, sent_at: float) -> None:
         """The client of this session has answered the ping that was sent at that time of the monotonic clock."""
@@ -178,6 +219,7 @@ class Realtime:
         """
         if self._looking is not None:
             self._looking.cancel()
+        await self._have_confirmed()
         links = [connection.link for connection in self._by_sid.values()]
         farewell = event_frame(EXCEPTION, reason.body())
         for connection in self._by_sid.values():
@@ -187,6 +229,19 @@ class Realtime:
         for engine_socket in list(self.engine.sockets.values()):
             await engine_socket.close(wait=False, abort=True)
         await _wait_sent(links)
+
+    async def _have_confirmed(self) -> None:
+        """Ask those who have not confirmed what they were sent last, and give them a moment, so that it is not
+        repeated to them when they come back.
+        """
+        for connection in list(self._by_sid.values()):
+            engine_socket = self.engine.sockets.get(connection.engine_sid)
+            # Who polls confirms by polling.
+            if connection.is_unconfirmed and engine_socket is not None and engine_socket.upgraded:
+                engine_socket.ask()
+        deadline = time.monotonic() + CONFIRM_SECONDS
+        while any(connection.is_unconfirmed for connection in self._by_sid.values()) and time.monotonic() < deadline:
+            await asyncio.sleep(CONFIRM_LOOK)
 
     async def _look_after_all(self) -> None:
         engine = self.engine

@@ -21,11 +21,31 @@ def engine_and_socket() -> tuple[Any, AsyncSocket]:
     return engine, socket
 
 
-def attach_link(socket: AsyncSocket) -> list[float]:
-    """Bound the session as the server does; returns the times of pings whose pongs came."""
-    pongs: list[float] = []
-    PolledSocket(socket, MAX_UNSENT, pongs.append).attach()
-    return pongs
+class Client:
+    """Notes the times of pings whose pongs came, and the deliveries that were confirmed."""
+
+    def __init__(self) -> None:
+        self.pongs: list[float] = []
+        self.last = self.confirmed = 0
+
+    def note_ping(self) -> None:
+        """Of no interest here."""
+
+    def take_pong(self, sent_at: float) -> None:
+        self.pongs.append(sent_at)
+
+    def delivered(self) -> int:
+        return self.last
+
+    def confirm(self, number: int) -> None:
+        self.confirmed = number
+
+
+def attach_link(socket: AsyncSocket) -> Client:
+    """Bound the session as the server does."""
+    client = Client()
+    PolledSocket(socket, MAX_UNSENT, client).attach()
+    return client
 
 
 async def test_the_driver_of_one_server_is_replaced_and_gets_the_session() -> None:
@@ -72,7 +92,7 @@ async def test_what_waits_is_taken_in_order_and_the_session_is_silent_from_then_
 async def test_pings_and_pongs_of_who_polls_go_by_the_monotonic_clock() -> None:
     engine, socket = engine_and_socket()
     engine.ping_interval = 0.0
-    pongs, begun = attach_link(socket), time.monotonic()
+    pongs, begun = attach_link(socket).pongs, time.monotonic()
     await socket.receive(Packet(PONG))
     assert [packet.packet_type for packet in await socket.poll()] == [PING]
     await socket.receive(Packet(PONG))
@@ -90,3 +110,21 @@ async def test_what_the_library_sends_by_itself_is_bounded_too() -> None:
         count += 1
         await asyncio.sleep(0)
         assert count <= MOST_AT_ONCE + 2
+
+
+async def test_a_poll_confirms_what_the_one_before_was_answered_with() -> None:
+    _engine, socket = engine_and_socket()
+    client = attach_link(socket)
+    for number in range(1, 2 * PACKETS_PER_POLL):
+        await socket.send(Packet(MESSAGE, str(number)))
+        client.last = number
+    confirmed = []
+    for _ in range(2):
+        await socket.poll()
+        confirmed.append(client.confirmed)
+    client.last += 1
+    await socket.send(Packet(MESSAGE, "one more"))
+    await socket.poll()
+    confirmed.append(client.confirmed)
+    # The first answer held only a part of them.
+    assert confirmed == [0, 0, 2 * PACKETS_PER_POLL - 1]

@@ -161,6 +161,29 @@ def handed_over(history: History) -> None:
     store(history, 1)
 
 
+def listening(history: History) -> None:
+    """Bob only listens; Ann writes three messages, of which he hears one live and one in a batch."""
+    history.note("room", r=ROOM, users=[ANN, BOB])
+    history.note("listener", u=BOB)
+    history.note("dial", s=2, u=BOB)
+    history.note("open", s=2, u=BOB)
+    for number in (1, 2, 3):
+        send(history, number, number)
+    hear(history, 1, socket=2)
+    history.note("queued", s=2, items=[[ROOM, 2, "m2"]])
+
+
+def not_heard_at_all(history: History) -> None:
+    listening(history)
+    store(history, 1, 2, 3)
+
+
+def heard_in_some_way(history: History) -> None:
+    listening(history)
+    hear(history, 3, socket=2)
+    store(history, 1, 2, 3)
+
+
 def rules_broken(folder: Path, tell: Tell) -> set[str]:
     history = History(folder / "history.jsonl")
     tell(history)
@@ -174,6 +197,10 @@ def test_a_good_history_passes(tmp_path: Path) -> None:
 
 def test_a_handed_over_message_passes(tmp_path: Path) -> None:
     assert "offline-handed-over" not in rules_broken(tmp_path, handed_over)
+
+
+def test_who_only_listens_and_hears_all_passes(tmp_path: Path) -> None:
+    assert "listener-hears" not in rules_broken(tmp_path, heard_in_some_way)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +223,7 @@ def test_a_handed_over_message_passes(tmp_path: Path) -> None:
         (old_end, "last-message"),
         (left_over, "queue-owes-nothing"),
         (not_handed_over, "offline-handed-over"),
+        (not_heard_at_all, "listener-hears"),
     ],
 )
 def test_each_rule_notices(tell: Tell, rule: str, tmp_path: Path) -> None:

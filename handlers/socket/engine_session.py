@@ -23,6 +23,9 @@ _PROBE_ANSWER: Final = Packet(PONG, "probe").encode()
 _UPGRADE: Final = "5"
 # Socket.IO packet types that its own server takes: CONNECT and DISCONNECT.
 ENTER_OR_LEAVE: Final = ("0", "1")
+# A client that was sent a message is asked whether it is there no later than this, and a look, after it was asked last:
+# what it has not confirmed when it goes comes again by its offline queue.
+CONFIRM_SECONDS: Final = 2.0
 
 Receive = Callable[[Connection, str], "asyncio.Future[None] | None"]
 
@@ -152,12 +155,16 @@ class EngineSession:
         """
         now = time.monotonic()
         if self._asked_at is None:
-            if now >= self._ask_at:
-                self._asked_at = now
-                self.websocket.send_text(_PING)
+            if now >= self._ask_at or (now >= self._confirm_at and self._is_unconfirmed()):
+                self._ping()
         elif now - self._asked_at > self._shared.ping_timeout:
             await self.close(reason=self._shared.realtime.engine.reason.PING_TIMEOUT)
         return not self.closed
+
+    def ask(self) -> None:
+        """Ask now whether the client is there, unless its answer to an earlier question is missing."""
+        if self._asked_at is None:
+            self._ping()
 
     async def close(self, *, abort: bool = False, reason: str | None = None, **_wait: bool) -> None:
         """Count the client out, tell it unless `abort`, and close the WebSocket; there is nothing to wait for."""
@@ -182,6 +189,19 @@ class EngineSession:
             self.websocket.fail(NOT_ACCEPTED)
         finally:
             done.set_result(None)
+
+    @property
+    def _confirm_at(self) -> float:
+        return self._ask_at - self._shared.ping_interval + CONFIRM_SECONDS
+
+    def _is_unconfirmed(self) -> bool:
+        connection = self._shared.realtime.find(self.sid)
+        return connection is not None and connection.is_unconfirmed
+
+    def _ping(self) -> None:
+        self._asked_at = time.monotonic()
+        self._shared.realtime.note_ping(self.sid)
+        self.websocket.send_text(_PING)
 
     def _take_pong(self) -> None:
         sent_at, self._asked_at = self._asked_at, None

@@ -19,6 +19,7 @@ from server.errors import ChatError, Internal, NotFound, RateLimited, TokenExpir
 from server.frames import refusal_packet
 from server.models import Identity
 from server.protocol import NAMESPACE
+from server.realtime import Realtime
 from server.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -69,9 +70,7 @@ class Gateway:
             let_rest(engine_socket)
         else:
             max_unsent = self._context.settings.socket.max_unsent
-            PolledSocket(
-                engine_socket, max_unsent, lambda sent_at: self._realtime.take_pong(engine_sid, sent_at)
-            ).attach()
+            PolledSocket(engine_socket, max_unsent, PolledClient(self._realtime, engine_sid)).attach()
         self._expect_login(engine_sid)
         return await self._open_session(engine_sid, environ)
 
@@ -170,7 +169,8 @@ class Gateway:
         removed = self._realtime.remove(sid)
         if removed is None:
             return
-        connection, was_last = removed
+        connection, was_last, unconfirmed = removed
+        self._context.unconfirmed.requeue(connection.user_id, unconfirmed)
         self._expect_login(connection.engine_sid)
         if was_last:
             self._context.typing.end_all(connection.user_id)
@@ -195,6 +195,31 @@ class Gateway:
             more = self._dispatcher.receive(connection, data)
             if more is not None:
                 await more
+
+
+class PolledClient:
+    """What the way to a client that polls needs to know, and has to tell, of the connection on its session."""
+
+    __slots__ = ("_engine_sid", "_realtime")
+
+    def __init__(self, realtime: Realtime, engine_sid: str) -> None:
+        self._realtime = realtime
+        self._engine_sid = engine_sid
+
+    def note_ping(self) -> None:
+        self._realtime.note_ping(self._engine_sid)
+
+    def take_pong(self, sent_at: float) -> None:
+        self._realtime.take_pong(self._engine_sid, sent_at)
+
+    def delivered(self) -> int:
+        connection = self._realtime.find(self._engine_sid)
+        return 0 if connection is None else connection.delivered
+
+    def confirm(self, number: int) -> None:
+        connection = self._realtime.find(self._engine_sid)
+        if connection is not None:
+            connection.confirm(number)
 
 
 def _shed(environ: Environ) -> None:

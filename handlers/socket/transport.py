@@ -16,7 +16,7 @@ from handlers.request_id import identify
 from handlers.socket.engine_session import ENTER_OR_LEAVE
 from handlers.socket.websocket import WebSocket
 from server.context import Context
-from server.engine_socket import PACKETS_PER_BODY
+from server.engine_socket import PACKETS_PER_BODY, PolledSocket
 from server.errors import ChatError, Forbidden, ValidationFailed
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,14 @@ def make_socket_handler(context: Context) -> type[RequestHandler]:
             # A WebSocket is counted until it ends.
             if self.get_status() != SWITCHING_PROTOCOLS:
                 self.place.end()
+
+        def on_connection_close(self) -> None:
+            super().on_connection_close()
+            if self.request.method == "GET" and self.ws_connection is None:
+                session = engine.sockets.get(self.get_query_argument("sid", ""))
+                link: PolledSocket | None = getattr(session, "link", None)
+                if link is not None:
+                    link.lose_poll()
 
         def on_message(self, _message: str | bytes) -> None:
             """Nothing comes this way."""

@@ -20,11 +20,21 @@ log = logging.getLogger(__name__)
 
 
 class Sockets(Protocol):
-    def send(self, user_id: str, frame: Frame) -> bool: ...
+    def next_delivery(self) -> int: ...
+
+    def deliver(self, user_id: str, frame: Frame) -> bool: ...
 
 
 class Pushes(Protocol):
     def push(self, user_id: str, payload: bytes, at: datetime) -> "asyncio.Future[None]": ...
+
+
+class Unconfirmed(Protocol):
+    """Keeps what went out live until those who were sent it have confirmed it."""
+
+    def add(self, room: RoomState, message: Message, number: int) -> None: ...
+
+    def settle(self, room: RoomState, message: Message) -> None: ...
 
 
 class _OnItsWay:
@@ -43,9 +53,12 @@ class _OnItsWay:
 class Delivery:
     """Delivers stored messages in the log's order. Nothing that fails here reaches the sender."""
 
-    def __init__(self, sockets: Sockets, pushes: Pushes, end_typing: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, sockets: Sockets, pushes: Pushes, unconfirmed: Unconfirmed, end_typing: Callable[[str, str], None]
+    ) -> None:
         self._sockets = sockets
         self._pushes = pushes
+        self._unconfirmed = unconfirmed
         self._end_typing = end_typing
         self._on_their_way: dict[str, deque[_OnItsWay]] = {}
 
@@ -61,12 +74,17 @@ class Delivery:
             self._end_typing(message.sender_id, room.id)
             view = view_message(message, sender_name, is_read=False)
             frame = event_frame(MESSAGE_NEW, view)
+            number, is_out = self._sockets.next_delivery(), False
             for user_id in room.user_ids:
-                if not self._sockets.send(user_id, frame) and self._is_owed(room, message, user_id):
+                if self._sockets.deliver(user_id, frame):
+                    is_out |= user_id != message.sender_id
+                elif self._is_owed(room, message, user_id):
                     pushed = self._pushes.push(user_id, msgspec.json.encode(view), message.sent_at)
                     if not pushed.done():
                         progress.pushes += 1
                         pushed.add_done_callback(lambda _done: self._end_push(room, progress))
+            if is_out:
+                self._unconfirmed.add(room, message, number)
         except Exception:
             log.exception("message %s of room %s was not delivered live", message.seq, room.id)
         if progress.pushes:
@@ -76,7 +94,7 @@ class Delivery:
             self._on_their_way[room.id][-1].message = message
             room.holds -= 1
         else:
-            _let_go(room, message)
+            self._let_go(room, message)
 
     def _is_owed(self, room: RoomState, message: Message, user_id: str) -> bool:
         """Not one's own, and, where it was stored before a crash, not what one has got before."""
@@ -90,11 +108,10 @@ class Delivery:
         """Let go of what is delivered, in the room's order, so that its settled end leaves nothing behind it."""
         on_their_way = self._on_their_way[room.id]
         while on_their_way and not on_their_way[0].pushes:
-            _let_go(room, on_their_way.popleft().message)
+            self._let_go(room, on_their_way.popleft().message)
         if not on_their_way:
             del self._on_their_way[room.id]
 
-
-def _let_go(room: RoomState, message: Message) -> None:
-    room.settle(message)
-    room.holds -= 1
+    def _let_go(self, room: RoomState, message: Message) -> None:
+        self._unconfirmed.settle(room, message)
+        room.holds -= 1

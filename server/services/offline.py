@@ -1,8 +1,9 @@
 """The offline queue: what came while a user had no socket, sent at each connect until its receipt is proven."""
 
+import itertools
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -10,22 +11,26 @@ import msgspec
 from server.errors import Unavailable, Unusable
 from server.faults import BEFORE_TRIM, CrashPoints
 from server.frames import Frame, event_frame
+from server.models import Message, User
 from server.protocol import MESSAGES_OFFLINE
 from server.room_state import RoomState
 from server.storage.offline_queues import Entry, OfflineQueues, Place
 from server.tasks import Tasks
+from server.views import name_of, view_message
 
 log = logging.getLogger(__name__)
 
 # Clients refuse frames above a size of their own (python-socketio's 4 MiB) and would do so at every connect anew. It is
 # also what one connection can make the server hold for it.
 PART_BYTES: Final = 1024 * 1024
+# Entries without a body, which are read from the log together: as many as take about one piece when they are long.
+BODIES_AT_ONCE: Final = 25
 
 
 class Connection(Protocol):
     """The socket that the queue is handed to. `handed` holds the messages it was given, and by which entries."""
 
-    handed: dict[str, bytes]
+    handed: dict[tuple[str, int], bytes]
 
     @property
     def user_id(self) -> str: ...
@@ -46,6 +51,16 @@ class Rooms(Protocol):
     async def access_many(self, user_id: str, room_ids: Collection[str]) -> Mapping[str, RoomState]: ...
 
 
+class Messages(Protocol):
+    """The log."""
+
+    async def read_range(self, room_id: str, after: int, upto: int) -> Sequence[Message]: ...
+
+
+class People(Protocol):
+    async def get_many(self, user_ids: Collection[str]) -> Mapping[str, User]: ...
+
+
 class Receipts(Protocol):
     async def mark_all_delivered(self, user_id: str, last: "Collection[Queued]", *, skip: Any = None) -> None: ...
 
@@ -59,16 +74,24 @@ class Pushes(Protocol):
 
 
 class Queued(msgspec.Struct, rename="camel"):
-    """The part of a queued message that decides where it goes."""
+    """The part of an entry that says which message it is. One without an id only refers to the log."""
 
-    message_id: str
     room_id: str
     seq: int
+    message_id: str = ""
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.room_id, self.seq
 
 
 class _Waiting(NamedTuple):
     entry: Entry
     head: Queued
+
+    @property
+    def is_reference(self) -> bool:
+        return not self.head.message_id
 
 
 class _Part:
@@ -92,6 +115,8 @@ class OfflineQueue:
         queues: OfflineQueues,
         pushes: Pushes,
         rooms: Rooms,
+        messages: Messages,
+        people: People,
         receipts: Receipts,
         sockets: Sockets,
         crash: CrashPoints,
@@ -101,6 +126,8 @@ class OfflineQueue:
         self._queues = queues
         self._pushes = pushes
         self._rooms = rooms
+        self._messages = messages
+        self._people = people
         self._receipts = receipts
         self._sockets = sockets
         self._crash = crash
@@ -148,22 +175,29 @@ class OfflineQueue:
             entries, end, is_last = await self._queues.read(
                 user_id, since=_milliseconds() - self._retention, most_bytes=PART_BYTES, after=place
             )
-            waiting, done = await self._sort_out(connection, entries)
+            whole = await self._set_damaged_aside(user_id, entries)
+            if len(whole) > BODIES_AT_ONCE and any(item.is_reference for item in whole):
+                whole, is_last = whole[:BODIES_AT_ONCE], False
+            waiting, done = await self._sort_out(connection, whole)
+            found = await self._with_bodies(waiting)
+            done += [item.entry.name for item in waiting if item.head.place not in found]
             if done:
                 await self._queues.remove(user_id, done)
+            for part in _in_parts([found[item.head.place] for item in waiting if item.head.place in found]):
+                await connection.wait_sent()
+                if connection.is_open:
+                    self._send(connection, part)
             if not connection.is_open:
                 return
-            if waiting:
-                self._send(connection, waiting)
             gone = set(done)
-            kept = next((entry.name for entry in reversed(entries) if entry.name not in gone), None)
+            kept = next((item.entry.name for item in reversed(whole) if item.entry.name not in gone), None)
             if kept is not None:
                 place = Place(kept, end)
 
     def _send(self, connection: Connection, waiting: Sequence[_Waiting]) -> None:
         last = {item.head.room_id: item.head for item in waiting}
         part = _Part([item.entry.name for item in waiting], list(last.values()))
-        connection.handed.update((item.head.message_id, item.entry.name) for item in waiting)
+        connection.handed.update((item.head.place, item.entry.name) for item in waiting)
 
         def take_proof() -> None:
             self._tasks.run(self._acknowledged(connection, part))
@@ -190,26 +224,43 @@ class OfflineQueue:
         for connection in postponed:
             self._tasks.run(self.hand_over(connection))
 
-    async def _sort_out(self, connection: Connection, entries: Sequence[Entry]) -> tuple[list[_Waiting], list[bytes]]:
+    async def _sort_out(self, connection: Connection, whole: Sequence[_Waiting]) -> tuple[list[_Waiting], list[bytes]]:
         """Split into what is to be handed over, ascending in each room, and the names of entries that are read or
         repeated. What was handed over before is neither.
         """
         user_id = connection.user_id
         waiting: list[_Waiting] = []
         done: list[bytes] = []
-        seen: set[str] = set()
-        whole = await self._set_damaged_aside(user_id, entries)
+        seen: set[tuple[str, int]] = set()
         rooms = await self._rooms.access_many(user_id, {head.room_id for _, head in whole})
         for entry, head in whole:
             room = rooms.get(head.room_id)
-            handed = connection.handed.get(head.message_id, entry.name)
+            handed = connection.handed.get(head.place, entry.name)
             is_over = room is None or head.seq <= room.members[user_id].read
-            if is_over or head.message_id in seen or handed != entry.name:
+            if is_over or head.place in seen or handed != entry.name:
                 done.append(entry.name)
-            elif head.message_id not in connection.handed:
+            elif head.place not in connection.handed:
                 waiting.append(_Waiting(entry, head))
-            seen.add(head.message_id)
+            seen.add(head.place)
         return _in_room_order(waiting), done
+
+    async def _with_bodies(self, waiting: Sequence[_Waiting]) -> dict[tuple[str, int], _Waiting]:
+        """All of these by their places, with what references refer to, as far as the log has it."""
+        found = {item.head.place: item for item in waiting if not item.is_reference}
+        by_room: dict[str, dict[int, Entry]] = {}
+        for item in waiting:
+            if item.is_reference:
+                by_room.setdefault(item.head.room_id, {})[item.head.seq] = item.entry
+        for room_id, entries in by_room.items():
+            for first, last in _runs(entries):
+                messages = await self._messages.read_range(room_id, first - 1, last)
+                senders = await self._people.get_many({message.sender_id for message in messages})
+                for message in messages:
+                    view = view_message(message, name_of(senders.get(message.sender_id)), is_read=False)
+                    body = msgspec.json.encode(view)
+                    head = Queued(room_id, message.seq, message.id)
+                    found[head.place] = _Waiting(Entry(entries[message.seq].name, body), head)
+        return found
 
     async def _set_damaged_aside(self, user_id: str, entries: Sequence[Entry]) -> list[_Waiting]:
         """What can be handed over. The rest would end the connection of whoever is given it, at every connect."""
@@ -251,6 +302,30 @@ def _read_head(payload: bytes) -> Queued | None:
         return msgspec.json.decode(payload, type=Queued)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def _in_parts(waiting: Sequence[_Waiting]) -> Iterator[list[_Waiting]]:
+    """Each takes `PART_BYTES` at most, or is one message."""
+    part: list[_Waiting] = []
+    size = 0
+    for item in waiting:
+        size += len(item.entry.payload)
+        if part and size > PART_BYTES:
+            yield part
+            part, size = [], len(item.entry.payload)
+        part.append(item)
+    if part:
+        yield part
+
+
+def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """The first and the last of each row of numbers without a gap."""
+    ascending = sorted(numbers)
+    first = ascending[0]
+    for number, after in itertools.pairwise([*ascending, ascending[-1] + 2]):
+        if after != number + 1:
+            yield first, number
+            first = after
 
 
 def _in_room_order(waiting: Sequence[_Waiting]) -> list[_Waiting]:

@@ -1,6 +1,8 @@
 """A client that polls, and can misbehave: any packets in any body."""
 
+import asyncio
 import json
+from urllib.parse import urlsplit
 
 from tests.support.people import Person, Town
 
@@ -14,6 +16,7 @@ class Poller:
 
     def __init__(self, town: Town) -> None:
         self._call = town.rest.call
+        self._address = urlsplit(town.url)
         self.sid = ""
 
     async def begin(self, person: Person) -> None:
@@ -34,3 +37,15 @@ class Poller:
         answer = await self._call("GET", f"{POLLING_PATH}&sid={self.sid}")
         assert answer.status == 200, answer
         return answer.raw.decode().split(SEPARATOR)
+
+    async def poll_and_hang_up(self) -> None:
+        """Ask, and close the connection before there is an answer."""
+        _reader, writer = await asyncio.open_connection(self._address.hostname, self._address.port)
+        host = self._address.netloc
+        writer.write(f"GET {POLLING_PATH}&sid={self.sid} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        await writer.drain()
+        # By then the server has read it.
+        await self._call("GET", "/healthz")
+        await self._call("GET", "/healthz")
+        writer.close()
+        await writer.wait_closed()

@@ -134,6 +134,7 @@ class Campaign:
         self._say(
             f"round {seed}: {len(faults)} faults in {time.monotonic() - began:.0f} s, {counts['send']} sends, "
             f"{counts['ack']} acks, {counts['new']} heard live, {counts['owed']} owed to the absent, "
+            f"{counts['listened']} to listeners, "
             f"{len(judgement.violations)} violations"
         )
         if judgement.violations:
@@ -143,7 +144,7 @@ class Campaign:
         """What struck, what was judged and what broke, for people."""
         lines = [f"{name:18} {count:6}" for name, count in sorted(self.struck.items())]
         lines += [f"{name:18} SKIPPED: {why_not}" for name, why_not in sorted(self.skipped.items())]
-        heard = ("send", "ack", "unknown", "refused", "new", "queued", "synced", "stored", "owed")
+        heard = ("send", "ack", "unknown", "refused", "new", "queued", "synced", "stored", "owed", "listened")
         lines.append(", ".join(f"{self.records[kind]} {kind}" for kind in heard))
         lines.append(f"violations: {len(self.violations)} {dict(self.rules) if self.rules else ''}")
         return "\n".join(lines)

@@ -29,6 +29,7 @@ class ChatSocket:
         self._acks = acks
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._next = 0
+        self._is_frozen = False
         self.ended = asyncio.Event()
         self._reader = asyncio.create_task(self._read())
 
@@ -70,6 +71,12 @@ class ChatSocket:
             await asyncio.wait_for(self.ended.wait(), CONNECT_DEADLINE)
         self.cut()
 
+    def freeze(self) -> None:
+        """Take nothing in any more, as a phone that has lost its network; it does not know yet, nor does the server."""
+        self._is_frozen = True
+        with contextlib.suppress(RuntimeError):
+            self._raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
     def cut(self) -> None:
         """End it without a word."""
         self._raw.writer.transport.abort()
@@ -84,6 +91,8 @@ class ChatSocket:
                 frame = await self._raw.frame()
                 if frame.opcode == CLOSE:
                     break
+                if self._is_frozen:
+                    continue
                 if frame.opcode == TEXT:
                     self._take(frame.payload.decode())
         except (OSError, EOFError):

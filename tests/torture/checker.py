@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tests.torture.history import Record, read_history
+from tests.torture.rules_listen import ListenersHear
 from tests.torture.rules_log import AcknowledgedIsStored, LogIsWhole, OneOrder
 from tests.torture.rules_marks import MarksAgree, QueueIsEmpty
 from tests.torture.rules_offline import OfflineHandedOver
@@ -44,7 +45,7 @@ class Judgement(NamedTuple):
 
 def judge(path: Path) -> Judgement:
     """Every violation in a history, and how many records of each kind there were to judge."""
-    offline = OfflineHandedOver()
+    offline, listening = OfflineHandedOver(), ListenersHear()
     rules: list[Rule] = [
         AcknowledgedIsStored(),
         LogIsWhole(),
@@ -54,6 +55,7 @@ def judge(path: Path) -> Judgement:
         MarksAgree(),
         QueueIsEmpty(),
         offline,
+        listening,
     ]
     counts: Counter[str] = Counter()
     log = Log({}, defaultdict(list))
@@ -67,6 +69,7 @@ def judge(path: Path) -> Judgement:
             rule.take(record)
     violations = [violation for rule in rules for violation in rule.conclude(log)]
     counts["owed"] = offline.owed
+    counts["listened"] = listening.judged
     return Judgement(violations, counts)
 
 

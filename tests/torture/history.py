@@ -13,7 +13,7 @@ class History:
     """Records in the order of `note`, which is the one order of everything, as all clients live in one process.
 
     Every record holds `k`, its kind, and `t`, seconds since the round began. The kinds:
-    `room` r users · `send` n i u r c b s · `ack` n m q · `refused` n code · `unknown` n ·
+    `room` r users · `listener` u · `send` n i u r c b s · `ack` n m q · `refused` n code · `unknown` n ·
     `dial`/`open`/`lost`/`refused-dial` s u (dead) · `base` s ends (room to seq) · `new` s r q m ·
     `queued`/`synced` s items · `read`/`marked` u r q · `fault` name hurts halts · `healed` name · `killed` ·
     `quiet` · `end` r q m · `stored` r q m u c b · `marks` r u delivered read unread · `left` u count

@@ -16,6 +16,7 @@ from tests.torture.devices import Device
 from tests.torture.faults import Fault
 from tests.torture.ground import Ground
 from tests.torture.history import History
+from tests.torture.listeners import Listener
 from tests.torture.proxy import Proxy, dial_tcp
 from tests.torture.senders import Sender
 from tests.torture.server_control import ServerControl, embedded_redis
@@ -27,6 +28,8 @@ SECOND_DEVICES = 10
 RARE_SHARE = 0.35
 # Devices that never acknowledge a batch; a ping round trip proves for them.
 SILENT_SHARE = 0.2
+# For each of so many people there is one who only listens; every other one by long-polling.
+PEOPLE_PER_LISTENER = 3
 SEND_PAUSE = 0.7
 SETTLE_DEADLINE = 60.0
 PAUSE = 0.05
@@ -56,6 +59,8 @@ class Round:
         self.url = ""
         self.people: list[Person] = []
         self.devices: list[Device] = []
+        self._listeners: list[Listener] = []
+        self._listening: list[Person] = []
         self._count = people
         self._send_pause = send_pause
         self._senders: list[Sender] = []
@@ -76,6 +81,7 @@ class Round:
         try:
             for batch in range(0, self._count, 10):
                 self.people += await town.people(min(10, self._count - batch))
+            self._listening = await town.people(max(2, self._count // PEOPLE_PER_LISTENER))
             await self._make_rooms()
         finally:
             await town.close()
@@ -108,7 +114,11 @@ class Round:
                     pause=self._send_pause,
                 )
             )
-        self._tasks = [asyncio.create_task(device.live()) for device in self.devices]
+        for index, person in enumerate(self._listening):
+            self.history.note("listener", u=person.id)
+            acks = self.random.random() >= SILENT_SHARE
+            self._listeners.append(Listener(self, person.id, person.access_token, acks=acks, polls=index % 2 == 1))
+        self._tasks = [asyncio.create_task(one.live()) for one in (*self.devices, *self._listeners)]
         self._writers = [asyncio.create_task(sender.write()) for sender in self._senders]
 
     async def strike(self, fault: Fault) -> None:
@@ -167,19 +177,22 @@ class Round:
                     await device.socket.call("presence:get", {"userIds": []}, SETTLE_DEADLINE)
 
     async def _all_connected(self) -> None:
-        while not all(device.socket is not None and device.is_synced for device in self.devices):
+        while not all(device.socket is not None and device.is_synced for device in self.devices) or not all(
+            listener.is_connected for listener in self._listeners
+        ):
             self._check_alive()
             await asyncio.sleep(PAUSE)
 
     async def _record(self) -> None:
         """The store's side, as the server shows it: logs, marks, unread counts, and what the queues still hold."""
         town = Town(self.server.process.url)
-        people = {person.id: town.resident(person) for person in self.people}
+        everybody = [*self.people, *self._listening]
+        people = {person.id: town.resident(person) for person in everybody}
         try:
             for room_id, members in self._rooms.items():
                 await self._record_room(room_id, [people[member.id] for member in members])
             async with self.open_redis() as redis:
-                for person in self.people:
+                for person in everybody:
                     left = await self._queue_left(redis, person.id)
                     self.history.note("left", u=person.id, count=left)
         finally:
@@ -232,6 +245,9 @@ class Round:
             one, other = self.random.sample(self.people, 2)
             if (one, other) not in pairs and (other, one) not in pairs:
                 pairs.append((one, other))
+        # Who only listens has somebody to listen to, and a second one too.
+        for listener in self._listening:
+            pairs += [(speaker, listener) for speaker in self.random.sample(self.people, 2)]
         for one, other in pairs:
             self._rooms[await one.open_room(other)] = (one, other)
 

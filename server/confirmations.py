@@ -1,0 +1,79 @@
+"""Which live deliveries a person's connections have confirmed: spans of the numbers that deliveries have."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+# Of connections that have ended while others of the same person go on. Forgetting one repeats messages, no more.
+MOST_SPANS: Final = 16
+
+
+class Span(NamedTuple):
+    """The deliveries with `after < number <= upto`."""
+
+    after: int
+    upto: int
+
+
+class Confirming(Protocol):
+    """A connection: it was sent every delivery above `since`, and has confirmed them up to `confirmed`."""
+
+    since: int
+    confirmed: int
+
+    @property
+    def user_id(self) -> str: ...
+
+
+class Confirmations:
+    """What no connection of a person has confirmed is known once none is left that was sent it."""
+
+    def __init__(self) -> None:
+        self._ended: dict[str, list[Span]] = {}
+
+    def reached(self, connections: Sequence[Confirming]) -> int:
+        """The number up to which a person with these open connections has confirmed everything."""
+        first = connections[0]
+        if len(connections) == 1 and first.user_id not in self._ended:
+            return first.confirmed
+        position = min(connection.since for connection in connections)
+        for span in sorted(self._spans(first.user_id, connections)):
+            if span.after > position:
+                break
+            position = max(position, span.upto)
+        return position
+
+    def end(self, ended: Confirming, others: Sequence[Confirming], latest: int) -> list[Span]:
+        """What is left unconfirmed for good by the end of this connection; `others` are its person's open ones."""
+        connections = [ended, *others]
+        spans = self._spans(ended.user_id, connections)
+        lowest = min(connection.since for connection in connections)
+        # The others were sent what comes after this, and may yet confirm it.
+        highest = min((other.since for other in others), default=latest)
+        if others:
+            kept = self._ended.setdefault(ended.user_id, [])
+            kept.append(Span(ended.since, ended.confirmed))
+            kept[:] = [span for span in kept if span.upto > highest][-MOST_SPANS:]
+            if not kept:
+                del self._ended[ended.user_id]
+        else:
+            self._ended.pop(ended.user_id, None)
+        return gaps(Span(lowest, highest), spans)
+
+    def _spans(self, user_id: str, connections: Iterable[Confirming]) -> list[Span]:
+        spans = [Span(connection.since, connection.confirmed) for connection in connections]
+        return spans + self._ended.get(user_id, [])
+
+
+def gaps(whole: Span, spans: Iterable[Span]) -> list[Span]:
+    """The parts of `whole` that none of these covers, ascending."""
+    found = []
+    position = whole.after
+    for span in sorted(spans):
+        if span.after >= whole.upto:
+            break
+        if span.after > position:
+            found.append(Span(position, span.after))
+        position = max(position, span.upto)
+    if position < whole.upto:
+        found.append(Span(position, whole.upto))
+    return found
