@@ -51,6 +51,9 @@ class Nobody:
     async def online(self, _user_ids: Collection[str]) -> set[str]:
         return set()
 
+    def check_profile_change(self, user_id: str) -> None:
+        """Nobody is limited."""
+
     def check_search(self, _user_id: str) -> None:
         return None
 
@@ -95,7 +98,7 @@ class Town:
     async def ask(self, kind: str) -> tuple[float, int, int]:
         """Seconds of one search, how many people it found, and how many it listed."""
         nobody = Nobody()
-        people = People(self._users, UserIndex(self._users, self._terms), nobody, nobody)  # type: ignore[arg-type]
+        people = People(self._users, UserIndex(self._users, self._terms), nobody, nobody, nobody)  # type: ignore[arg-type]
         search = Search(self._terms, people, nobody)
         asker = self._source.choice(self._sample)
         if kind == REFERENCE:

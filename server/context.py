@@ -90,7 +90,7 @@ class Context:
             settings.uploads, stores.spool, stores.blobs, stores.upload_records, self._pictures, self.limits
         )
         self.files = Files(stores.upload_records, stores.blobs, stores.users)
-        self.people = People(stores.users, self._index, online, self.files)
+        self.people = People(stores.users, self._index, online, self.files, self.limits)
         self.search = Search(stores.search_terms, self.people, self.limits)
         self.accounts = Accounts(
             users=stores.users,

@@ -58,7 +58,7 @@ class Place:
         self.database = database
         self.users, self.terms = Users(database), SearchTerms(database)
         self.index = UserIndex(self.users, self.terms)
-        self.people = People(self.users, self.index, nobody, nobody)  # type: ignore[arg-type]
+        self.people = People(self.users, self.index, nobody, nobody, nobody)  # type: ignore[arg-type]
         self.search = Search(self.terms, self.people, nobody)
 
     async def prepare(self) -> None:

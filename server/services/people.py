@@ -13,10 +13,16 @@ from server.models import User
 from server.protocol import ProfilePatch, UserView, wire_time
 from server.storage.search_terms import IndexChange
 from server.storage.users import Users
+from server.turns import Turns
 
 CACHED_USERS: Final = 50_000
 # Other processes see a change this late, in seconds. In this process a change is seen at once.
 CACHE_AGE: Final = 30.0
+# A change is planned by what is stored, so that of several at once all but one would have to be planned again; and the
+# index of a long name is much work, so that users take turns.
+MOST_PER_USER: Final = 50
+MOST_WAITING: Final = 2_000
+CHANGE_SECONDS: Final = 0.05
 
 
 class Presence(Protocol):
@@ -29,6 +35,10 @@ class Index(Protocol):
     async def plan(self, user: User, indexed: dict[str, str]) -> IndexChange: ...
     async def settle(self, change: IndexChange) -> None: ...
     async def settle_soon(self, change: IndexChange) -> None: ...
+
+
+class Limits(Protocol):
+    def check_profile_change(self, user_id: str) -> None: ...
 
 
 class Portraits(Protocol):
@@ -44,11 +54,13 @@ class Portraits(Protocol):
 class People:
     """Reads are served from a cache of bounded size; a user known here costs no database call."""
 
-    def __init__(self, users: Users, index: Index, presence: Presence, portraits: Portraits) -> None:
+    def __init__(self, users: Users, index: Index, presence: Presence, portraits: Portraits, limits: Limits) -> None:
         self._users = users
         self._index = index
         self._presence = presence
         self._portraits = portraits
+        self._limits = limits
+        self._changes = Turns(1, most_per_key=MOST_PER_USER, most_waiting=MOST_WAITING, seconds=CHANGE_SECONDS)
         self._cache: AgedCache[str, User] = AgedCache(CACHED_USERS, CACHE_AGE)
 
     async def get(self, user_id: str) -> User:
@@ -114,8 +126,13 @@ class People:
         )
 
     async def update(self, user_id: str, patch: ProfilePatch) -> UserView:
-        """Change the fields that the patch holds. Raises `ValidationFailed`, `NotFound`."""
+        """Change the fields that the patch holds. Raises `ValidationFailed`, `NotFound`, `RateLimited`."""
+        self._limits.check_profile_change(user_id)
         fields = _checked(patch)
+        async with self._changes.take(user_id):
+            return await self._update(user_id, fields)
+
+    async def _update(self, user_id: str, fields: dict[str, Any]) -> UserView:
         before = (await self.get(user_id)).profile_image
         portrait = fields.get("profile_image")
         if portrait is not None and portrait != before and profile_rules.is_upload_path(portrait):

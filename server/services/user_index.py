@@ -23,6 +23,8 @@ POPULAR: Final = 48
 # No query goes beyond a term, so what follows it, the id, is taken in larger steps. With two digits of 16 there are
 # few enough nodes below a node to be named in it.
 ID_STEP: Final = 2
+# Keys of one person that are gone through before others have a turn.
+KEYS_PER_TURN: Final = 25
 # So many steps of each way are asked for at once.
 LOOK_AHEAD: Final = 4
 # Popular prefixes that are remembered, to spare the question.
@@ -52,10 +54,9 @@ class UserIndex:
 
     async def plan(self, user: User, indexed: Mapping[str, str]) -> IndexChange:
         """What makes the index hold what `user` can be found by, where it holds `indexed` now. Nothing is written."""
-        ways = {key: _way(key) for key in _keys(user)}
-        wanted, born = await self._stops(ways)
-        counts = Counter(_counted(wanted.items()))
-        counts.subtract(_counted(indexed.items()))
+        wanted, born = await self._stops({key: _way(key) for key in _keys(user)})
+        counts = Counter(await _counted(wanted.items()))
+        counts.subtract(await _counted(indexed.items()))
         return IndexChange(
             id=_new_id(),
             add={key: stop for key, stop in wanted.items() if indexed.get(key) != stop},
@@ -131,32 +132,32 @@ class UserIndex:
             for change_id in list(self._done)[:-REMEMBERED_DONE]:
                 del self._done[change_id]
 
-    async def _stops(self, ways: Mapping[str, list[str]]) -> tuple[dict[str, str], dict[str, str]]:
+    async def _stops(self, ways: Mapping[str, Sequence[int]]) -> tuple[dict[str, str], dict[str, str]]:
         """Each key with its longest prefix that is to be counted; and such prefixes as are new, with the one above."""
         stops: dict[str, str] = {}
         born: dict[str, str] = {}
         places = dict.fromkeys(ways, 0)
         while places:
             for key, place in places.items():
-                places[key] = self._skip_popular(ways[key], place)
-            asked = {prefix for key, place in places.items() for prefix in ways[key][place : place + LOOK_AHEAD]}
+                places[key] = self._skip_popular(key, ways[key], place)
+            asked = {key[:end] for key, place in places.items() for end in ways[key][place : place + LOOK_AHEAD]}
             counts = await self._search_terms.counts(asked)
             self._remember(prefix for prefix, count in counts.items() if count >= POPULAR)
             for key, place in list(places.items()):
                 way = ways[key]
                 ahead = range(place, min(place + LOOK_AHEAD, len(way)))
-                stop = next((at for at in ahead if counts.get(way[at], 0) < POPULAR or at == len(way) - 1), None)
+                stop = next((at for at in ahead if counts.get(key[: way[at]], 0) < POPULAR or at == len(way) - 1), None)
                 if stop is None:
                     places[key] += LOOK_AHEAD
                     continue
                 del places[key]
-                stops[key] = way[stop]
-                if stop > 0 and way[stop] not in counts:
-                    born[way[stop]] = way[stop - 1]
+                stops[key] = key[: way[stop]]
+                if stop > 0 and stops[key] not in counts:
+                    born[stops[key]] = key[: way[stop - 1]]
         return stops, born
 
-    def _skip_popular(self, way: list[str], place: int) -> int:
-        while place < len(way) - 1 and way[place] in self._popular:
+    def _skip_popular(self, key: str, way: Sequence[int], place: int) -> int:
+        while place < len(way) - 1 and key[: way[place]] in self._popular:
             place += 1
         return place
 
@@ -177,19 +178,18 @@ def _keys(user: User) -> list[str]:
     return [f"{term}{SEPARATOR}{user.id}" for term in sorted(terms)]
 
 
-def _way(key: str) -> list[str]:
-    """The prefixes of a key that may be counted, one below the other."""
+def _way(key: str) -> list[int]:
+    """The lengths of the prefixes of a key that may be counted, one below the other."""
     end = key.index(SEPARATOR) + 1
-    lengths = [*range(1, end + 1), *range(end + ID_STEP, len(key), ID_STEP), len(key)]
-    return [key[:length] for length in lengths]
+    return [*range(1, end + 1), *range(end + ID_STEP, len(key), ID_STEP), len(key)]
 
 
-def _counted(stops: Iterable[tuple[str, str]]) -> set[str]:
+async def _counted(stops: Iterable[tuple[str, str]]) -> set[str]:
     """The prefixes under which a user whose keys have these stops is counted, each once."""
     counted: set[str] = set()
-    for key, stop in stops:
-        for prefix in _way(key):
-            counted.add(prefix)
-            if len(prefix) == len(stop):
-                break
+    for number, (key, stop) in enumerate(stops, 1):
+        counted.update(key[:end] for end in _way(key) if end <= len(stop))
+        if number % KEYS_PER_TURN == 0:
+            # A long name has hundreds of keys, and each of them may have a hundred prefixes.
+            await asyncio.sleep(0)
     return counted
