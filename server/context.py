@@ -267,7 +267,7 @@ async def _open(context: Context) -> None:
     except Unavailable as error:
         raise StartFailed("the database does not answer") from error
     except OSError as error:
-        raise StartFailed(str(error)) from error
+        raise StartFailed.of(error) from error
 
 
 def read_secret(settings: Settings) -> str:
@@ -275,4 +275,4 @@ def read_secret(settings: Settings) -> str:
     try:
         return settings.auth.secret or read_or_make_secret(Path(settings.data_dir) / "jwt_secret")
     except (OSError, ValueError) as error:
-        raise StartFailed(str(error)) from error
+        raise StartFailed.of(error) from error

@@ -19,6 +19,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from server.config import MongoDB, Redis, Settings
 from server.embedded import Addresses, EmbeddedStores, StartFailed
+from server.embedded import redis as embedded_redis
 from tests.support.own_stores import stores_in
 
 DEADLINE = 60.0
@@ -265,15 +266,13 @@ async def test_an_address_that_is_none_is_refused(uri: str, url: str, said: str,
         await EmbeddedStores().start(Settings(data_dir=str(tmp_path), mongodb=MongoDB(uri=uri), redis=Redis(url=url)))
 
 
-async def test_a_store_that_cannot_start_says_where_to_look(tmp_path: Path) -> None:
-    (tmp_path / "redis").mkdir()
-    (tmp_path / "redis" / "appendonlydir").write_text("not a folder")
+async def test_a_store_that_cannot_start_says_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_redis, "OPTIONS", embedded_redis.OPTIONS + "no-such-option yes\n")
     with pytest.raises(StartFailed, match=r"redis ended at its start \(exit code 1\); see .*redis\.log") as caught:
         await EmbeddedStores().start(Settings(data_dir=str(tmp_path)))
     assert "\n" not in str(caught.value)
     assert not is_alive(pid_of("redis", tmp_path))
-    assert "not a directory" in (tmp_path / "log" / "redis.log").read_text().lower()
-    (tmp_path / "redis" / "appendonlydir").unlink()
+    monkeypatch.undo()
     async with stores_in(tmp_path) as addresses:
         assert answers(addresses.mongodb_uri, addresses.redis_url)
 

@@ -21,6 +21,8 @@ TERMINATE_SECONDS: Final = 3.0
 KILL_SECONDS: Final = 5.0
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
+# In a row, until a child's folder counts as damaged.
+FAILED_STARTS: Final = 2
 # Between two looks at whether a child that lives is still of use.
 CHECK_SECONDS: Final = 3.0
 # A child that ran this long was well: the next restart is quick again.
@@ -33,12 +35,33 @@ log = logging.getLogger(__name__)
 class StartFailed(Exception):
     """The server cannot start; the text says why in one line."""
 
+    @classmethod
+    def of(cls, error: OSError | ValueError) -> "StartFailed":
+        """Names the file or folder that is in the way, and what to do about it."""
+        if not isinstance(error, OSError) or error.filename is None:
+            return cls(str(error))
+        path = Path(os.fsdecode(error.filename))
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            # What was asked for may lie below what is in the way.
+            path = next((place for place in (path, *path.parents) if place.exists()), path)
+            return cls(f"{path} is a file where a folder belongs: move it away and start again")
+        if isinstance(error, IsADirectoryError):
+            return cls(f"{path} is a folder where a file belongs: move it away and start again")
+        if isinstance(error, PermissionError):
+            return cls(f"{path} may not be read or written by this user: give it to the server's user")
+        return cls(f"{path}: {error.strerror}")
+
+
+class EndedAtStart(StartFailed):
+    """A child ended before it answered."""
+
 
 class Child:
     """One program of the server's own, e.g. a database.
 
-    `command` is its absolute path and arguments, `is_ready` tells whether it answers, `is_broken` whether it says of
-    itself that it will never work again: then it is killed and restarted. It always runs in a session of its own, so
+    `command` is its absolute path and arguments, `is_ready` tells whether it answers (it may raise `StartFailed`),
+    `is_broken` whether it will never work again: then it is killed and restarted. `repair` is called once where
+    restarts fail. It always runs in a session of its own, so
     that Ctrl-C reaches the server only, and dies with the server where the system can do that.
     """
 
@@ -51,11 +74,13 @@ class Child:
         lock: Path,
         log_file: Path,
         is_broken: Callable[[], Awaitable[bool]] | None = None,
+        repair: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self._command = list(command)
         self._is_ready = is_ready
         self._is_broken = is_broken
+        self._repair = repair
         self._lock = lock
         self._log_file = log_file
         self._process: asyncio.subprocess.Process | None = None
@@ -67,7 +92,7 @@ class Child:
         deadline = time.monotonic() + READY_SECONDS
         while not await self._is_ready():
             if process.returncode is not None:
-                raise StartFailed(
+                raise EndedAtStart(
                     f"{self.name} ended at its start (exit code {process.returncode}); see {self._log_file}"
                 )
             if time.monotonic() > deadline:
@@ -88,6 +113,7 @@ class Child:
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         pause = FIRST_PAUSE
         started = time.monotonic()
+        failed = 0
         while True:
             code = await self._wait_for_end(process)
             if time.monotonic() - started > STEADY_SECONDS:
@@ -98,8 +124,22 @@ class Child:
             started = time.monotonic()
             try:
                 process = self._process = await self._spawn()
+                if self._repair is not None:
+                    failed = failed + 1 if await self._fails_to_start(process) else 0
+                    if failed == FAILED_STARTS:
+                        # Not again and again: that would help no more than the first time.
+                        self._repair()
             except OSError as error:
                 log.error("%s cannot be started: %s", self.name, error)
+
+    async def _fails_to_start(self, process: asyncio.subprocess.Process) -> bool:
+        """Whether it ends by itself before it answers."""
+        deadline = time.monotonic() + READY_SECONDS
+        while process.returncode is None and time.monotonic() < deadline:
+            if await self._is_ready():
+                return False
+            await asyncio.sleep(PROBE_SECONDS)
+        return process.returncode not in (None, -signal.SIGKILL, -signal.SIGTERM)
 
     async def _wait_for_end(self, process: asyncio.subprocess.Process) -> int:
         """The exit code; a child that is broken is ended here."""

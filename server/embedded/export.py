@@ -9,7 +9,7 @@ from typing import Final
 import bson
 
 from server.embedded.children import StartFailed, end_orphan, end_process, spawn
-from server.embedded.mongodb import NAME
+from server.embedded.mongodb import NAME, check_whole
 from server.embedded.mongodb_export import COLLECTION, DOCUMENT, END
 
 LENGTH_BYTES: Final = 4  # every BSON document begins with its own length
@@ -29,6 +29,7 @@ async def export_mongodb(data: Path, database: str) -> AsyncGenerator[tuple[str,
     """
     lock, log_file, folder = data / "run" / NAME, data / "log" / f"{NAME}.log", data / NAME
     await end_orphan(NAME, lock)
+    check_whole(folder)
     script = Path(__file__).with_name("mongodb_export.py")
     command = [sys.executable, "-P", str(script), str(folder), database]
     process = await spawn(command, lock=lock, log_file=log_file, output=asyncio.subprocess.PIPE)

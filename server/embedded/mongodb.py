@@ -19,9 +19,16 @@ NAME: Final = "mongodb"
 USER: Final = "madang"
 PING_TIMEOUT_MS: Final = 1000
 INTERNAL_ERROR: Final = 1
+AUTHENTICATION_FAILED: Final = 18
 USER_SECONDS: Final = 20.0
 # Between choosing a free port and the child's listening on it, somebody else may take it.
 PORT_TRIES: Final = 3
+# Without one of these, the engine takes a folder for a new one.
+NEEDED_FILES: Final = ("WiredTiger", "WiredTiger.turtle", "WiredTiger.wt")
+WAY_OUT: Final = (
+    "make room if its disk is full; if its files are damaged, restore data_dir from a backup, or move {folder} away to "
+    "begin with an empty database"
+)
 
 
 async def start_mongodb(data: Path, children: list[Child]) -> str:
@@ -30,6 +37,7 @@ async def start_mongodb(data: Path, children: list[Child]) -> str:
     await end_orphan(NAME, lock)
     password_file = data / "mongodb_password"
     password = read_or_make_secret(password_file)
+    check_whole(folder)
     if not _user_is_made(folder, password):
         await _make_user(folder, password_file, lock, log_file)
         _user_mark(folder).write_text(_fingerprint(password))
@@ -43,7 +51,7 @@ async def start_mongodb(data: Path, children: list[Child]) -> str:
         child = Child(
             NAME,
             _command(options, port, folder),
-            partial(_answers, address, port),
+            partial(_answers, address, port, log_file),
             lock=lock,
             log_file=log_file,
             is_broken=partial(_is_broken, address, port),
@@ -51,14 +59,23 @@ async def start_mongodb(data: Path, children: list[Child]) -> str:
         children.append(child)
         try:
             await child.start()
-        except StartFailed:
-            if not tries_left or not _is_taken(port):
-                raise
+        except StartFailed as error:
             await child.stop()
             children.remove(child)
+            # By somebody else, now that the child is gone.
+            if not tries_left or not _is_taken(port):
+                raise StartFailed(f"{error}; {WAY_OUT.format(folder=folder)}") from None
         else:
             break
     return address
+
+
+def check_whole(folder: Path) -> None:
+    """Raise `StartFailed` if the store would not find what it keeps: it would begin anew, over what is there."""
+    if _user_mark(folder).exists():
+        missing = [name for name in NEEDED_FILES if not (folder / name).is_file()]
+        if missing:
+            raise StartFailed(f"{folder} has no {' and no '.join(missing)}; {WAY_OUT.format(folder=folder)}")
 
 
 def check_uri(uri: str) -> None:
@@ -117,9 +134,12 @@ def _is_taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def _answers(address: str, port: int) -> bool:
+async def _answers(address: str, port: int, log_file: Path) -> bool:
     # The driver waits half a second after a refused connection.
-    return _is_taken(port) and await asyncio.to_thread(_ask, address) == "well"
+    found = await asyncio.to_thread(_ask, address) if _is_taken(port) else "silent"
+    if found == "broken":
+        raise StartFailed(f"{NAME} cannot read or write what it keeps; see {log_file}")
+    return found == "well"
 
 
 async def _is_broken(address: str, port: int) -> bool:
@@ -127,7 +147,10 @@ async def _is_broken(address: str, port: int) -> bool:
 
 
 def _ask(address: str) -> Literal["well", "broken", "silent"]:
-    """Read something: after a failed write (a full disk) the store answers pings for ever, and nothing else."""
+    """Read something: after a failed write (a full disk) the store answers pings for ever, and nothing else.
+
+    Its users are part of what it keeps: where it does not know ours, it has not found that.
+    """
     client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(
         address,
         serverSelectionTimeoutMS=PING_TIMEOUT_MS,
@@ -137,7 +160,7 @@ def _ask(address: str) -> Literal["well", "broken", "silent"]:
     try:
         client.admin.probe.find_one({"_id": ""})
     except OperationFailure as error:
-        return "broken" if error.code == INTERNAL_ERROR else "silent"
+        return "broken" if error.code in (INTERNAL_ERROR, AUTHENTICATION_FAILED) else "silent"
     except PyMongoError:
         return "silent"
     finally:

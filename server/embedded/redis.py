@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import importlib.metadata
+import itertools
+import logging
 import os
+import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -12,8 +15,11 @@ from urllib.parse import quote
 
 from redis import ConnectionPool
 
-from server.embedded.children import Child, StartFailed, end_orphan
+from server.embedded.children import Child, EndedAtStart, StartFailed, end_orphan
+from server.models import now
 from server.secrets import read_or_make_secret
+
+log = logging.getLogger(__name__)
 
 NAME: Final = "redis"
 SOCKET: Final = "redis.sock"
@@ -46,10 +52,58 @@ async def start_redis(data: Path, children: list[Child]) -> str:
     options.touch(0o600)
     options.write_text(OPTIONS.format(socket=_quoted(path), folder=_quoted(data / NAME), password=password))
     command = [str(_program()), str(options)]
-    child = Child(NAME, command, partial(_answers, path, password), lock=lock, log_file=data / "log" / f"{NAME}.log")
+    child = Child(
+        NAME,
+        command,
+        partial(_answers, path, password),
+        lock=lock,
+        log_file=data / "log" / f"{NAME}.log",
+        is_broken=partial(_is_gone, path),
+        repair=partial(_begin_anew, data),
+    )
     children.append(child)
-    await child.start()
+    try:
+        await child.start()
+    except EndedAtStart:
+        await child.stop()
+        aside = _set_aside(data)
+        if aside is None:
+            raise
+        try:
+            await child.start()
+        except StartFailed:
+            # Its folder was not what hindered it.
+            await child.stop()
+            shutil.rmtree(data / NAME)
+            aside.rename(data / NAME)
+            raise
+        _tell(data, aside)
     return f"unix://{quote(str(path))}?password={password}"
+
+
+def _set_aside(data: Path) -> Path | None:
+    """Give its folder another name, and make an empty one in its place; None where it is empty."""
+    folder = data / NAME
+    aside = None
+    if folder.is_dir() and any(path.name != SOCKET for path in folder.iterdir()):
+        stamp = f"{now():%Y%m%dT%H%M%SZ}"
+        names = (
+            data / f"{NAME}.damaged-{stamp}{suffix}"
+            for suffix in itertools.chain([""], (f"-{n}" for n in itertools.count(2)))
+        )
+        aside = folder.rename(next(name for name in names if not name.exists()))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return aside
+
+
+def _begin_anew(data: Path) -> None:
+    """For a running server, whose Redis ends again and again at its start."""
+    _tell(data, _set_aside(data))
+
+
+def _tell(data: Path, aside: Path | None) -> None:
+    what = f"{data / NAME} was gone" if aside is None else f"{data / NAME} cannot be read and is now {aside.name}"
+    log.error("%s: redis begins with an empty one; see %s", what, data / "log" / f"{NAME}.log")
 
 
 def check_url(url: str) -> None:
@@ -89,6 +143,11 @@ def remove_socket_folder(data: Path) -> None:
         link.unlink()
         (folder / SOCKET).unlink(missing_ok=True)
         folder.rmdir()
+
+
+async def _is_gone(path: Path) -> bool:
+    # With the folder that somebody has removed.
+    return not await asyncio.to_thread(path.exists)
 
 
 async def _answers(path: Path, password: str) -> bool:

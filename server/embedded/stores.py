@@ -52,7 +52,7 @@ class EmbeddedStores:
             await self.stop()
             cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
             if isinstance(cause, OSError | ValueError):
-                raise StartFailed(str(cause)) from error
+                raise StartFailed.of(cause) from error
             raise cause from None
 
     async def start_mongodb(self, settings: Settings) -> str:
@@ -60,7 +60,7 @@ class EmbeddedStores:
         try:
             return await self._mongodb(self.take(settings), settings.mongodb.uri)
         except (OSError, ValueError) as error:
-            raise StartFailed(str(error)) from error
+            raise StartFailed.of(error) from error
 
     async def stop(self) -> None:
         """End the children and give `data_dir` back. Safe to call twice, and after a failed start."""
