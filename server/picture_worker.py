@@ -4,18 +4,23 @@ A hostile file that crashes the decoder, or makes it take much memory or time, d
 server. It is no sandbox: the process runs as the server's user, and may read and write what that user may. Of the
 server's environment and open files it gets only what it needs.
 Requests come on standard input and answers go to standard output, each a length of four bytes and JSON.
-Request: `{"path", "thumbnail"}`, two paths. Answer: `{"format", "width", "height", "thumbnail"}`, the size as it is
-seen (orientation applied) and the extension of the small picture written; or `{"refused": why}`.
+Request: `{"path", "thumbnail"}`, two paths. Answer: `{"seconds", "picture"}` or `{"seconds", "refused": why}`, with the
+seconds of the processor that it took. `picture` is `{"format", "width", "height", "thumbnail"}`, the size as it is seen
+(orientation applied) and the extension of the small picture written. A picture that takes more than `CPU_SECONDS` ends
+the process by SIGPROF.
 """
 
 import contextlib
 import ctypes
 import json
+import mmap
 import os
+import re
 import resource
 import signal
 import struct
 import sys
+import time
 import warnings
 from typing import Any, BinaryIO
 
@@ -23,6 +28,16 @@ from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MAX_PIXELS = 25_000_000
+# A JPEG may come in many scans, each of which goes over all pixels. Programs write ten or so, at most a few dozen.
+MAX_SCANS = 64
+MAX_SCANNED_PIXELS = 16 * MAX_PIXELS
+# Of the processor. The slowest honest picture of the largest size takes about two; a slow machine three times as long.
+CPU_SECONDS = 6.0
+# In a JPEG's data 0xff is a marker unless 0x00 or a restart marker follows.
+MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.DOTALL)
+START_OF_SCAN = 0xDA
+END_OF_IMAGE = 0xD9
+WITHOUT_LENGTH = (0x01, 0xD8)
 THUMBNAIL_SIDE = 480
 QUALITY = 80
 # The largest picture takes 100 MB as RGBA; decoding and turning it take a few times that.
@@ -51,7 +66,12 @@ def main(parent: int) -> None:
     _limit_resources()
     source, target = sys.stdin.buffer, sys.stdout.buffer
     while (request := _read(source)) is not None:
-        answer = json.dumps(_answer(request)).encode()
+        begun = time.process_time()
+        # Its end cannot be put off by a decoder.
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+        found = _answer(request)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        answer = json.dumps({"seconds": time.process_time() - begun, **found}).encode()
         target.write(struct.pack(">I", len(answer)) + answer)
         target.flush()
 
@@ -94,6 +114,10 @@ def _examine(path: str, thumbnail: str) -> dict[str, Any]:
         if width * height > MAX_PIXELS:
             return {"refused": f"the picture has more than {MAX_PIXELS // 1_000_000} megapixels"}
         kind = "JPEG" if picture.format == "MPO" else picture.format
+        if kind == "JPEG":
+            scans = count_scans(path)
+            if scans > MAX_SCANS or scans * width * height > MAX_SCANNED_PIXELS:
+                return {"refused": "the picture has too many scans"}
         turn = TURNS.get(_orientation(picture))
         small = _full_tones(picture)
         # A JPEG is decoded at a fraction of its size here; a truncated file of any kind raises.
@@ -106,7 +130,22 @@ def _examine(path: str, thumbnail: str) -> dict[str, Any]:
     extension = "webp" if small.mode == "RGBA" else "jpg"
     with open(thumbnail, "wb", opener=_private) as file:
         small.save(file, "WEBP" if extension == "webp" else "JPEG", quality=QUALITY)
-    return {"format": kind, "width": width, "height": height, "thumbnail": extension}
+    return {"picture": {"format": kind, "width": width, "height": height, "thumbnail": extension}}
+
+
+def count_scans(path: str) -> int:
+    """How often a JPEG goes over its pixels; more than `MAX_SCANS` are not counted further."""
+    scans = 0
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        place = 0
+        while scans <= MAX_SCANS and (found := MARKER.search(data, place)):
+            marker, place = data[found.end() - 1], found.end()
+            if marker == END_OF_IMAGE:
+                break
+            scans += marker == START_OF_SCAN
+            if marker not in WITHOUT_LENGTH:
+                place += int.from_bytes(data[place : place + 2], "big")
+    return scans
 
 
 def _orientation(picture: Image.Image) -> int:

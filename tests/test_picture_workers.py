@@ -7,15 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from server.errors import RateLimited, Unavailable
+from server import picture_budget
+from server.errors import RateLimited, Unavailable, UnsupportedMediaType
+from server.picture_worker import count_scans
 from server.services import pictures
 from server.services.pictures import ENVIRONMENT, Picture, Pictures
 from tests.conftest import StartServer
 from tests.support.people import Town
-from tests.support.server_process import ServerProcess
-from tests.support.uploads import form, picture, plain_picture, post_form, upload
+from tests.support.server_process import ROOT, ServerProcess
+from tests.support.shapes import check_problem
+from tests.support.uploads import form, many_scans, picture, plain_picture, post_form, upload
 
 FLOOD = 16
+WORKERS = pictures.WORKERS
+STRICT_WORKER = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from PIL import Image
+from server import picture_worker
+Image.init()
+picture_worker.CPU_SECONDS = 0.15
+picture_worker.main(int(sys.argv[1]))
+"""
 in_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for the worker in /proc")
 
 
@@ -81,4 +94,76 @@ async def test_pictures_that_wait_are_bounded_for_each_user(tmp_path: Path, monk
         calls = (looking.examine("somebody", file, tmp_path / f"small-{number}") for number in range(most + 2))
         found = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(one) for one in found] == [Picture] * most + [refusal] * 2
+        await looking.close()
+
+
+async def test_a_picture_of_many_scans_is_refused_before_it_is_decoded(upload_town: Town) -> None:
+    person = await upload_town.person()
+    for size, scans in ((64, 48), 65), ((4500, 4500), 30), ((4500, 4500), 3000):
+        data = many_scans(size, scans)
+        answer = await post_form(person, form(data, "a.jpg"))
+        check_problem(answer, "UNSUPPORTED_MEDIA_TYPE")
+        assert "scans" in answer.body["detail"], answer
+        stored = await upload(person, data, "a.jpg", type="FILE")
+        assert (stored["type"], stored["mimeType"]) == ("FILE", "application/octet-stream")
+    for size, scans in ((64, 48), 64), ((2000, 2000), 10):
+        assert (await upload(person, many_scans(size, scans)))["width"] == size[0]
+
+
+async def test_scans_are_counted_in_the_picture_alone(tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    data = many_scans((64, 48), 12)
+    # A thumbnail of the camera in front, a film behind, and bytes that only look like a marker.
+    inner = picture("JPEG")
+    data = data[:2] + b"\xff\xe1" + (len(inner) + 2).to_bytes(2, "big") + inner + data[2:] + b"\xff\xda" * 100
+    file.write_bytes(data)
+    assert count_scans(str(file)) == 12
+    file.write_bytes(picture("JPEG", (900, 900)))
+    assert count_scans(str(file)) == 1
+
+
+@pytest.fixture
+def one_strict_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker at once, which ends soon; what it needs is loaded before it begins to count."""
+    program = tmp_path / "strict_worker.py"
+    program.write_text(STRICT_WORKER)
+    monkeypatch.setattr(pictures, "WORKER", program)
+    monkeypatch.setattr(pictures, "WORKERS", 1)
+
+
+@pytest.mark.usefixtures("one_strict_worker")
+async def test_whoever_ran_into_the_time_limit_comes_after_all_others(tmp_path: Path) -> None:
+    large, small = tmp_path / "large.png", tmp_path / "small.png"
+    large.write_bytes(plain_picture((4900, 4900)))
+    small.write_bytes(picture())
+    looking = Pictures(is_limited=True)
+    with pytest.raises(UnsupportedMediaType, match="too long"):
+        await looking.examine("slow", large, tmp_path / "thumbnail")
+    done: list[str] = []
+
+    async def look(user_id: str) -> None:
+        await looking.examine(user_id, small, tmp_path / f"thumbnail-{len(done)}")
+        done.append(user_id)
+
+    # Tasks begin in this order; the first one is at work when the others come.
+    await asyncio.gather(*map(look, ["slow", "slow", "slow", "one", "one", "other"]))
+    assert done == ["slow", "one", "other", "one", "slow", "slow"]
+    await looking.close()
+
+
+async def test_the_time_of_each_users_pictures_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture_budget, "BURST_SECONDS", 0.001)
+    monkeypatch.setattr(picture_budget, "SHARE", 0.000_001)
+    file = tmp_path / "a.png"
+    file.write_bytes(plain_picture((2000, 2000)))
+    for is_limited in (True, False):
+        looking = Pictures(is_limited=is_limited)
+        # The second waits for its turn while the first uses all of it up.
+        calls = [looking.examine("somebody", file, tmp_path / f"small-{number}") for number in range(WORKERS + 1)]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(one) for one in found] == [Picture] * WORKERS + [RateLimited if is_limited else Picture]
+        if is_limited:
+            with pytest.raises(RateLimited):
+                await looking.examine("somebody", file, tmp_path / "small")
+            assert (await looking.examine("somebody else", file, tmp_path / "small")).width == 2000
         await looking.close()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import struct
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from server.errors import Unavailable, UnsupportedMediaType
+from server.picture_budget import PictureBudget
 from server.turns import Turns
 
 WORKER: Final = Path(__file__).resolve().parents[1] / "picture_worker.py"
@@ -20,7 +22,7 @@ WORKER: Final = Path(__file__).resolve().parents[1] / "picture_worker.py"
 ENVIRONMENT: Final = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 # Two pictures at once are what two cores can do beside chatting.
 WORKERS: Final = 2
-# The slowest honest picture of the largest size takes about two seconds.
+# The worker itself ends after six seconds of the processor, of which it may get little.
 TIMEOUT: Final = 15.0
 # Photographs take less, drawings of many pixels more.
 LOOK_SECONDS: Final = 0.25
@@ -41,10 +43,16 @@ class Picture(msgspec.Struct, frozen=True):
     thumbnail: str
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """Why it is no picture to be shown."""
+class Answer(msgspec.Struct, frozen=True):
+    """What a worker says: the picture, or why it is none to be shown; and the time of the processor that it took."""
 
-    refused: str
+    seconds: float
+    picture: Picture | None = None
+    refused: str = ""
+    is_too_slow: bool = False
+
+
+TOO_SLOW: Final = Answer(TIMEOUT, refused="looking at the picture takes too long", is_too_slow=True)
 
 
 class Worker:
@@ -73,7 +81,7 @@ class Worker:
     def is_usable(self) -> bool:
         return self._process.returncode is None and self._left > 0
 
-    async def ask(self, request: dict[str, str]) -> Picture | Refusal:
+    async def ask(self, request: dict[str, str]) -> Answer:
         """Raises `OSError` or `EOFError` where the process dies of the question."""
         self._left -= 1
         source, target = self._process.stdout, self._process.stdin
@@ -83,15 +91,13 @@ class Worker:
         target.write(struct.pack(">I", len(data)) + data)
         await target.drain()
         (length,) = struct.unpack(">I", await source.readexactly(4))
-        answer = await source.readexactly(length)
-        if b'"refused"' in answer:
-            return msgspec.json.decode(answer, type=Refusal)
-        return msgspec.json.decode(answer, type=Picture)
+        return msgspec.json.decode(await source.readexactly(length), type=Answer)
 
-    async def end(self) -> None:
+    async def end(self) -> int:
+        """End it where it lives still; how it ended, as `Popen.returncode` says it."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        await self._process.wait()
+        return await self._process.wait()
 
 
 class Pictures:
@@ -99,11 +105,13 @@ class Pictures:
 
     def __init__(self, *, is_limited: bool) -> None:
         """Too many pictures of one user are refused unless `is_limited` is false; too many in all always."""
+        self._budget = PictureBudget(is_limited=is_limited)
         self._turns = Turns(
             WORKERS,
             most_per_key=MAX_WAITING_PER_USER if is_limited else None,
             most_waiting=MAX_WAITING,
             seconds=LOOK_SECONDS,
+            is_last=self._budget.is_slow,
         )
         self._idle: list[Worker] = []
         self._workers: set[Worker] = set()
@@ -111,40 +119,45 @@ class Pictures:
     async def examine(self, user_id: str, path: Path, thumbnail: Path) -> Picture:
         """What the picture in a file is; a small one without metadata is written to the path `thumbnail`.
 
-        Raises `UnsupportedMediaType` for anything that is no picture, too large or damaged; `RateLimited` where too
-        many pictures of this user wait already, `Unavailable` where too many wait in all.
+        Raises `UnsupportedMediaType` for anything that is no picture, too large, too slow or damaged; `RateLimited`
+        where too many pictures of this user wait already, or took too much time; `Unavailable` where too many wait in
+        all.
         """
+        self._budget.check(user_id)
         request = {"path": str(path), "thumbnail": str(thumbnail)}
         async with self._turns.take(user_id):
+            # Of many that waited, those before this one may have used it up.
+            self._budget.check(user_id)
             answer = await self._ask(await self._take(), request)
             if answer is None:
                 # A worker may have died by no fault of this picture; a new one does not.
                 answer = await self._ask(await self._start(), request)
-        if answer is None:
-            raise UnsupportedMediaType("The picture could not be read within the limits of memory")
-        if isinstance(answer, Refusal):
+            if answer is None:
+                raise UnsupportedMediaType("The picture could not be read within the limits of memory")
+            self._budget.spend(user_id, answer.seconds)
+            if answer.is_too_slow:
+                self._budget.note_slow(user_id)
+        if answer.picture is None:
             raise UnsupportedMediaType(f"The upload is refused: {answer.refused}")
-        return answer
+        return answer.picture
 
     async def close(self) -> None:
         await asyncio.gather(*(self._end(worker) for worker in list(self._workers)))
 
-    async def _ask(self, worker: Worker, request: dict[str, str]) -> Picture | Refusal | None:
+    async def _ask(self, worker: Worker, request: dict[str, str]) -> Answer | None:
         """The answer of a worker; None where it died. Whoever leaves early takes its worker with it."""
-        is_well = False
         try:
             answer = await asyncio.wait_for(worker.ask(request), TIMEOUT)
-            is_well = True
-            return answer
         except TimeoutError:
-            return Refusal("looking at the picture takes too long")
+            await self._end(worker)
+            return TOO_SLOW
         except (EOFError, OSError):
-            return None
-        finally:
-            if is_well:
-                self._idle.append(worker)
-            else:
-                await self._end(worker)
+            return TOO_SLOW if await self._end(worker) == -signal.SIGPROF else None
+        except BaseException:
+            await self._end(worker)
+            raise
+        self._idle.append(worker)
+        return answer
 
     async def _take(self) -> Worker:
         """A worker that lives, or a new one."""
@@ -163,6 +176,6 @@ class Pictures:
         self._workers.add(worker)
         return worker
 
-    async def _end(self, worker: Worker) -> None:
+    async def _end(self, worker: Worker) -> int:
         self._workers.discard(worker)
-        await worker.end()
+        return await worker.end()

@@ -48,6 +48,16 @@ def plain_picture(size: tuple[int, int]) -> bytes:
     return buffer.getvalue()
 
 
+def many_scans(size: tuple[int, int], count: int) -> bytes:
+    """A progressive JPEG of one colour that goes over its pixels `count` times: its last scan is there often."""
+    buffer = io.BytesIO()
+    Image.new("L", size, 90).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    first, last = data.index(b"\xff\xda"), data.rindex(b"\xff\xda")
+    has = data[first:].count(b"\xff\xda")
+    return data[:-2] + data[last:-2] * (count - has) + data[-2:]
+
+
 def photograph(size: tuple[int, int], orientation: int) -> bytes:
     """A JPEG as a telephone makes it: turned by its EXIF data, which also say where it was taken."""
     exif = Image.Exif()
