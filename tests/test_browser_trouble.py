@@ -18,6 +18,10 @@ from tests.support.server_process import ROOT
 from tests.support.shapes import check_problem
 
 TOKEN_RENEWED = "return JSON.parse(sessionStorage.getItem('madang.session')).accessToken !== window.firstToken"
+NO_WEBSOCKETS = """window.WebSocket = class {
+    constructor() { setTimeout(() => this.onerror?.()); }
+    close() {}
+}"""
 # A screen that no page of history fills.
 TALL = {"width": 1100, "height": 8000, "deviceScaleFactor": 1, "mobile": False}
 REMEMBER_TOKEN = "window.firstToken = JSON.parse(sessionStorage.getItem('madang.session')).accessToken"
@@ -171,6 +175,36 @@ async def test_who_leaves_the_page_is_offline_and_who_comes_back_is_online(town:
     first.wait_until(
         "return window.isKept === true && document.getElementById('connection').dataset.state === 'online'"
     )
+
+
+async def test_where_websockets_are_blocked_it_polls_and_still_says_goodbye(town: Town, first: Browser) -> None:
+    one, other, room_id = await town.pair()
+    device = await other.connect()
+    first.devtools("Page.addScriptToEvaluateOnNewDocument", source=NO_WEBSOCKETS)
+    sign_in(first, one)
+    assert (await device.next("user:online"))["userId"] == one.id
+    open_chat(first, room_id)
+    await other.send(room_id, "can you hear me?")
+    first.wait_text("#messages .theirs", "can you hear me?")
+    say(first, "yes")
+    assert (await device.next("message:new", lambda message: message["senderId"] == one.id))["content"] == "yes"
+    first.run("location.href = '/healthz'")
+    # Without a goodbye its pings would have to stay away first: 45 s, longer than this waits.
+    assert (await device.next("user:offline"))["userId"] == one.id
+
+
+async def test_a_machine_that_slept_knows_at_once_that_its_connection_is_old(town: Town, first: Browser) -> None:
+    one, _other, _room_id = await town.pair()
+    sign_in(first, one)
+    first.run(
+        """window.states = [];
+        const line = document.getElementById('connection');
+        new MutationObserver(() => window.states.push(line.dataset.state)).observe(line, {attributes: true});
+        const plain = Date.now;
+        Date.now = () => plain() + 3_600_000;
+        document.dispatchEvent(new Event('visibilitychange'))"""
+    )
+    first.wait_until("return window.states.join() === 'offline,online'")
 
 
 async def test_older_messages_that_cannot_be_read_are_not_asked_for_without_end(town: Town, first: Browser) -> None:
