@@ -96,6 +96,9 @@ class Redis(Section, frozen=True, kw_only=True):
             "embedded, or the address of a server", r"embedded|(rediss?|unix)://.+", "embedded, redis://… or unix://…"
         ),
     ] = "embedded"
+    max_memory: Annotated[
+        int, size("most memory of the embedded one; beyond it, what comes for the absent waits", 8 * MIB, 1000 * GB)
+    ] = 256 * MIB
 
 
 class Auth(Section, frozen=True, kw_only=True):
@@ -126,6 +129,7 @@ class Messages(Section, frozen=True, kw_only=True):
 class OfflineQueue(Section, frozen=True, kw_only=True):
     retention: Annotated[float, duration("how long an entry waits for its user", 0.001, 365 * DAY)] = DAY
     max_messages: Annotated[int, meaning("most entries per user, oldest dropped first", ge=1, le=100_000)] = 1000
+    max_bytes: Annotated[int, size("most bytes of entries per user, oldest dropped first", 64 * KIB, GB)] = 16 * MIB
 
 
 class Presence(Section, frozen=True, kw_only=True):

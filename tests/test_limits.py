@@ -192,3 +192,18 @@ async def test_uploads_are_limited(start_server: StartServer, town_at: Any) -> N
         if answer.status != 201:
             check_problem(answer, "RATE_LIMITED")
     assert (await post_form(other, form(b"x"))).status == 201
+
+
+async def test_a_long_message_counts_as_several(start_server: StartServer, town_at: Any) -> None:
+    """By its bytes, and never as more than may be sent at once."""
+    settings = {"limits.enabled": True, "limits.messages": 1, "limits.messages_burst": 10}
+    town: Town = town_at(start_server(settings))
+    one, _other, room_id = await town.pair()
+    path = f"{MESSAGES}/chats/{room_id}/messages"
+    assert (await one.post(path, {"content": "한" * 10_000})).status == 201, "eight of ten"
+    refused = await one.post(path, {"content": "한" * 10_000})
+    check_problem(refused, "RATE_LIMITED")
+    assert int(refused.headers["Retry-After"]) >= 4
+    assert (await one.post(path, {"content": "short"})).status == 201
+    two, _other, room_id = await town.pair()
+    assert (await two.post(f"{MESSAGES}/chats/{room_id}/messages", {"content": "👩" * 10_000})).status == 201

@@ -35,6 +35,7 @@ dir {folder}
 appendonly yes
 appendfsync everysec
 save ""
+maxmemory {max_memory}
 maxmemory-policy noeviction
 daemonize no
 logfile ""
@@ -42,15 +43,19 @@ loglevel warning
 """
 
 
-async def start_redis(data: Path, children: list[Child]) -> str:
-    """Start it inside `data`, add it to `children`, and return its address once it answers. Raises `StartFailed`."""
+async def start_redis(data: Path, children: list[Child], max_memory: int) -> str:
+    """Start it inside `data`, add it to `children`, and return its address once it answers. Raises `StartFailed`.
+
+    Beyond `max_memory` bytes it refuses what would need more, and evicts nothing.
+    """
     lock = data / "run" / NAME
     await end_orphan(NAME, lock)
     password = read_or_make_secret(data / "redis_password")
     path = _socket_path(data)
     options = data / "run" / "redis.conf"
     options.touch(0o600)
-    options.write_text(OPTIONS.format(socket=_quoted(path), folder=_quoted(data / NAME), password=password))
+    folder = _quoted(data / NAME)
+    options.write_text(OPTIONS.format(socket=_quoted(path), folder=folder, password=password, max_memory=max_memory))
     command = [str(_program()), str(options)]
     child = Child(
         NAME,

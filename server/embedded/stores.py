@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from server.config import Settings
+from server.config import Redis, Settings
 from server.embedded.children import Child, StartFailed
 from server.embedded.mongodb import check_uri, start_mongodb
 from server.embedded.redis import check_url, remove_socket_folder, start_redis
@@ -46,7 +46,7 @@ class EmbeddedStores:
             data = self.take(settings)
             async with asyncio.TaskGroup() as group:
                 mongodb = group.create_task(self._mongodb(data, settings.mongodb.uri))
-                redis = group.create_task(self._redis(data, settings.redis.url))
+                redis = group.create_task(self._redis(data, settings.redis))
             return Addresses(mongodb.result(), redis.result())
         except BaseException as error:
             await self.stop()
@@ -101,8 +101,8 @@ class EmbeddedStores:
         check_uri(uri)
         return uri
 
-    async def _redis(self, data: Path, url: str) -> str:
-        if url == EMBEDDED:
-            return await start_redis(data, self._children)
-        check_url(url)
-        return url
+    async def _redis(self, data: Path, settings: Redis) -> str:
+        if settings.url == EMBEDDED:
+            return await start_redis(data, self._children, settings.max_memory)
+        check_url(settings.url)
+        return settings.url

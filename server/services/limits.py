@@ -24,6 +24,9 @@ MAX_WINDOWS: Final = 100_000
 READS_AT_ONCE: Final = 4
 # An answer counts as one more read for each so many bytes: the usual page of history has far fewer.
 READ_BYTES: Final = 64 * 1024
+# Of a message's text, on top of the message's own token. No character has more than four bytes.
+TEXT_BYTES_OF_TOKEN: Final = 4096
+BYTES_PER_CHARACTER: Final = 4
 
 
 # Where others of one network guess too often, this many failures keep an account that is known there out for a while:
@@ -121,6 +124,12 @@ class Limits:
     def check_message(self, user_id: str) -> None:
         if self._settings.enabled:
             self._messages.take(user_id)
+
+    def check_length(self, user_id: str, text: str) -> None:
+        """Count a long message as several: bytes are what storing, queueing and sending it cost."""
+        more = _text_bytes(text) // TEXT_BYTES_OF_TOKEN
+        if more and self._settings.enabled:
+            self._messages.take(user_id, more)
 
     def check_event(self, user_id: str, size: int = 0) -> None:
         """Count one event with a payload of so many bytes."""
@@ -232,6 +241,13 @@ class Limits:
             return await question(self._counters)
         except Unavailable:
             return await question(self._local)
+
+
+def _text_bytes(text: str) -> int:
+    """At least below one token's worth it is not exact: counting takes time."""
+    if text.isascii() or len(text) * BYTES_PER_CHARACTER < TEXT_BYTES_OF_TOKEN:
+        return len(text)
+    return len(text.encode(errors="replace"))
 
 
 def _key(kind: str, *parts: str) -> str:

@@ -36,6 +36,8 @@ class Log(Protocol):
 class Limits(Protocol):
     def check_message(self, user_id: str) -> None: ...
 
+    def check_length(self, user_id: str, text: str) -> None: ...
+
 
 class Attachments(Protocol):
     """What an attachment may point to beside an absolute http(s) URL."""
@@ -99,6 +101,7 @@ class Messages:
         """
         self._limits.check_message(user_id)
         payload = read()
+        self._limits.check_length(user_id, payload.content or "")
         return Admitted(user_id, payload, self._check_content(payload))
 
     async def place(self, admitted: Admitted) -> Sending:

@@ -7,36 +7,63 @@ from server.errors import Unusable
 from server.storage.redis_store import RedisStore, code_of
 
 SWEEP_BATCH: Final = 500
-COMMANDS_PER_PUSH: Final = 3
 STAMP_DIGITS: Final = 13
 # An entry is known by its beginning: the time of its push, and the id with which every queued message begins.
 NAME_BYTES: Final = 64
 # Of all users together: for whoever looks into what happened.
 MOST_DAMAGED: Final = 100
 
+# Appends to one queue and drops the oldest beyond its bounds, but never the newest. KEYS: queue, heads, sizes. ARGV:
+# user, most entries, most bytes, the time of the first new entry, the entries.
+_PUSH: Final = """
+local size = 0
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  size = tonumber(redis.call('HGET', KEYS[3], ARGV[1]) or '')
+  if not size then
+    size = 0
+    for _, entry in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do size = size + #entry end
+  end
+end
+local length = redis.call('RPUSH', KEYS[1], unpack(ARGV, 5))
+for place = 5, #ARGV do size = size + #ARGV[place] end
+while length > tonumber(ARGV[2]) or (size > tonumber(ARGV[3]) and length > 1) do
+  size = size - #redis.call('LPOP', KEYS[1])
+  length = length - 1
+end
+redis.call('ZADD', KEYS[2], 'NX', ARGV[4], ARGV[1])
+redis.call('HSET', KEYS[3], ARGV[1], size)
+"""
+
 # Drops expired entries from the head of one queue and records its new head; those that do not say when they were pushed
-# are set aside. KEYS: queue, heads, damaged. ARGV: cutoff, user. Answers how many were dropped and set aside.
+# are set aside. KEYS: queue, heads, damaged, sizes. ARGV: cutoff, user. Answers how many were dropped and set aside.
+# A Redis that is full refuses to record a head where nothing was dropped: it is looked at again.
 _EXPIRE: Final = f"""
-local dropped, damaged = 0, 0
+local dropped, damaged, size = 0, 0, 0
 while true do
   local entry = redis.call('LINDEX', KEYS[1], 0)
+  local pushed = entry and tonumber(string.sub(entry, 1, {STAMP_DIGITS}))
   if not entry then
     redis.call('ZREM', KEYS[2], ARGV[2])
-    return {{dropped, damaged}}
+    redis.call('HDEL', KEYS[4], ARGV[2])
+    break
+  elseif pushed and pushed > tonumber(ARGV[1]) then
+    if redis.call('HEXISTS', KEYS[4], ARGV[2]) == 1 and size > 0 then
+      redis.call('HINCRBY', KEYS[4], ARGV[2], -size)
+    end
+    redis.pcall('ZADD', KEYS[2], pushed, ARGV[2])
+    break
   end
-  local pushed = tonumber(string.sub(entry, 1, {STAMP_DIGITS}))
-  if not pushed then
+  redis.call('LPOP', KEYS[1])
+  size = size + #entry
+  if pushed then
+    dropped = dropped + 1
+  else
     redis.call('RPUSH', KEYS[3], entry)
     redis.call('LTRIM', KEYS[3], -{MOST_DAMAGED}, -1)
     damaged = damaged + 1
-  elseif pushed > tonumber(ARGV[1]) then
-    redis.call('ZADD', KEYS[2], pushed, ARGV[2])
-    return {{dropped, damaged}}
-  else
-    dropped = dropped + 1
   end
-  redis.call('LPOP', KEYS[1])
 end
+return {{dropped, damaged}}
 """
 
 # Entries pushed after the cutoff, from behind a named one, or from the head where that has gone: at least one, and more
@@ -70,10 +97,11 @@ found[2] = index - 1
 return found
 """
 
-# Removes entries by their names, from the head on, which is where they nearly always are. KEYS: queue. ARGV: the names.
+# Removes entries by their names, from the head on, which is where they nearly always are, and with commands that a full
+# Redis allows. KEYS: queue, sizes. ARGV: user, the names.
 _REMOVE: Final = f"""
-local wanted, left, index = {{}}, #ARGV, 0
-for _, name in ipairs(ARGV) do wanted[name] = (wanted[name] or 0) + 1 end
+local wanted, left, index, size = {{}}, #ARGV - 1, 0, 0
+for place = 2, #ARGV do wanted[ARGV[place]] = (wanted[ARGV[place]] or 0) + 1 end
 while left > 0 do
   local entry = redis.call('LINDEX', KEYS[1], index)
   if not entry then break end
@@ -81,11 +109,17 @@ while left > 0 do
   if (wanted[name] or 0) > 0 then
     wanted[name] = wanted[name] - 1
     left = left - 1
-    redis.call('LSET', KEYS[1], index, '')
+    size = size + #entry
+    redis.call('LREM', KEYS[1], 1, entry)
+  else
+    index = index + 1
   end
-  index = index + 1
 end
-redis.call('LREM', KEYS[1], #ARGV - left, '')
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('HDEL', KEYS[2], ARGV[1])
+elseif size > 0 and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then
+  redis.call('HINCRBY', KEYS[2], ARGV[1], -size)
+end
 """
 
 
@@ -124,13 +158,16 @@ class OfflineQueues:
     Payloads are opaque, but for their beginnings, by which entries of the same time are told apart.
     """
 
-    def __init__(self, store: RedisStore, *, max_entries: int) -> None:
+    def __init__(self, store: RedisStore, *, max_entries: int, max_bytes: int) -> None:
         self._store = store
         self._max_entries = max_entries
+        self._max_bytes = max_bytes
         # Users who have a queue, scored by the push time of its oldest entry, so that a sweep finds the expired
         # without a scan.
         self._heads = store.key("queues")
         self._damaged = store.key("damaged_entries")
+        # How many bytes the entries of each user have; counted anew where it is missing.
+        self._sizes = store.key("queue_bytes")
         self._expire: Any = store.client.register_script(_EXPIRE)
         self._read: Any = store.client.register_script(_READ)
         self._remove: Any = store.client.register_script(_REMOVE)
@@ -146,21 +183,16 @@ class OfflineQueues:
     async def push(self, payloads: Mapping[str, Sequence[tuple[int, bytes]]]) -> dict[str, str]:
         """Append to several users' queues in one round trip, each payload with the time from which it ages.
 
-        Beyond the cap the oldest entries go. Says whose queues Redis refused to write, and its word for the reason.
+        Beyond the bounds of entries and of bytes the oldest go.
+        Says whose queues Redis refused to write, and its word for the reason.
         """
         pipeline = self._store.client.pipeline(transaction=False)
         for user_id, entries in payloads.items():
-            key = self._key(user_id)
-            pipeline.rpush(key, *(_stamp(at) + payload for at, payload in entries))
-            pipeline.ltrim(key, -self._max_entries, -1)
-            pipeline.zadd(self._heads, {user_id: entries[0][0]}, nx=True)
-        answers = await self._store.run_each(pipeline)
-        refused = {}
-        for place, user_id in enumerate(payloads):
-            for answer in answers[place * COMMANDS_PER_PUSH : (place + 1) * COMMANDS_PER_PUSH]:
-                if isinstance(answer, Exception):
-                    refused[user_id] = code_of(answer)
-        return refused
+            keys = self._key(user_id), self._heads, self._sizes
+            bounds = user_id, self._max_entries, self._max_bytes, entries[0][0]
+            pipeline.eval(_PUSH, len(keys), *keys, *bounds, *(_stamp(at) + payload for at, payload in entries))
+        answers = zip(payloads, await self._store.run_each(pipeline), strict=True)
+        return {user_id: code_of(answer) for user_id, answer in answers if isinstance(answer, Exception)}
 
     async def read(self, user_id: str, *, since: int, most_bytes: int, after: Place | None = None) -> Slice:
         """Entries pushed after `since`: one, or more that take at most `most_bytes` together.
@@ -173,7 +205,7 @@ class OfflineQueues:
         return Slice([Entry(entry[:NAME_BYTES], entry[STAMP_DIGITS:]) for entry in entries], end, is_last=bool(is_last))
 
     async def remove(self, user_id: str, names: Sequence[bytes]) -> None:
-        await self._store.run(self._remove(keys=[self._key(user_id)], args=names))
+        await self._store.run(self._remove(keys=[self._key(user_id), self._sizes], args=[user_id, *names]))
 
     async def set_aside(self, user_id: str, entries: Sequence[Entry]) -> None:
         """Take damaged entries off a queue and keep them where nobody is given them."""
@@ -191,7 +223,7 @@ class OfflineQueues:
                 self._store.client.zrangebyscore(self._heads, "-inf", cutoff, start=0, num=SWEEP_BATCH)
             )
             for user in users:
-                keys = [self._key(user.decode()), self._heads, self._damaged]
+                keys = [self._key(user.decode()), self._heads, self._damaged, self._sizes]
                 try:
                     counts = await self._store.run(self._expire(keys=keys, args=[cutoff, user]))
                 except Unusable:

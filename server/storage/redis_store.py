@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable
 from contextvars import Context
 from typing import Any, Final, TypeVar
@@ -24,10 +25,11 @@ MAX_CALLS: Final = 32
 MAX_PINGS: Final = 8
 POLICY: Final = "maxmemory-policy"
 KEEPS_ALL: Final = "noeviction"
+# How often it is said that Redis is full.
+FULL_INTERVAL: Final = 60.0
 
 # Of the errors that Redis answers with, those that it would give to anybody just now: it takes nothing, or not from us.
 AWAY_ERRORS: Final = (
-    redis_errors.OutOfMemoryError,
     redis_errors.ReadOnlyError,
     redis_errors.NoPermissionError,
     redis_errors.ClusterDownError,
@@ -61,6 +63,7 @@ class RedisStore:
         self._available.set()
         self._turns = asyncio.Semaphore(MAX_CALLS)
         self._refusals: set[str] = set()
+        self._said_full_at: float | None = None
 
     def key(self, name: str) -> str:
         """The whole name of a key."""
@@ -83,6 +86,9 @@ class RedisStore:
             try:
                 return await call
             # The event loop says RuntimeError where the connection was closed just before it was written to.
+            except redis_errors.OutOfMemoryError as error:
+                self._note_full()
+                raise Unavailable("Redis is full") from error
             except (redis_errors.RedisError, OSError, TimeoutError, RuntimeError) as error:
                 if _means_away(error):
                     self._lose(error)
@@ -100,6 +106,9 @@ class RedisStore:
         """
         answers: list[object] = await self.run(pipeline.execute(raise_on_error=False))
         for answer in answers:
+            if isinstance(answer, redis_errors.OutOfMemoryError):
+                self._note_full()
+                raise Unavailable("Redis is full") from answer
             if isinstance(answer, Exception) and _means_away(answer):
                 self._lose(answer)
                 raise Unavailable("Redis is away") from answer
@@ -124,6 +133,13 @@ class RedisStore:
         if self._probe is not None:
             self._probe.cancel()
         await self.client.aclose(close_connection_pool=True)
+
+    def _note_full(self) -> None:
+        """It is not away: what makes room in it must go on."""
+        moment = time.monotonic()
+        if self._said_full_at is None or moment - self._said_full_at >= FULL_INTERVAL:
+            self._said_full_at = moment
+            log.error("Redis is full, and takes nothing: what comes for people who are away waits in memory")
 
     def _lose(self, error: BaseException) -> None:
         if self._available.is_set():

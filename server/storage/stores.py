@@ -51,7 +51,9 @@ class Stores:
         self.redis = RedisStore(redis_url, redis_prefix(settings.mongodb.database))
         self.counters = Counters(self.redis)
         self.presence_leases = PresenceLeases(self.redis)
-        self.offline_queues = OfflineQueues(self.redis, max_entries=settings.offline_queue.max_messages)
+        self.offline_queues = OfflineQueues(
+            self.redis, max_entries=settings.offline_queue.max_messages, max_bytes=settings.offline_queue.max_bytes
+        )
         self._upload_threads = DiskThreads()
         self.spool = Spool(data / "uploads" / "arriving", self._upload_threads)
         self.blobs = make_blobs(settings, self.database, self._upload_threads)
