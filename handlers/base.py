@@ -160,14 +160,24 @@ class ApiHandler(RequestHandler):
             self.write(body)
             return
         self.set_header("Content-Length", len(body))
+        unsent = self.context.realtime.unsent
         try:
             for start in range(0, len(body), PIECE_BYTES):
                 self.write(body[start : start + PIECE_BYTES])
-                await asyncio.wait_for(self.flush(), LONGEST_SILENCE)
+                taken = self.flush()
+                if not taken.done():
+                    unsent.note(self, self.identity.user_id, len(body) - start)
+                await asyncio.wait_for(taken, LONGEST_SILENCE)
         except StreamClosedError:
             return
         except TimeoutError:
             end_connection(self)
+        finally:
+            unsent.note(self, self.identity.user_id, 0)
+
+    def cut(self) -> None:
+        """Others need the memory that the rest of this answer takes."""
+        end_connection(self)
 
     def finish(self, chunk: Any = None) -> "asyncio.Future[None]":
         if chunk is not None:

@@ -63,6 +63,12 @@ class Server(Section, frozen=True, kw_only=True):
     host: Annotated[str, text("address to listen on", r"[A-Za-z0-9.:%_-]+", "an address or name")] = "127.0.0.1"
     port: Annotated[int, meaning("port to listen on; 0 takes a free one", ge=0, le=65535)] = 3000
     max_payload: Annotated[int, size("largest JSON body and socket frame", 4 * KIB, 64 * MIB)] = 128 * KIB
+    max_unsent: Annotated[
+        int, size("bytes that may wait for all clients together before the slowest are cut", MIB, 64 * 1024 * MIB)
+    ] = 32 * MIB
+    max_unsent_per_user: Annotated[int, size("the same for all connections of one user", MIB, 64 * 1024 * MIB)] = (
+        16 * MIB
+    )
     trusted_proxies: Annotated[
         list[str], ip_networks("addresses and networks of proxies whose X-Forwarded-For counts")
     ] = []

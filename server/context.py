@@ -44,6 +44,7 @@ from server.services.uploads import Uploads
 from server.services.user_index import UserIndex
 from server.storage.stores import Stores
 from server.tokens import Passwords, Tokens
+from server.unsent import Unsent
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Context:
             ping_interval=settings.socket.ping_interval,
             ping_timeout=settings.socket.ping_timeout,
             max_payload=settings.server.max_payload,
+            unsent=Unsent(per_user=settings.server.max_unsent_per_user, in_all=settings.server.max_unsent),
         )
         self.health = Health(stores.database, stores.redis)
         online = OnlineUsers()

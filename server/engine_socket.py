@@ -11,6 +11,7 @@ from engineio.packet import MESSAGE, NOOP, PING, Packet
 
 from server.backlog import Backlog
 from server.frames import Frame
+from server.unsent import Reader
 
 # python-engineio's client refuses a payload of more packets than this, and drops its connection with it.
 PACKETS_PER_POLL: Final = 16
@@ -32,6 +33,9 @@ class Client(Protocol):
 
     def take_pong(self, sent_at: float) -> None:
         """It has answered the ping that was sent at that time of the monotonic clock."""
+
+    def note_unsent(self, reader: Reader, size: int) -> None:
+        """So many bytes wait for it now."""
 
     def delivered(self) -> int: ...
 
@@ -109,6 +113,7 @@ class PolledSocket:
             # They refer to the session, which refers to them.
             vars(self._engine_socket).pop(patched, None)
         rest, self._rest = self._rest, deque()
+        self._client.note_unsent(self, 0)
         self._tell_sent()
         return list(rest)
 
@@ -128,10 +133,14 @@ class PolledSocket:
         self._unsent = waiting + size
         queue.put_nowait(packet)
         if self._backlog.is_too_long_with(size, waiting):
-            self._cut()
+            self.cut()
+        else:
+            self._client.note_unsent(self, self._unsent)
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """End the session at once; what waits is dropped."""
         self.is_open = False
+        self._client.note_unsent(self, 0)
         self._engine_socket.queue.put_nowait(None)
         self._end()
 
@@ -151,6 +160,10 @@ class PolledSocket:
                 # fails: also when a WebSocket has taken over.
                 answer_poll(engine_socket)
         answer = [self._rest.popleft() for _ in range(min(len(self._rest), PACKETS_PER_POLL))]
+        # It reads.
+        self._client.note_unsent(self, 0)
+        if self.is_open and not self._is_empty():
+            self._client.note_unsent(self, self._unsent)
         if self._is_empty():
             if self.is_open:
                 self._answered = self._client.delivered()

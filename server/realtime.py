@@ -20,6 +20,7 @@ from server.frames import Frame, event_frame
 from server.models import Identity
 from server.protocol import EXCEPTION, NAMESPACE
 from server.tasks import Tasks
+from server.unsent import Reader, Unsent
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Removed(NamedTuple):
 class Realtime:
     """Every connection on `/chat`, by user. A user is connected while at least one of theirs is open."""
 
-    def __init__(self, *, ping_interval: float, ping_timeout: float, max_payload: int) -> None:
+    def __init__(self, *, ping_interval: float, ping_timeout: float, max_payload: int, unsent: Unsent) -> None:
         # The default of 16 packets would drop a larger request whole, without an error.
         Payload.max_decode_packets = PACKETS_PER_BODY
         self.server: Any = socketio.AsyncServer(
@@ -83,6 +84,8 @@ class Realtime:
             http_compression=False,
             monitor_clients=False,
         )
+        # What waits for those who read slowly, over REST too.
+        self.unsent = unsent
         self._by_sid: dict[str, Connection] = {}
         self._by_engine_sid: dict[str, Connection] = {}
         self._by_user: dict[str, list[Connection]] = {}
@@ -183,6 +186,11 @@ class Realtime:
     def renew(self, connection: Connection, identity: Identity) -> None:
         """Let a connection live until this token ends, when it is told so and disconnected."""
         connection.identity = identity
+
+    def note_unsent(self, reader: Reader, engine_sid: str, size: int) -> None:
+        """So many bytes wait now for the client of this session."""
+        connection = self._by_engine_sid.get(engine_sid)
+        self.unsent.note(reader, "" if connection is None else connection.user_id, size)
 
     def note_ping(self, engine_sid: str) -> None:
         """A ping is sent to the client of this session now."""

@@ -34,6 +34,9 @@ class Client:
     def take_pong(self, sent_at: float) -> None:
         self.pongs.append(sent_at)
 
+    def note_unsent(self, _reader: object, _size: int) -> None:
+        """Of no interest here."""
+
     def delivered(self) -> int:
         return self.last
 

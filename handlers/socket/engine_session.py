@@ -140,6 +140,9 @@ class EngineSession:
             # What it was stays unread, so that its name is not known.
             connection.send(event_frame(EXCEPTION, {**PayloadTooLarge().body(), "event": ""}))
 
+    def note_unsent(self, size: int) -> None:
+        self._shared.realtime.note_unsent(self.websocket, self.sid, size)
+
     def lost(self) -> None:
         if not self.closing:
             reason = self._shared.realtime.engine.reason.TRANSPORT_CLOSE
@@ -153,6 +156,7 @@ class EngineSession:
 
         To be called every now and then; False once it has ended.
         """
+        self.websocket.check_unsent()
         now = time.monotonic()
         if self._asked_at is None:
             if now >= self._ask_at or (now >= self._confirm_at and self._is_unconfirmed()):
@@ -239,6 +243,9 @@ class Upgrade:
 
     def too_large(self) -> None:
         """Nobody is logged in on this transport yet."""
+
+    def note_unsent(self, size: int) -> None:
+        """Nothing is sent on it yet but its own few frames."""
 
     def lost(self) -> None:
         self._patience.cancel()

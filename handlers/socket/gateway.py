@@ -21,6 +21,7 @@ from server.models import Identity
 from server.protocol import NAMESPACE
 from server.realtime import Realtime
 from server.tasks import Tasks
+from server.unsent import Reader
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,10 @@ class Gateway:
             self._loop.call_soon(answer_poll, engine_socket)
         await self._close_session(engine_sid, reason)
         self._realtime.forget_session(engine_sid)
+        link: PolledSocket | None = getattr(engine_socket, "link", None)
+        if link is not None:
+            # What waits for it goes with it.
+            self._realtime.note_unsent(link, engine_sid, 0)
 
     async def enter_or_leave(self, engine_sid: str, data: str) -> None:
         """Let Socket.IO's server take a CONNECT or DISCONNECT. Raises `ValueError` where it is malformed."""
@@ -211,6 +216,9 @@ class PolledClient:
 
     def take_pong(self, sent_at: float) -> None:
         self._realtime.take_pong(self._engine_sid, sent_at)
+
+    def note_unsent(self, reader: Reader, size: int) -> None:
+        self._realtime.note_unsent(reader, self._engine_sid, size)
 
     def delivered(self) -> int:
         connection = self._realtime.find(self._engine_sid)

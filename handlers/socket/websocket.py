@@ -38,6 +38,9 @@ class Listener(Protocol):
     def too_large(self) -> None:
         """The client sent more than it may; the connection is about to be closed for it."""
 
+    def note_unsent(self, size: int) -> None:
+        """So many bytes wait for the client now. May cut this connection."""
+
     def lost(self) -> None: ...
 
 
@@ -110,6 +113,22 @@ class WebSocket(asyncio.Protocol):
             self._sent = self._loop.create_future()
         await asyncio.shield(self._sent)
 
+    def check_unsent(self) -> None:
+        """To be called now and then: whoever does not read is cut, also where nothing more is sent to them."""
+        if self._backlog is None or self._transport is None:
+            return
+        waiting = self._transport.get_write_buffer_size()
+        if self._backlog.is_too_long_with(0, waiting):
+            self.cut()
+        else:
+            self.listener.note_unsent(waiting)
+
+    def cut(self) -> None:
+        """End it at once; what waits is dropped."""
+        self.is_open = False
+        if self._transport is not None:
+            self._transport.abort()
+
     def fail(self, code: int) -> None:
         """End it because of what the client did: say why, and listen no more."""
         self.close(code)
@@ -124,6 +143,9 @@ class WebSocket(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Nothing waits any more."""
+        if self._backlog is not None:
+            self._backlog = None
+            self.listener.note_unsent(0)
         if self._sent is not None:
             self._sent.set_result(None)
             self._sent = None
@@ -162,16 +184,21 @@ class WebSocket(asyncio.Protocol):
         self._outbox = None
         waiting = self._transport.get_write_buffer_size()
         self._transport.write(data)
+        left = self._transport.get_write_buffer_size()
         if not waiting:
             self._backlog = None
-            if not self._transport.get_write_buffer_size():
-                self.resume_writing()
+        if not left:
+            self.resume_writing()
             return
         if self._backlog is None:
             self._backlog = Backlog(self._max_unsent, largest=waiting)
         if self._backlog.is_too_long_with(len(data), waiting):
-            self.is_open = False
-            self._transport.abort()
+            self.cut()
+            return
+        if waiting:
+            # Seen apart from what is added, so that a client that reads is seen to.
+            self.listener.note_unsent(waiting)
+        self.listener.note_unsent(left)
 
     def _read(self) -> None:
         """Take every whole frame that has arrived, unless the listener wants to wait."""
