@@ -132,6 +132,11 @@ class Messages(Section, frozen=True, kw_only=True):
     max_batch: Annotated[int, meaning("most messages stored in one write", ge=1, le=10_000)] = 200
 
 
+class Rooms(Section, frozen=True, kw_only=True):
+    max_cached: Annotated[int, meaning("most rooms kept in memory, about 2 KB each", ge=1, le=10_000_000)] = 20_000
+    max_cached_people: Annotated[int, meaning("most people whose rooms are remembered", ge=1, le=10_000_000)] = 20_000
+
+
 class OfflineQueue(Section, frozen=True, kw_only=True):
     retention: Annotated[float, duration("how long an entry waits for its user", 0.001, 365 * DAY)] = DAY
     max_messages: Annotated[int, meaning("most entries per user, oldest dropped first", ge=1, le=100_000)] = 1000
@@ -229,6 +234,7 @@ class Settings(Section, frozen=True, kw_only=True):
     redis: Redis = msgspec.field(default_factory=Redis)
     auth: Auth = msgspec.field(default_factory=Auth)
     messages: Messages = msgspec.field(default_factory=Messages)
+    rooms: Rooms = msgspec.field(default_factory=Rooms)
     offline_queue: OfflineQueue = msgspec.field(default_factory=OfflineQueue)
     presence: Presence = msgspec.field(default_factory=Presence)
     typing: Typing = msgspec.field(default_factory=Typing)

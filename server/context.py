@@ -28,6 +28,7 @@ from server.services.history import History
 from server.services.limits import Limits
 from server.services.messages import Messages
 from server.services.offline import OfflineQueue
+from server.services.peers import Peers
 from server.services.people import People
 from server.services.pictures import Pictures
 from server.services.presence import Presence
@@ -112,6 +113,8 @@ class Context:
             stores.messages,
             self.people,
             self.limits,
+            Peers(stores.members, max_cached=settings.rooms.max_cached_people),
+            max_cached=settings.rooms.max_cached,
             room_key=lambda: stores.identity.known.room_key,
         )
         self.chats = Chats(self.rooms, self.people, online, self.realtime, stores.identity)

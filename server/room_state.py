@@ -34,6 +34,7 @@ class RoomState:
     """
 
     __slots__ = (
+        "__weakref__",
         "booking_id",
         "created_at",
         "holds",

@@ -8,22 +8,24 @@ import pytest
 
 from server.config import load
 from server.context import Context, open_context
-from server.models import Member, Room, now
-from server.protocol import ChatsQuery, Registration, RoomRequest, SendMessage
-from server.services import rooms
+from server.models import Member, Message, Room, now
+from server.protocol import ChatsQuery, MessageView, Registration, RoomRequest, SendMessage, SyncRequest
+from server.storage.messages import MessageStore
 from server.storage.rooms import MemberStore, RoomStore
 from tests.support.people import PASSWORD, unique
 from tests.support.server_process import ROOT
 from tests.support.waiting import eventually
 
 MANY = 2_000
-STEP = 500
+STEP = 100
+SMALL_CACHE = "rooms.max_cached=4"
 of_user = MemberStore.of_user
 save_marks = MemberStore.save_marks
+save_ends = RoomStore.save_ends
 
 
-def settings_in(folder: Path) -> list[str]:
-    return [f"data_dir={folder / 'data'}", "limits.enabled=false"]
+def settings_in(folder: Path, *more: str) -> list[str]:
+    return [f"data_dir={folder / 'data'}", "limits.enabled=false", *more]
 
 
 async def register(context: Context) -> str:
@@ -40,10 +42,24 @@ async def chats_of(context: Context, user_id: str) -> set[str]:
     return {chat.chat_id for chat in (await context.chats.list_chats(user_id, ChatsQuery(limit=100))).chats}
 
 
-async def store_rooms(context: Context, one: str, other: str) -> None:
+async def ends_of(context: Context, user_id: str) -> dict[str, int]:
+    """As `sync` names them to a client that has nothing."""
+    return {room.room_id: room.last_seq for room in await context.history.sync(user_id, SyncRequest(rooms={}))}
+
+
+async def send(context: Context, user_id: str, room_id: str) -> MessageView:
+    return (await context.messages.send(user_id, lambda: SendMessage(room_id=room_id, content="x")))[0]
+
+
+def message_of(room_id: str, sender: str, seq: int) -> Message:
+    """Of a room in which one person alone writes."""
+    return Message(unique("m"), room_id, seq, sender, seq, f"{seq}", "TEXT", now())
+
+
+async def store_rooms(context: Context, one: str, other: str, count: int) -> None:
     """As earlier years left them: stored, and not in memory."""
     stored, members = RoomStore(context._stores.database), MemberStore(context._stores.database)
-    for start in range(0, MANY, STEP):
+    for start in range(0, count, STEP):
         made = [Room(unique("room"), (one, other), f"{start + number}", now()) for number in range(STEP)]
         await asyncio.gather(*(stored.create(room) for room in made))
         pairs = (one, other), (other, one)
@@ -53,14 +69,13 @@ async def store_rooms(context: Context, one: str, other: str) -> None:
 async def test_thousands_of_rooms_are_listed_while_the_database_stays_in_reach(tmp_path: Path) -> None:
     async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
         one, other = await register(context), await register(context)
-        await store_rooms(context, one, other)
+        await store_rooms(context, one, other, MANY)
         assert len(await chats_of(context, one)) == 100
         assert len(await context.rooms.of_user(one)) == MANY
 
 
-async def test_a_full_cache_hides_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "MAX_CACHED_ROOMS", 4)
-    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+async def test_a_full_cache_hides_no_room(tmp_path: Path) -> None:
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path, SMALL_CACHE), {})) as context:
         one, other, third = await register(context), await register(context), await register(context)
         mine = await open_rooms(context, one, other, 4)
         await open_rooms(context, other, third, 4)
@@ -70,9 +85,8 @@ async def test_a_full_cache_hides_no_room(tmp_path: Path, monkeypatch: pytest.Mo
         assert await chats_of(context, one) == mine
 
 
-async def test_rooms_in_use_keep_no_other_room_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "MAX_CACHED_ROOMS", 4)
-    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+async def test_rooms_in_use_keep_no_other_room_out(tmp_path: Path) -> None:
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path, SMALL_CACHE), {})) as context:
         one, other, third = await register(context), await register(context), await register(context)
         mine = await open_rooms(context, one, other, 4)
         others = await open_rooms(context, other, third, 5)
@@ -87,7 +101,6 @@ async def test_rooms_in_use_keep_no_other_room_out(tmp_path: Path, monkeypatch: 
 async def test_a_room_whose_marks_are_being_stored_is_not_read_anew_without_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "MAX_CACHED_ROOMS", 4)
     is_storing, may_store = asyncio.Event(), asyncio.Event()
     may_store.set()
 
@@ -97,10 +110,10 @@ async def test_a_room_whose_marks_are_being_stored_is_not_read_anew_without_them
         await save_marks(self, members)
 
     monkeypatch.setattr(MemberStore, "save_marks", store_late)
-    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path, SMALL_CACHE), {})) as context:
         one, other, third = await register(context), await register(context), await register(context)
         (room_id,) = await open_rooms(context, one, other, 1)
-        message, _is_new = await context.messages.send(other, SendMessage(room_id=room_id, content="x"))
+        message = await send(context, other, room_id)
 
         async def is_settled() -> bool:
             await context.rooms.save_all()
@@ -117,6 +130,79 @@ async def test_a_room_whose_marks_are_being_stored_is_not_read_anew_without_them
         may_store.set()
         assert (await reading).seq == 1
         assert (room.members[one].read, room.unread(one)) == (1, 0)
+
+
+async def test_a_room_whose_end_is_being_stored_is_not_read_anew_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_storing, may_store = asyncio.Event(), asyncio.Event()
+
+    async def store_late(self: RoomStore, ends: Sequence[Message]) -> None:
+        is_storing.set()
+        await may_store.wait()
+        await save_ends(self, ends)
+
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path, SMALL_CACHE), {})) as context:
+        one, other, third = await register(context), await register(context), await register(context)
+        (room_id,) = await open_rooms(context, one, other, 1)
+        monkeypatch.setattr(RoomStore, "save_ends", store_late)
+        await send(context, other, room_id)
+        # By itself, once the message is delivered.
+        await is_storing.wait()
+        await open_rooms(context, other, third, 8)
+        (room,) = [room for room in await context.rooms.of_user(one) if room.id == room_id]
+        assert (room.last_seq, room.unread(one)) == (1, 1)
+        await send(context, other, room_id)
+        may_store.set()
+        assert await ends_of(context, one) == {room_id: 2}
+
+
+async def test_what_is_stored_behind_a_rooms_stored_end_is_in_every_answer(tmp_path: Path) -> None:
+    """As a crash leaves it whose list of rooms under way is lost, or a database that was copied while it was in use."""
+    async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
+        one, other = await register(context), await register(context)
+        await store_rooms(context, one, other, STEP)
+        rooms = sorted(await ends_of(context, other))
+    settings = load(ROOT / "config.yaml", settings_in(tmp_path, "rooms.max_cached=30"), {})
+    async with open_context(settings) as context:
+        stored = MessageStore(context._stores.database)
+        ends = {room_id: number % 3 for number, room_id in enumerate(rooms)}
+        for seq in (1, 2):
+            longer = [room_id for room_id, end in ends.items() if end >= seq]
+            await stored.insert([message_of(room_id, other, seq) for room_id in longer])
+        assert await ends_of(context, one) == ends
+        listed = (await context.chats.list_chats(one, ChatsQuery(limit=100))).chats
+        assert {chat.chat_id: chat.unread_count for chat in listed} == ends
+        assert all(chat.last_message == (f"{ends[chat.chat_id]}" if ends[chat.chat_id] else None) for chat in listed)
+
+
+async def test_a_room_made_while_people_are_forgotten_is_in_every_later_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ask, both answers are old, and the first asker is forgotten in between."""
+    began, go_on = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+    async def answer_late(self: MemberStore, user_id: str) -> list[Member]:
+        found = await of_user(self, user_id)
+        if user_id == one:
+            began.release()
+            await go_on.acquire()
+        return found
+
+    settings = load(ROOT / "config.yaml", settings_in(tmp_path, "rooms.max_cached_people=1"), {})
+    async with open_context(settings) as context:
+        one, other = await register(context), await register(context)
+        monkeypatch.setattr(MemberStore, "of_user", answer_late)
+        asking = [asyncio.ensure_future(chats_of(context, one)) for _ in range(2)]
+        await began.acquire()
+        go_on.release()
+        assert await asking[0] == set()
+        await chats_of(context, other)
+        mine = await open_rooms(context, one, other, 1)
+        go_on.release()
+        await asking[1]
+        go_on.release()
+        assert await chats_of(context, one) == mine
 
 
 async def test_a_room_made_while_two_ask_for_theirs_is_in_every_later_list(

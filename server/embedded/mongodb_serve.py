@@ -80,7 +80,8 @@ def find_by_index(
     The store would do that for every `$or`; here, if each of its branches has an index, these are asked.
     """
     if query.keys() != {"$or"}:
-        return FIND_BY_INDEX(self, database, collection, query, collation=collation)
+        found: list[Any] | None = FIND_BY_INDEX(self, database, collection, query, collation=collation)
+        return found
     places: list[Any] = []
     for branch in query["$or"]:
         found = find_by_index(self, database, collection, branch, collation=collation)

@@ -35,10 +35,7 @@ class RoomsInFlight:
         """To be awaited before messages of these rooms are stored. Never raises: a full disk must not stop the chat."""
         new = []
         for room in rooms:
-            if room.id in self._rooms:
-                # It may have been loaded anew since.
-                self._rooms[room.id] = room
-            elif time.monotonic() >= self._refused_until:
+            if room.id not in self._rooms and time.monotonic() >= self._refused_until:
                 self._rooms[room.id] = room
                 new.append(room.id)
         if not new:
