@@ -69,10 +69,12 @@ test-stores: setup-tests
 	TEST_MONGODB='$(MONGODB)' TEST_REDIS='$(REDIS)' $(PY) -m pytest -q
 	TEST_MONGODB='$(MONGODB)' TEST_REDIS='$(REDIS)' $(PY) -m tests.torture --only named --hits 10
 
-# MINUTES=N goes on for so long; HITS=N strikes so often with each fault; ONLY=names, SEED=n and PLANTED=bug narrow it.
+# MINUTES=N goes on for so long; HITS=N strikes so often with each fault; ONLY=names, SEED=n and PLANTED=bug narrow it;
+# SET=key=value sets one of the server's settings, e.g. SET=rooms.max_cached=10.
 torture: setup-tests
 	@exec $(PY) -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(HITS),--hits $(HITS)) \
-		$(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(if $(PLANTED),--planted $(PLANTED))
+		$(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(if $(PLANTED),--planted $(PLANTED)) \
+		$(if $(SET),--set $(SET))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""What is corrected of the embedded store: how it numbers its next record, and how often it reads its indexes."""
+"""What is corrected of the embedded store: the number of its next record, how it reads its indexes, and `$or`."""
 
 from pathlib import Path
 
@@ -68,5 +68,27 @@ def test_an_insert_of_many_reads_the_options_of_indexes_once(tmp_path: Path, mon
         assert insert(7, 7) == (2, [])
         store.create_index("database", "messages", "sparse", {"other": 1}, {"unique": True, "sparse": True})
         assert insert(7, 7) == (2, [])
+    finally:
+        store.close()
+
+
+def test_the_branches_of_an_or_are_looked_up_by_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Storage(str(tmp_path / "store"), enable_oplog=False)
+
+    def read_all(*_: object) -> object:
+        raise AssertionError("the whole collection is read")
+
+    try:
+        store.create_index("database", "messages", "place", {"room": 1, "seq": 1}, {"unique": True})
+        documents = [{"_id": f"{room}-{seq}", "room": room, "seq": seq} for room in range(9) for seq in range(1, 6)]
+        store.insert("database", "messages", documents)
+        branches = [{"room": 3, "seq": 5}, {"room": 4, "seq": {"$gt": 3}}, {"room": 5, "seq": 6}, {"room": 3, "seq": 5}]
+        expected = store.find_matching("database", "messages", {"$or": branches})
+        monkeypatch.setattr(Storage, "_try_index_id_keys", mongodb_serve.find_by_index)
+        assert len(store.find_matching("database", "messages", {"$or": [*branches, {"other": 1}]})) == 3
+        monkeypatch.setattr(Storage, "_scan_docs_natural", read_all)
+        found = store.find_matching("database", "messages", {"$or": branches})
+        assert {document["_id"] for document in found} == {"3-5", "4-4", "4-5"}
+        assert sorted(map(str, found)) == sorted(map(str, expected))
     finally:
         store.close()

@@ -155,6 +155,7 @@ async def test_a_room_whose_end_is_being_stored_is_not_read_anew_without_it(
         await send(context, other, room_id)
         may_store.set()
         assert await ends_of(context, one) == {room_id: 2}
+        await context.drain()
 
 
 async def test_what_is_stored_behind_a_rooms_stored_end_is_in_every_answer(tmp_path: Path) -> None:
@@ -163,6 +164,7 @@ async def test_what_is_stored_behind_a_rooms_stored_end_is_in_every_answer(tmp_p
         one, other = await register(context), await register(context)
         await store_rooms(context, one, other, STEP)
         rooms = sorted(await ends_of(context, other))
+        await context.drain()
     settings = load(ROOT / "config.yaml", settings_in(tmp_path, "rooms.max_cached=30"), {})
     async with open_context(settings) as context:
         stored = MessageStore(context._stores.database)

@@ -53,7 +53,10 @@ def good(history: History) -> None:
     hear(history, 1, 2, 3, socket=2)
     history.note("read", u=BOB, r=ROOM, q=2)
     history.note("marked", u=BOB, r=ROOM, q=2)
+    history.note("ask", s=2, rooms=[ROOM])
+    history.note("base", s=2, ends={ROOM: 3})
     history.note("quiet")
+    history.note("listed", u=BOB, rooms=[ROOM], ends={ROOM: 3}, last={ROOM: "body 3"})
     store(history, 1, 2, 3)
     history.note("end", r=ROOM, q=3, m="m3")
     marks(history, ANN, read=3, delivered=3, unread=0)
@@ -133,6 +136,22 @@ def fallen_mark(history: History) -> None:
 def old_end(history: History) -> None:
     good(history)
     history.note("end", r=ROOM, q=2, m="m2")
+
+
+def synced_behind(history: History) -> None:
+    good(history)
+    history.note("ask", s=2, rooms=[ROOM])
+    history.note("base", s=2, ends={ROOM: 2})
+
+
+def listed_behind(history: History) -> None:
+    good(history)
+    history.note("listed", u=BOB, rooms=[ROOM], ends={ROOM: 3}, last={ROOM: "body 2"})
+
+
+def not_listed(history: History) -> None:
+    good(history)
+    history.note("listed", u=BOB, rooms=[ROOM], ends={}, last={ROOM: "body 3"})
 
 
 def left_over(history: History) -> None:
@@ -221,6 +240,9 @@ def test_who_only_listens_and_hears_all_passes(tmp_path: Path) -> None:
         (wrong_unread, "unread-agrees"),
         (fallen_mark, "marks-kept"),
         (old_end, "last-message"),
+        (synced_behind, "sync-current"),
+        (listed_behind, "lists-agree"),
+        (not_listed, "lists-agree"),
         (left_over, "queue-owes-nothing"),
         (not_handed_over, "offline-handed-over"),
         (not_heard_at_all, "listener-hears"),

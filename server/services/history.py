@@ -161,8 +161,6 @@ class History:
             elif not is_reset:
                 detail = "No such room"
                 raise NotFound(detail, errors=[FieldError(f"rooms.{room_id}", detail)])
-        for room_id in named:
-            rooms[room_id] = await self._rooms.access_room(user_id, room_id)
         if request.epoch == epoch:
             # Who names no epoch is a client of before, and goes on as it was: with nothing new.
             _check_reached(named, rooms)

@@ -110,15 +110,9 @@ class Rooms:
         return state
 
     async def access_many(self, user_id: str, room_ids: Collection[str]) -> dict[str, RoomState]:
-        """Those of these rooms that the user is in, by their ids. Their ends are as last stored."""
-        wanted = set(room_ids)
-        for room_id in wanted & self._cache.keys():
-            # Must not make room for those that are missing.
-            self._cache.move_to_end(room_id)
-        for batch in _in_groups(sorted(wanted - self._cache.keys()), MAX_TOGETHER):
-            await self._load_many(batch, spare=wanted)
-        found = ((room_id, self._cache.get(room_id)) for room_id in wanted)
-        return {room_id: state for room_id, state in found if state is not None and user_id in state.members}
+        """Those of these rooms that the user is in, by their ids."""
+        found = await self._load_all(set(room_ids))
+        return {room_id: state for room_id, state in found.items() if user_id in state.members}
 
     async def of_user(self, user_id: str) -> list[RoomState]:
         """All rooms of a user, in no order, each read to the end of its log."""

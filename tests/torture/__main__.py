@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import uvloop
+import yaml
 
 from tests.torture.campaign import Campaign
 from tests.torture.faults import ALL
@@ -31,7 +32,8 @@ def main() -> int:
     folder = Path(options.folder or tempfile.mkdtemp(prefix="torture-"))
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     print(f"seed {seed}, histories in {folder}", flush=True)
-    campaign = Campaign(folder, seed, people=options.people, program=program)
+    settings = dict(read_setting(text) for text in options.set)
+    campaign = Campaign(folder, seed, people=options.people, settings=settings, program=program)
     deadline = time.monotonic() + options.minutes * 60 if options.minutes else None
     uvloop.run(campaign.run(faults, hits if deadline is None else None, deadline))
     print(campaign.table())
@@ -51,6 +53,12 @@ def read_plan(only: str, hits: int) -> Counter[str]:
     return plan
 
 
+def read_setting(text: str) -> tuple[str, object]:
+    """One `a.b=value`, whose value is YAML, as for the server's own `--set`."""
+    key, _, value = text.partition("=")
+    return key, yaml.safe_load(value)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--minutes", type=float, help="go on for so long, faults at random")
@@ -59,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="NAMES", help="faults whose names begin so: kill-server=20,crash")
     parser.add_argument("--folder", help="where data and histories go (default: a new temporary folder)")
     parser.add_argument("--people", type=int, default=50, help="how many chat")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="a setting of the server's")
     parser.add_argument("--planted", choices=sorted(PLANTED), help="run a server with this bug, which must be caught")
     return parser
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from tests.torture.history import Record, read_history
 from tests.torture.rules_listen import ListenersHear
+from tests.torture.rules_lists import ListsAgree, SyncIsCurrent
 from tests.torture.rules_log import AcknowledgedIsStored, LogIsWhole, OneOrder
 from tests.torture.rules_marks import MarksAgree, QueueIsEmpty
 from tests.torture.rules_offline import OfflineHandedOver
@@ -52,6 +53,8 @@ def judge(path: Path) -> Judgement:
         OneOrder(),
         WholeStreams(),
         LiveStreams(),
+        SyncIsCurrent(),
+        ListsAgree(),
         MarksAgree(),
         QueueIsEmpty(),
         offline,

@@ -46,7 +46,7 @@ class Device:
         self, world: World, user_id: str, token: str, room_ids: list[str], *, acks: bool, is_rare: bool
     ) -> None:
         self._world = world
-        self._user_id = user_id
+        self.user_id = user_id
         self._token = token
         self._acks = acks
         self._is_rare = is_rare
@@ -65,13 +65,13 @@ class Device:
         pause = FIRST_RECONNECT_PAUSE
         while not world.is_over:
             self.number = next(SOCKET_NUMBERS)
-            world.history.note("dial", s=self.number, u=self._user_id)
+            world.history.note("dial", s=self.number, u=self.user_id)
             was_dead = world.server_is_dead
             try:
                 socket = await ChatSocket.open(world.url, self._token, self._hear, acks=self._acks)
             except Lost:
                 world.history.note(
-                    "refused-dial", s=self.number, u=self._user_id, dead=was_dead and world.server_is_dead
+                    "refused-dial", s=self.number, u=self.user_id, dead=was_dead and world.server_is_dead
                 )
                 await self._stay_away(pause * (0.5 + world.random.random()))
                 pause = min(pause * 1.5, LONGEST_RECONNECT_PAUSE)
@@ -80,7 +80,7 @@ class Device:
             left = await self._session(socket)
             self.socket = None
             self.is_synced = False
-            world.history.note("lost", s=self.number, u=self._user_id, dead=left or world.server_is_dead)
+            world.history.note("lost", s=self.number, u=self.user_id, dead=left or world.server_is_dead)
             if self._is_rare:
                 await self._stay_away(world.random.expovariate(1 / LONG_ABSENCE_SECONDS))
             else:
@@ -97,7 +97,7 @@ class Device:
     async def _session(self, socket: ChatSocket) -> bool:
         """Live on one connection; True where this side ended it and the server has counted it out."""
         world = self._world
-        world.history.note("open", s=self.number, u=self._user_id)
+        world.history.note("open", s=self.number, u=self.user_id)
         self._opened_at, self._has_batch = asyncio.get_running_loop().time(), False
         self.socket = socket
         syncing = asyncio.create_task(self._sync_until_done(socket))
@@ -121,6 +121,7 @@ class Device:
 
     async def _sync_until_done(self, socket: ChatSocket) -> None:
         while True:
+            self._world.history.note("ask", s=self.number, rooms=list(self.have))
             try:
                 answer = await socket.call("sync", {"rooms": dict(self.have)}, ANSWER_DEADLINE)
             except Lost:
@@ -164,7 +165,7 @@ class Device:
 
     def _maybe_read(self, message: dict[str, Any]) -> None:
         may_read = self._has_batch or asyncio.get_running_loop().time() - self._opened_at > READING_DELAY
-        if may_read and message["senderId"] != self._user_id and self._world.random.random() < READ_SHARE:
+        if may_read and message["senderId"] != self.user_id and self._world.random.random() < READ_SHARE:
             task = asyncio.create_task(self._read(message))
             self._readers.add(task)
             task.add_done_callback(self._readers.discard)
@@ -173,13 +174,13 @@ class Device:
         room_id, socket = message["roomId"], self.socket
         if socket is None:
             return
-        self._world.history.note("read", u=self._user_id, r=room_id, q=message["seq"])
+        self._world.history.note("read", u=self.user_id, r=room_id, q=message["seq"])
         try:
             answer = await socket.call("message:read", {"messageId": message["messageId"]}, ANSWER_DEADLINE)
         except Lost:
             return
         if answer["ok"]:
-            self._world.history.note("marked", u=self._user_id, r=room_id, q=answer["seq"])
+            self._world.history.note("marked", u=self.user_id, r=room_id, q=answer["seq"])
 
 
 def _item(message: dict[str, Any]) -> tuple[str, int, str]:

@@ -14,9 +14,10 @@ class History:
 
     Every record holds `k`, its kind, and `t`, seconds since the round began. The kinds:
     `room` r users · `listener` u · `send` n i u r c b s · `ack` n m q · `refused` n code · `unknown` n ·
-    `dial`/`open`/`lost`/`refused-dial` s u (dead) · `base` s ends (room to seq) · `new` s r q m ·
+    `dial`/`open`/`lost`/`refused-dial` s u (dead) · `ask` s rooms · `base` s ends (room to seq) · `new` s r q m ·
     `queued`/`synced` s items · `read`/`marked` u r q · `fault` name hurts halts · `healed` name · `killed` ·
-    `quiet` · `end` r q m · `stored` r q m u c b · `marks` r u delivered read unread · `left` u count
+    `quiet` · `listed` u rooms ends last (room to body) ·
+    `end` r q m · `stored` r q m u c b · `marks` r u delivered read unread · `left` u count
     (items r q m each, n attempt, i intent, u user, r room, c client's own id, b body, s socket, m message id, q seq).
     """
 

@@ -136,11 +136,14 @@ class Round:
             await asyncio.gather(*self._writers)
             await self._settle()
         self.history.note("quiet")
+        await self._note_lists()
         await self.server.stop()
         await self.server.start()
         await self.server.wait_well()
         async with asyncio.timeout(SETTLE_DEADLINE):
+            await self._note_lists()
             await self._settle()
+            await self._note_lists()
             await self._record()
 
     @property
@@ -182,6 +185,26 @@ class Round:
         ):
             self._check_alive()
             await asyncio.sleep(PAUSE)
+
+    async def _note_lists(self) -> None:
+        """What `sync {}` and the list of chats say to everybody, while nobody writes."""
+        await self._all_connected()
+        town = Town(self.server.process.url)
+        try:
+            for person, device in {device.user_id: device for device in self.devices}.items():
+                assert device.socket is not None
+                answer = await device.socket.call("sync", {"rooms": {}}, SETTLE_DEADLINE)
+                resident = town.resident(next(one for one in self.people if one.id == person))
+                chats = (await resident.chats(limit=100))["chats"]
+                self.history.note(
+                    "listed",
+                    u=person,
+                    rooms=list(device.have),
+                    ends={room["roomId"]: room["lastSeq"] for room in answer["rooms"]},
+                    last={chat["chatId"]: chat["lastMessage"] for chat in chats},
+                )
+        finally:
+            await town.close()
 
     async def _record(self) -> None:
         """The store's side, as the server shows it: logs, marks, unread counts, and what the queues still hold."""
