@@ -1,7 +1,7 @@
-"""Group commit for small writes: while one batch is written, the next one gathers."""
+"""Group commit for small writes: while one batch is written, the next one gathers; and items in groups."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
 
@@ -48,3 +48,8 @@ class Batcher(Generic[T]):
                             done.set_result(None)
         finally:
             self._task = None
+
+
+def in_groups(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """All items in their order, so many at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))

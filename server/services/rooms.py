@@ -1,9 +1,10 @@
 """Rooms: one per pair and booking, the one gate to them, and the cache that every other service reads."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Protocol
 
+from server.batching import in_groups
 from server.errors import NotFound, ValidationFailed
 from server.models import Member, Message, Room, User, derive_room_id, members_of, now
 from server.protocol import RoomRequest
@@ -11,8 +12,6 @@ from server.room_cache import RoomCache
 from server.room_state import RoomState
 from server.storage.messages import MessageStore
 from server.storage.rooms import MemberStore, RoomStore
-
-T = TypeVar("T")
 
 # Whoever needs one of the rooms that are loaded together waits for all of them: 60 ms on the embedded store.
 LOADED_TOGETHER: Final = 100
@@ -143,7 +142,7 @@ class Rooms:
     async def hold_many(self, room_ids: Sequence[str]) -> list[RoomState]:
         """Those of these rooms that exist, with one hold on each, and not yet read beyond their stored ends."""
         held: list[RoomState] = []
-        for batch in _in_groups(room_ids, LOADED_TOGETHER):
+        for batch in in_groups(room_ids, LOADED_TOGETHER):
             states = [self._cache.find(state.id) or state for state in await self._fetch(batch)]
             for state in states:
                 state.holds += 1
@@ -158,14 +157,14 @@ class Rooms:
         Raises `Unavailable`.
         """
         loop = asyncio.get_running_loop()
-        for states in _in_groups(self._cache.changed(), SAVED_TOGETHER):
+        for states in in_groups(self._cache.changed(), SAVED_TOGETHER):
             begun = loop.time()
             await self._save([state for state in states if state.is_changed])
             await asyncio.sleep((loop.time() - begun) * (1 / SAVING_SHARE - 1))
 
     async def save_all(self) -> None:
         """As `save_changed`, at once: nobody is waiting for anything else. Raises `Unavailable`."""
-        for states in _in_groups(self._cache.changed(), MAX_TOGETHER):
+        for states in in_groups(self._cache.changed(), MAX_TOGETHER):
             await self._save(states)
 
     async def _save(self, changed: Sequence[RoomState]) -> None:
@@ -187,7 +186,7 @@ class Rooms:
     async def _load_all(self, room_ids: Collection[str]) -> dict[str, RoomState]:
         """Those of these rooms that exist, each read to the end of its log."""
         found: dict[str, RoomState] = {}
-        for batch in _in_groups(list(room_ids), LOADED_TOGETHER):
+        for batch in in_groups(list(room_ids), LOADED_TOGETHER):
             found.update(await self._load_some(batch))
         return found
 
@@ -250,7 +249,3 @@ class Rooms:
             self._peers.note(room.id, room.user_ids)
             states.append(RoomState(room, present))
         return states
-
-
-def _in_groups(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
