@@ -138,8 +138,9 @@ async def test_a_room_whose_end_is_being_stored_is_not_read_anew_without_it(
     is_storing, may_store = asyncio.Event(), asyncio.Event()
 
     async def store_late(self: RoomStore, ends: Sequence[Message]) -> None:
-        is_storing.set()
-        await may_store.wait()
+        if ends:
+            is_storing.set()
+            await may_store.wait()
         await save_ends(self, ends)
 
     async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path, SMALL_CACHE), {})) as context:
