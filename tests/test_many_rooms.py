@@ -44,7 +44,8 @@ async def chats_of(context: Context, user_id: str) -> set[str]:
 
 async def ends_of(context: Context, user_id: str) -> dict[str, int]:
     """As `sync` names them to a client that has nothing."""
-    return {room.room_id: room.last_seq for room in await context.history.sync(user_id, SyncRequest(rooms={}))}
+    answer = await context.history.sync(user_id, SyncRequest(rooms={}))
+    return {room.room_id: room.last_seq for room in answer.rooms}
 
 
 async def send(context: Context, user_id: str, room_id: str) -> MessageView:

@@ -126,7 +126,8 @@ class World:
     async def _sync(self, user_id: str, mine: list[str]) -> dict[str, int]:
         floors = {room_id: self.rooms[room_id].end for room_id in mine}
         have = {room_id: floor // 2 for room_id, floor in floors.items() if floor % 2}
-        answer = {room.room_id: room for room in await self.context.history.sync(user_id, SyncRequest(rooms=have))}
+        synced = await self.context.history.sync(user_id, SyncRequest(rooms=have))
+        answer = {room.room_id: room for room in synced.rooms}
         assert answer.keys() == floors.keys()
         for room_id, room in answer.items():
             assert floors[room_id] <= room.last_seq <= self.rooms[room_id].begun
