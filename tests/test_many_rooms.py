@@ -49,7 +49,7 @@ async def ends_of(context: Context, user_id: str) -> dict[str, int]:
 
 
 async def send(context: Context, user_id: str, room_id: str) -> MessageView:
-    return (await context.messages.send(user_id, lambda: SendMessage(room_id=room_id, content="x")))[0]
+    return (await context.messages.send(user_id, SendMessage(room_id=room_id, content="x")))[0]
 
 
 def message_of(room_id: str, sender: str, seq: int) -> Message:

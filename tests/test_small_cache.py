@@ -119,7 +119,7 @@ class World:
     async def _send(self, user_id: str, room_id: str, room: Room) -> None:
         room.begun += 1
         payload = SendMessage(room_id=room_id, content="x")
-        message, _is_new = await self.context.messages.send(user_id, lambda: payload)
+        message, _is_new = await self.context.messages.send(user_id, payload)
         assert message.seq not in room.acked
         room.acked[message.seq] = user_id, message.message_id
 
