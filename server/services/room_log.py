@@ -107,6 +107,7 @@ class RoomLog:
 
     async def _write(self, batch: list[Entry]) -> None:
         """Store all of `batch`, or fail what could not be stored in time."""
+        collided: tuple[str, int] | None = None
         while batch or self._doubtful:
             try:
                 batch = await self._settle(batch)
@@ -128,6 +129,10 @@ class RoomLog:
             if batch:
                 # Its id or its place is taken; which of the two, the store says when the batch is settled.
                 self._doubt(batch[:1])
+                before, collided = collided, (batch[0].id, messages[stored].seq)
+                if collided == before:
+                    # What it collides with is not held by a majority yet, and cannot be seen until it is.
+                    await asyncio.sleep(SETTLE_PAUSE)
 
     async def _settle(self, batch: list[Entry]) -> list[Entry]:
         """Find out what earlier attempts have stored, read doubtful rooms to their end, and return what is left."""

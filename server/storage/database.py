@@ -37,6 +37,12 @@ DUPLICATE_KEY: Final = 11_000
 # Sessions expire by the database's clock.
 MOST_CLOCK_DIFFERENCE: Final = timedelta(seconds=2)
 
+# What a replica set says while it changes its primary, starts or ends, and the driver does not take for a lost
+# connection: HostUnreachable, HostNotFound, NetworkTimeout, ShutdownInProgress, ReadConcernMajorityNotAvailableYet,
+# PrimarySteppedDown, ExceededTimeLimit, SocketException, NotWritablePrimary, InterruptedAtShutdown,
+# InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary.
+PASSING_ERRORS: Final = frozenset({6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
+
 # One call was too slow, which may be its own fault, or all connections are taken by such calls.
 TIMEOUT_ERRORS: Final = (
     asyncio.TimeoutError,
@@ -47,7 +53,9 @@ TIMEOUT_ERRORS: Final = (
 
 
 class Database:
-    """Collections that acknowledge only what is journaled.
+    """Collections that acknowledge only what is journaled, and show only what cannot be rolled back.
+
+    What a replica set's majority does not hold yet may be gone after an election: nobody may be told that it is there.
 
     `run` is the only way to await a driver call. After a failure to connect, or a call and a probe that were not
     answered in time, calls are refused at once until a probe succeeds, so that nobody queues behind a store that is
@@ -69,7 +77,7 @@ class Database:
             appname="madang",
         )
         self._database: Any = self._client.get_database(
-            name, write_concern=WriteConcern(w="majority", j=True), read_concern=ReadConcern("local")
+            name, write_concern=WriteConcern(w="majority", j=True), read_concern=ReadConcern("majority")
         )
         self._probe: asyncio.Task[None] | None = None
         self._doubt: asyncio.Task[None] | None = None
@@ -120,14 +128,20 @@ class Database:
         except mongo_errors.WriteConcernError as error:
             raise Unavailable("The database does not say that it keeps what was written") from error
         except mongo_errors.BulkWriteError as error:
-            if not error.details.get("writeConcernErrors"):
+            if error.details.get("writeConcernErrors"):
+                raise Unavailable("The database does not say that it keeps what was written") from error
+            if not any(failure["code"] in PASSING_ERRORS for failure in error.details.get("writeErrors", ())):
                 raise
-            raise Unavailable("The database does not say that it keeps what was written") from error
+            self._suspect()
+            raise Unavailable("The database is between two primaries") from error
         except mongo_errors.InvalidOperation as error:
             if not self._is_closed:
                 raise
             raise Unavailable("The database is closed") from error
         except mongo_errors.OperationFailure as error:
+            if error.code in PASSING_ERRORS:
+                self._suspect()
+                raise Unavailable("The database is between two primaries") from error
             if error.code != INTERNAL_ERROR:
                 raise
             self._lose(error)
