@@ -83,7 +83,7 @@ async def test_every_read_asks_for_what_a_majority_holds(tmp_path: Path, monkeyp
             await context.drain()
         async with open_context(load(ROOT / "config.yaml", sets, {})) as context:
             assert (await context.history.sync(other, SyncRequest(rooms={room.id: 0}))).rooms[0].last_seq == 1
-            assert (await context.history.read_page(one, room.id, HistoryQuery())).messages[0].seq == 1
+            assert len((await context.history.read_page(one, room.id, HistoryQuery())).messages) == 1
             await context.chats.list_chats(one, ChatsQuery())
             await context.receipts.mark_read(other, sent.message_id)
             await context.search.search(one, SearchQuery(q="b"))
