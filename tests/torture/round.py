@@ -135,8 +135,8 @@ class Round:
         async with asyncio.timeout(SETTLE_DEADLINE):
             await asyncio.gather(*self._writers)
             await self._settle()
-        self.history.note("quiet")
-        await self._note_lists()
+            self.history.note("quiet")
+            await self._note_lists()
         await self.server.stop()
         await self.server.start()
         await self.server.wait_well()
