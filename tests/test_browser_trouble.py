@@ -207,6 +207,25 @@ async def test_a_machine_that_slept_knows_at_once_that_its_connection_is_old(tow
     first.wait_until("return window.states.join() === 'offline,online'")
 
 
+async def test_what_is_here_is_shown_while_the_server_gives_no_more(town: Town, first: Browser) -> None:
+    one, other, room_id = await town.pair()
+    for number in range(60):
+        await other.send(room_id, f"{number + 1}")
+    sign_in(first, one)
+    first.run(
+        """window.isLimited = true;
+        const plain = window.fetch;
+        const problem = {code: 'RATE_LIMITED', detail: 'Too many requests', retryAfter: 1};
+        window.fetch = (address, ...rest) => window.isLimited && address.includes('before=')
+            ? Promise.resolve(Response.json(problem, {status: 429}))
+            : plain(address, ...rest)"""
+    )
+    open_chat(first, room_id)
+    assert first.run(SHOWN) == [f"{number + 1}" for number in range(10, 60)]
+    first.run("window.isLimited = false; document.getElementById('messages').scrollTop = 1")
+    first.wait_until(f"return (() => {{ {SHOWN} }})().length === 60")
+
+
 async def test_older_messages_that_cannot_be_read_are_not_asked_for_without_end(town: Town, first: Browser) -> None:
     one, _other, room_id = await town.pair()
     for number in range(60):

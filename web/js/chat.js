@@ -67,10 +67,19 @@ export class Chat extends EventTarget {
     const readSeq = room.readUpTo(this.store.me.id);
     let messages = await this.#api.readHistory(room.id);
     while (messages[0]?.seq > readSeq + 1 && messages.length < MAX_UNREAD) {
-      const older = await this.#api.readHistory(room.id, { before: messages[0].seq, limit: 100 });
+      const older = await this.#readOlder(room.id, messages[0].seq);
+      if (!older) break;
       messages = [...older, ...messages];
     }
     room.fill(messages);
+  }
+
+  /** Null where that would be too much at once: the rest comes when somebody scrolls to it. */
+  #readOlder(roomId, before) {
+    return this.#api.readHistory(roomId, { before, limit: 100 }).catch((error) => {
+      if (error.code === "RATE_LIMITED") return null;
+      throw error;
+    });
   }
 
   closeRoom() {
