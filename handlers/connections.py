@@ -49,9 +49,13 @@ class Place:
         self._connections.wake(self)
         # It may be gone before its request has been looked at.
         if self._is_open and self._key is None and self._proxied_key is None:
-            key = client_network(client_address(self._peer, headers, self._connections.trusted_proxies))
-            self._connections.count_in(key)
-            self._proxied_key = key
+            trusted = self._connections.trusted_proxies
+            address = client_address(self._peer, headers, trusted)
+            # Of a proxy that does not say whose request it is, nobody knows how many clients it stands for.
+            if not is_trusted(address, trusted):
+                key = client_network(address)
+                self._connections.count_in(key)
+                self._proxied_key = key
 
     def end(self) -> None:
         """The request has been answered; until the next one begins, the connection is anybody's."""

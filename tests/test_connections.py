@@ -38,11 +38,11 @@ class Caller:
         self.reader = reader
         self.writer = writer
 
-    async def ask(self, forwarded_for: str = "") -> int:
+    async def ask(self, forwarded_for: str = "", path: str = "/healthz") -> int:
         """The status of a request; 0 where the connection ends without an answer."""
         line = f"X-Forwarded-For: {forwarded_for}\r\n" if forwarded_for else ""
         with contextlib.suppress(ConnectionError):
-            self.writer.write(f"{HEALTH}{line}\r\n".encode())
+            self.writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n{line}\r\n".encode())
         return (await self.heard())[0]
 
     async def heard(self) -> tuple[int, str]:
@@ -210,14 +210,20 @@ async def test_no_descriptors_left(start_server: StartServer, town_at: Any) -> N
     town: Town = town_at(process)
     friends = await Friends.meet(town)
     before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
-    used = len(os.listdir(f"/proc/{process.pid}/fd"))
     async with callers_of(process) as callers:
         # Busy with a request that has not ended, so that none of them makes room.
         for _ in range(FEW):
             caller = await callers.call()
             caller.writer.write(f"POST {API}/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n".encode())
+        reader = await callers.call()
+        assert await reader.ask() == 200
+        used = len(os.listdir(f"/proc/{process.pid}/fd"))
+        # A page is a file, which takes one as well.
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (FEW, before[1]))
+        assert await reader.ask(path="/") == 503
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (used + FEW, before[1]))
-        late = [await callers.call() for _ in range(20)]
+        for _ in range(20):
+            await callers.call()
 
         async def is_said() -> bool:
             return "no connection can be accepted for a moment" in process.log()
@@ -230,7 +236,7 @@ async def test_no_descriptors_left(start_server: StartServer, town_at: Any) -> N
         assert (cpu_seconds(process.pid) - begun) / (time.monotonic() - moment) < 0.8, "it spins"
         assert "EMFILE" in process.log() and count_lines(process, "no connection can be accepted") == 1
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
-        assert await late[-1].ask() == 200
+        assert await (await callers.call()).ask() == 200
         await friends.talk()
     assert "Traceback" not in process.log()
 
@@ -326,6 +332,9 @@ async def test_behind_a_trusted_proxy_clients_count_and_not_the_proxy(start_serv
             return await kept[0].ask("198.51.100.1") == 200
 
         await eventually(is_let_in, "a client's socket that ended counts no more")
+        # A proxy that does not say whose request it is has no bound itself.
+        for _ in range(2 * FEW):
+            await town.raw_chat(person.access_token)
         # Addresses of one line are one client.
         for number in range(FEW):
             await open_sockets(town, person, f"2001:db8:1:2::{number}", 1)

@@ -1,14 +1,16 @@
 """`/` and `/web/…`: the browser client, plain files with no build step, and the settings that it reads."""
 
+import errno
 import re
 from pathlib import Path
 from typing import Final
 
 from handlers.base import ApiHandler
-from server.errors import NotFound
+from server.errors import NotFound, Unavailable
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "web"
 START_PAGE: Final = "index.html"
+NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
 # A part begins with a letter or digit, so that none is `..`, and is short enough for any file system.
 FILE_NAME: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,63}/){0,4}[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 CONTENT_TYPES: Final = {
@@ -56,6 +58,10 @@ class WebFileHandler(ApiHandler):
             return (FOLDER / name).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise NotFound("No such path") from None
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTORS:
+                raise
+            raise Unavailable from error
 
 
 class WebSettingsHandler(ApiHandler):
