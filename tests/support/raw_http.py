@@ -23,7 +23,7 @@ async def ask(url: str, request: bytes) -> RawAnswer:
         async with asyncio.timeout(DEADLINE):
             writer.write(request)
             await writer.drain()
-            return await _read(reader)
+            return await _read(reader, has_body=not request.startswith(b"HEAD "))
     except (asyncio.IncompleteReadError, ConnectionError):
         return RawAnswer(0, {}, b"")
     finally:
@@ -39,8 +39,12 @@ def request(method: str, path: str, headers: dict[str, str] | None = None, body:
     return head.encode("latin-1") + b"\r\n" + body
 
 
-async def _read(reader: asyncio.StreamReader) -> RawAnswer:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+async def _read(reader: asyncio.StreamReader, *, has_body: bool) -> RawAnswer:
+    status = 100
+    while status == 100:
+        # To `Expect: 100-continue`; the answer follows.
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        status = int(head[0].split(" ", 2)[1])
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return RawAnswer(int(head[0].split(" ", 2)[1]), headers, body)
+    size = int(headers.get("content-length", "0")) if has_body else 0
+    return RawAnswer(status, headers, await reader.readexactly(size))
