@@ -1,11 +1,13 @@
 """What holds for every path: unknown ones, wrong methods, the order of errors, health and CORS."""
 
 import asyncio
+import json
 
 import pytest
 
 from tests.conftest import Residents, StartServer
 from tests.support.people import Town, unique
+from tests.support.raw_http import ask, request
 from tests.support.rest import API, MESSAGES
 from tests.support.routes import ROUTES
 from tests.support.shapes import check_problem
@@ -82,6 +84,14 @@ async def test_a_chunked_body_over_the_limit(town: Town, residents: Residents) -
         status = await reader.readline()
     writer.close()
     assert status.split()[1] == b"413", status
+
+
+@pytest.mark.parametrize("length", ["9" * 19, "9" * 20, "9" * 4300, "9" * 4301, "9" * 40_000], ids=len)
+async def test_a_length_beyond_all_numbers(town: Town, residents: Residents, length: str) -> None:
+    head = {"Authorization": f"Bearer {residents.alice.access_token}", "Content-Length": length}
+    for path in (f"{MESSAGES}/chats/{residents.room_id}/messages", f"{API}/upload"):
+        answer = await ask(town.url, request("POST", path, head, b"{}"))
+        assert (answer.status, json.loads(answer.body)["code"]) == (413, "PAYLOAD_TOO_LARGE"), answer
 
 
 async def test_head_is_answered_wherever_get_is(town: Town, residents: Residents) -> None:
