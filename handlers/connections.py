@@ -1,5 +1,6 @@
 """How many connections there may be: in all, so that descriptors are left for work, and of one client address."""
 
+import contextlib
 import logging
 import time
 from collections import Counter, OrderedDict
@@ -8,7 +9,7 @@ from socket import socket
 from typing import Any, Final
 
 from tornado.httputil import HTTPHeaders
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, UnsatisfiableReadError
 
 from handlers.client_address import client_address, is_trusted
 from server.client_network import client_network
@@ -25,6 +26,8 @@ SHARE_OF_ADDRESS: Final = 2
 RETRY_SECONDS: Final = 5.0
 # Whoever has asked something is likely to ask again: between two polls of a client lies the way there and back.
 REST_SECONDS: Final = 5.0
+
+BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class Place:
@@ -147,11 +150,20 @@ class Connections:
 
 
 class CountedStream(IOStream):
-    """A connection whose place is free again when its descriptor is closed."""
+    """A connection whose place is free again when its descriptor is closed.
+
+    A client that sends a head, or a line of a chunked body, without an end is told so: Tornado would just close.
+    """
 
     def __init__(self, connection: socket, place: Place) -> None:
         super().__init__(connection)
         self.place = place
+
+    def close(self, exc_info: Any = False) -> None:
+        if isinstance(exc_info, UnsatisfiableReadError) and not self.closed() and not self.writing():
+            with contextlib.suppress(OSError):
+                self.socket.send(BAD_REQUEST)
+        super().close(exc_info)
 
     def close_fd(self) -> None:
         super().close_fd()

@@ -94,6 +94,18 @@ async def test_a_length_beyond_all_numbers(town: Town, residents: Residents, len
         assert (answer.status, json.loads(answer.body)["code"]) == (413, "PAYLOAD_TOO_LARGE"), answer
 
 
+@pytest.mark.parametrize("size", [66_000, 70_000, 200_000])
+async def test_a_head_without_an_end_is_answered(town: Town, size: int) -> None:
+    assert (await ask(town.url, b"GET / HTTP/1.1\r\nX: " + b"x" * size)).status == 400
+    assert (await ask(town.url, b"x" * size)).status == 400
+
+
+async def test_a_chunk_without_an_end_of_its_line_is_answered(town: Town) -> None:
+    for path in ("/nothing", f"{API}/auth/login", "/socket.io/?EIO=4&transport=polling"):
+        answer = await ask(town.url, request("POST", path, {"Transfer-Encoding": "chunked"}, b"x" * 99))
+        assert answer.status == 400, answer
+
+
 async def test_head_is_answered_wherever_get_is(town: Town, residents: Residents) -> None:
     paths = [route.path.format(user=residents.alice.id, room=residents.room_id, file="x") for route in ROUTES]
     for path in (path for path, route in zip(paths, ROUTES, strict=True) if route.method == "GET"):
