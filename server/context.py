@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -56,6 +57,8 @@ SAVE_INTERVAL: Final = 1.0
 RETRY_INTERVAL: Final = 1.0
 # Who has been deactivated loses their sockets within five seconds, also where one look is late.
 INACTIVE_INTERVAL: Final = 2.0
+# Where so many are inactive that a look takes long, it takes this part of the time at most.
+INACTIVE_SHARE: Final = 0.1
 # After a crash, what was confirmed since the last look is handed over once more.
 SETTLE_INTERVAL: Final = 1.0
 # At shutdown, saving the ends of rooms gets at least this many seconds.
@@ -76,6 +79,7 @@ class Context:
         self._pictures = Pictures(is_limited=settings.limits.enabled)
         self._periodic = PeriodicWork()
         self._others: set[str] = set()
+        self._inactive_again = 0.0
         self._build()
 
     def _build(self) -> None:
@@ -197,8 +201,13 @@ class Context:
 
     async def end_inactive(self) -> None:
         """End the sockets of people who have been deactivated."""
+        begun = time.monotonic()
+        if begun < self._inactive_again:
+            return
         for user_id in await self.people.find_inactive(self.realtime.user_ids()):
             await self.realtime.end(self.realtime.connections_of(user_id), Unauthorized("The account is not active"))
+        ended = time.monotonic()
+        self._inactive_again = ended + (ended - begun) / INACTIVE_SHARE
 
     async def save_ends(self) -> None:
         """Store the rooms' ends and marks, and forget those that rest."""

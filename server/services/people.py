@@ -90,7 +90,7 @@ class People:
 
     async def find_inactive(self, user_ids: Collection[str]) -> set[str]:
         """Those who have been deactivated, by whatever means; from now on they are known here as inactive."""
-        inactive = await self._users.find_inactive(user_ids) if user_ids else set()
+        inactive = (await self._users.find_inactive()).intersection(user_ids) if user_ids else set()
         for user_id in inactive:
             user = self._cache.get(user_id)
             if user is not None and user.is_active:

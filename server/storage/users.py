@@ -16,8 +16,6 @@ from server.storage.search_terms import SEPARATOR, IndexChange
 
 # A hundred thousand people are read in some seconds.
 SCAN_TIMEOUT: Final = 60.0
-# So many are read at once; where there are more of them, asking for each user by key is cheaper.
-MAX_INACTIVE: Final = 1_000
 # Beside the email, which has a field for comparing and one for showing it.
 FIELDS: Final = {
     "first_name": "firstName",
@@ -78,13 +76,10 @@ class Users:
         documents = await self._database.find_by_keys(self._users, "_id", user_ids)
         return [_user(document) for document in documents]
 
-    async def find_inactive(self, user_ids: Collection[str]) -> set[str]:
-        """Those of these users who are inactive."""
-        cursor = self._users.find({"isActive": False}, {"_id": 1}).limit(MAX_INACTIVE)
-        everywhere = {document["_id"] for document in await self._database.run(cursor.to_list, None)}
-        if len(everywhere) < MAX_INACTIVE:
-            return everywhere.intersection(user_ids)
-        return {user.id for user in await self.find_many(user_ids) if not user.is_active}
+    async def find_inactive(self) -> set[str]:
+        """The ids of all who are inactive: their index alone is read, about 0.1 ms for each on the embedded store."""
+        cursor = self._users.find({"isActive": False}, {"_id": 1})
+        return {document["_id"] for document in await self._database.run(cursor.to_list, None)}
 
     async def find_by_emails(self, emails: Sequence[str]) -> tuple[User, str | None] | None:
         """The user whose email is stored as the first of these that is somebody's, and their password hash."""
