@@ -18,7 +18,6 @@ OP_REPLY: Final = 1
 OP_QUERY: Final = 2004
 OP_MSG: Final = 2013
 REPLY_HEAD: Final = 20  # flags, cursor, start, count
-MORE_TO_COME: Final = 2
 EXHAUST_ALLOWED: Final = 1 << 16
 HELLO: Final = frozenset({"hello", "ismaster"})
 # What every member answers, whoever is primary.
