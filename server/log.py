@@ -20,8 +20,8 @@ PERIOD: Final = 60.0
 TALKATIVE: Final = ("socketio", "socketio.server", "engineio", "engineio.server", "pymongo", "asyncio")
 # What these write is known not to hold what a client wrote.
 OURS: Final = ("handlers", "madang", "server")
-# Its entries are about two children, which must not stand in for each other; clients cause none of them.
-CHILDREN: Final = "server.embedded"
+# Clients cause none of their entries, and one must not stand in for another: two children, one step after the other.
+OWN_WORK: Final = ("server.embedded", "server.services.upgrades")
 CONVERSION: Final = re.compile(r"%(?:\(\w+\))?[-+ #0-9.]*[a-zA-Z]")
 # Of causes of causes.
 MAX_CAUSES: Final = 10
@@ -48,7 +48,7 @@ class Kind:
 class OncePerMinute(logging.StreamHandler[TextIO]):
     """Writes the first entry of a kind at once, and after a minute one that tells how many there were since.
 
-    A kind is a place in the code.
+    A kind is a place in the code; of `OWN_WORK`, the words.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -59,7 +59,7 @@ class OncePerMinute(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         record.request = REQUEST.get()
         name = (record.name, record.pathname, record.lineno)
-        key = (*name, record.getMessage()) if record.name.startswith(CHILDREN) else name
+        key = (*name, record.getMessage()) if record.name.startswith(OWN_WORK) else name
         moment = time.monotonic()
         kind = self._kinds.get(key)
         if kind is None or (moment >= kind.until and not kind.count):

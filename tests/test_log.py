@@ -80,7 +80,7 @@ def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     monkeypatch.setattr("server.log.PERIOD", 0.3)
     stream = io.StringIO()
     handler = OncePerMinute(stream)
-    for name in ("server.tests", "others"):
+    for name in ("server.tests", "server.embedded.tests", "others"):
         logger = logging.getLogger(name)
         monkeypatch.setattr(logger, "handlers", [handler])
         monkeypatch.setattr(logger, "propagate", False)
@@ -101,6 +101,13 @@ async def test_a_kind_comes_once_and_then_its_count(output: io.StringIO) -> None
     await eventually(is_counted, "the count")
     assert len(output.getvalue().splitlines()) == 3
     assert output.getvalue().count("else") == 1
+
+
+def test_children_do_not_stand_in_for_each_other(output: io.StringIO) -> None:
+    log = logging.getLogger("server.embedded.tests")
+    for name in ("mongodb", "redis", "mongodb"):
+        log.error("%s ended", name)
+    assert [line.split(": ")[-1] for line in output.getvalue().splitlines()] == ["mongodb ended", "redis ended"]
 
 
 async def test_what_is_not_told_yet_is_told_at_the_end(output: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
