@@ -5,7 +5,8 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
@@ -33,6 +34,8 @@ LONGEST_LENGTH: Final = len(str(sys.maxsize))
 # What a client is sent at once of a large answer, and how long it may take nothing of it.
 PIECE_BYTES: Final = 64 * 1024
 LONGEST_SILENCE: Final = 30.0
+# A refusal that came at once would be asked for again at once, and to refuse is work as well.
+REFUSAL_PAUSE: Final = 0.5
 # A refused body is still read and dropped up to this size, so that the client gets our answer and not a reset.
 DRAIN_LIMIT = 256 * 1024 * 1024
 BY_STATUS: dict[int, type[ChatError]] = {
@@ -99,7 +102,8 @@ class ApiHandler(RequestHandler):
         if not self.public:
             self.identity = await self.context.accounts.authenticate(self._bearer_token())
             if self.request.method in ("GET", "HEAD"):
-                self.context.limits.check_read(self.identity.user_id)
+                async with unhurried():
+                    self.context.limits.check_read(self.identity.user_id)
         if self._is_undrainable():
             self._check_size(self._declared_size())
 
@@ -286,6 +290,16 @@ def end_unless_taken(handler: RequestHandler, written: "asyncio.Future[None]", s
     patience = LONGEST_SILENCE * max(1, math.ceil(size / PIECE_BYTES))
     timer = asyncio.get_running_loop().call_later(patience, end_connection, handler)
     written.add_done_callback(lambda _written: timer.cancel())
+
+
+@asynccontextmanager
+async def unhurried() -> AsyncIterator[None]:
+    """Encloses what may be refused for a limit: whoever does not wait, as told, waits for the refusal instead."""
+    try:
+        yield
+    except errors.RateLimited:
+        await asyncio.sleep(REFUSAL_PAUSE)
+        raise
 
 
 class UnknownPath(ApiHandler):

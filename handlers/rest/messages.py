@@ -1,6 +1,6 @@
 """`/api/v1/messages/…`: rooms, the chat list, history, sending and reading."""
 
-from handlers.base import ApiHandler
+from handlers.base import ApiHandler, unhurried
 from server.protocol import ChatsQuery, HistoryQuery, MessageRef, RoomRequest, SendMessage
 
 
@@ -24,7 +24,9 @@ class ChatsHandler(ApiHandler):
 class ChatMessagesHandler(ApiHandler):
     async def get(self, room_id: str) -> None:
         query = self.parse_query(HistoryQuery)
-        await self.answer_large(await self.context.history.read_page(self.identity.user_id, room_id, query))
+        async with unhurried():
+            page = await self.context.history.read_page(self.identity.user_id, room_id, query)
+        await self.answer_large(page)
 
     async def post(self, room_id: str) -> None:
         messages = self.context.messages

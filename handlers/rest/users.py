@@ -1,6 +1,6 @@
 """`/api/v1/users/…`: the own profile, other people, search."""
 
-from handlers.base import ApiHandler
+from handlers.base import ApiHandler, unhurried
 from server.protocol import ProfilePatch, SearchQuery
 
 
@@ -10,7 +10,9 @@ class MeHandler(ApiHandler):
 
     async def patch(self) -> None:
         patch = self.parse(ProfilePatch)
-        self.answer(await self.context.people.update(self.identity.user_id, patch))
+        async with unhurried():
+            profile = await self.context.people.update(self.identity.user_id, patch)
+        self.answer(profile)
 
 
 class UserSearchHandler(ApiHandler):

@@ -26,7 +26,7 @@ FIRST_READ: Final = 50
 BYTES_PER_TURN: Final = 128 * 1024
 ROOMS_PER_TURN: Final = 500
 # Large answers that are made at the same time, which bounds the memory that they take; users take turns.
-READERS: Final = 8
+READERS: Final = 4
 MOST_PER_USER: Final = 100
 MOST_WAITING: Final = 5_000
 READ_SECONDS: Final = 0.02
