@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from server.frames import Frame
-from server.models import Identity
+from server.models import Identity, now
 
 Acknowledge = Callable[[], None]
 
@@ -60,6 +60,7 @@ class Connection:
         "in_work",
         "inbox",
         "link",
+        "opened_at",
         "room_for_more",
         "sid",
         "since",
@@ -70,6 +71,7 @@ class Connection:
         self.engine_sid = engine_sid
         self.link = link
         self.identity = identity
+        self.opened_at = now()
         # Only while events are worked on: a connection that rests has none.
         self.inbox: deque[Any] | None = None
         self.in_work = 0

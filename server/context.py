@@ -27,6 +27,7 @@ from server.services.files import Files
 from server.services.health import Health
 from server.services.history import History
 from server.services.limits import Limits
+from server.services.lost_queues import LostQueues
 from server.services.messages import Messages
 from server.services.offline import OfflineQueue
 from server.services.peers import Peers
@@ -80,6 +81,9 @@ class Context:
         self._periodic = PeriodicWork()
         self._others: set[str] = set()
         self._inactive_again = 0.0
+        # How often Redis had been away when its queues were last looked at.
+        self._losses = 0
+        self._looking = asyncio.Lock()
         self._build()
 
     def _build(self) -> None:
@@ -150,6 +154,17 @@ class Context:
             self._delivery.deliver,
             self.pushes.wait_written,
         )
+        self._lost_queues = LostQueues(
+            stores.offline_queues,
+            stores.rooms,
+            self.rooms,
+            stores.messages,
+            self.realtime,
+            self.pushes,
+            stores.identity,
+            retention=settings.offline_queue.retention,
+            max_messages=settings.offline_queue.max_messages,
+        )
         self._log = RoomLog(
             intake,
             stores.messages,
@@ -179,6 +194,9 @@ class Context:
         await self._upgrades.run()
         await self._index.settle_all()
         await self._recovery.mend()
+        if self._upgrades.has_moved:
+            await do_quietly(self._lost_queues.adopt)
+        await do_quietly(self._look_after_queues)
         self._log.start()
         self.realtime.start()
         settings, every = self.settings, self._periodic.start
@@ -188,6 +206,7 @@ class Context:
         every(SETTLE_INTERVAL, self._settle_confirmed)
         every(SAVE_INTERVAL, self.save_ends)
         every(RETRY_INTERVAL, self.offline.retry_postponed)
+        every(RETRY_INTERVAL, self._look_after_lost)
         every(INACTIVE_INTERVAL, self.end_inactive)
         await do_quietly(self.presence.open)
         await do_quietly(self.sweep)
@@ -196,7 +215,7 @@ class Context:
         """Expire offline queues, presence leases and uploads that nothing uses; look for other servers."""
         # One that cannot go on while its store is away keeps no other from its work.
         expiring = self.offline.sweep, self.presence.sweep, self._stores.spool.sweep, self.files.sweep
-        for work in (*expiring, self._look_around):
+        for work in (self._look_after_queues, *expiring, self._look_around):
             await do_quietly(work)
 
     async def end_inactive(self) -> None:
@@ -233,6 +252,18 @@ class Context:
         await self.uploads.wait_empty()
         await self._pictures.close()
         await self._stores.close()
+
+    async def _look_after_lost(self) -> None:
+        """Redis may have come back empty."""
+        if self._stores.redis.losses != self._losses:
+            await self._look_after_queues()
+
+    async def _look_after_queues(self) -> None:
+        losses = self._stores.redis.losses
+        async with self._looking:
+            await self._lost_queues.look()
+        if self._stores.redis.is_available:
+            self._losses = losses
 
     async def _look_around(self) -> None:
         others = await self._stores.servers.look_around()

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from server.confirmations import Span
 from server.models import Message, now
 from server.room_state import RoomState
+from server.storage.offline_queues import refer
 
 
 class Sockets(Protocol):
@@ -127,8 +128,7 @@ class Unconfirmed:
                 del self._by_user[user_id]
 
     def _push(self, user_id: str, delivery: _Delivery, waiting: _Room, at: datetime) -> None:
-        payload = b'{"seq":%d,"roomId":"%s"}' % (delivery.seq, waiting.room.id.encode())
-        pushed = self._pushes.push(user_id, payload, at)
+        pushed = self._pushes.push(user_id, refer(waiting.room.id, delivery.seq), at)
         if not pushed.done():
             waiting.pushes += 1
             pushed.add_done_callback(lambda _done: self._end_push(waiting))

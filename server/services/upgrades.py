@@ -43,11 +43,13 @@ class Upgrades:
         self._identities = identities
         self._users = users
         self._index = index
+        self.has_moved = False
         self._steps: dict[int, Callable[[], Awaitable[None]]] = {2: self._renew_people}
 
     async def run(self) -> None:
         """To be called before anybody is served. Raises `Unavailable`: the next start goes on from there."""
         before = self._identities.known.version
+        self.has_moved = before < max(self._steps)
         for version, step in self._steps.items():
             if version > before:
                 log.warning("the database has version %d: moving it forward to %d", version - 1, version)

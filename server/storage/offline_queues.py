@@ -168,6 +168,7 @@ class OfflineQueues:
         self._damaged = store.key("damaged_entries")
         # How many bytes the entries of each user have; counted anew where it is missing.
         self._sizes = store.key("queue_bytes")
+        self._epoch = store.key("queues_epoch")
         self._expire: Any = store.client.register_script(_EXPIRE)
         self._read: Any = store.client.register_script(_READ)
         self._remove: Any = store.client.register_script(_REMOVE)
@@ -179,6 +180,21 @@ class OfflineQueues:
     async def wait_available(self) -> None:
         """Return once Redis answers."""
         await self._store.wait_available()
+
+    async def read_epoch(self) -> str | None:
+        """The name of the history that the queues belong to; None where nothing says so. Raises `Unavailable`."""
+        found: bytes | None = await self._store.run(self._store.client.get(self._epoch))
+        return None if found is None else found.decode("utf-8", "replace")
+
+    async def set_epoch(self, epoch: str) -> None:
+        await self._store.run(self._store.client.set(self._epoch, epoch))
+
+    async def clear(self) -> None:
+        """Drop all queues."""
+        while users := await self._store.run(self._store.client.zrange(self._heads, 0, SWEEP_BATCH - 1)):
+            keys = [self._sizes, *(self._key(user.decode()) for user in users)]
+            await self._store.run(self._store.client.delete(*keys))
+            await self._store.run(self._store.client.zrem(self._heads, *users))
 
     async def push(self, payloads: Mapping[str, Sequence[tuple[int, bytes]]]) -> dict[str, str]:
         """Append to several users' queues in one round trip, each payload with the time from which it ages.
@@ -236,6 +252,11 @@ class OfflineQueues:
 
     def _key(self, user_id: str) -> str:
         return self._store.key(f"queue:{user_id}")
+
+
+def refer(room_id: str, seq: int) -> bytes:
+    """The payload of an entry that refers to the log. The number comes first, as entries are told apart by that."""
+    return b'{"seq":%d,"roomId":"%s"}' % (seq, room_id.encode())
 
 
 def _stamp(at: int) -> bytes:

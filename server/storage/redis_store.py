@@ -59,6 +59,8 @@ class RedisStore:
         )
         self.client: Any = redis.Redis.from_pool(pool)
         self._probe: asyncio.Task[None] | None = None
+        # How often it has been away.
+        self.losses = 0
         self._available = asyncio.Event()
         self._available.set()
         self._turns = asyncio.Semaphore(MAX_CALLS)
@@ -145,6 +147,7 @@ class RedisStore:
         if self._available.is_set():
             log.warning("Redis is away: %s", type(error).__name__)
             self._available.clear()
+            self.losses += 1
             # In the context of no request: it outlives the one that found this out.
             self._probe = asyncio.get_running_loop().create_task(self._probe_until_back(), context=Context())
 

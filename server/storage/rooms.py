@@ -1,6 +1,7 @@
 """Rooms and their members: one unique key per pair and booking, and marks that only grow."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from pymongo import UpdateOne
@@ -12,6 +13,10 @@ from server.storage.messages import message_from_document, message_to_document
 
 # Read in one call of those of one person, who may be in any number of rooms: each call has a time of its own.
 MEMBERS_PER_CALL: Final = 1_000
+
+
+# A hundred thousand rooms are read in some seconds.
+SCAN_TIMEOUT: Final = 60.0
 
 
 class RoomStore:
@@ -42,6 +47,16 @@ class RoomStore:
     async def find_many(self, room_ids: Collection[str]) -> list[Room]:
         documents = await self._database.find_by_keys(self._rooms, "_id", room_ids)
         return [_room_from_document(document) for document in documents]
+
+    async def find_active_since(self, moment: datetime) -> list[str]:
+        """The ids of rooms whose stored end is not older, the latest last. It looks at all rooms."""
+        found = await self._database.run(
+            self._rooms.find({"lastMessage.sentAt": {"$gte": moment}}, {"lastMessage.sentAt": 1}).to_list,
+            None,
+            timeout=SCAN_TIMEOUT,
+        )
+        found.sort(key=lambda document: document["lastMessage"]["sentAt"])
+        return [document["_id"] for document in found]
 
     async def save_ends(self, ends: Sequence[Message]) -> None:
         """Record each room's last message; an older end never replaces a newer one."""

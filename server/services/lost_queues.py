@@ -1,0 +1,161 @@
+"""Offline queues that Redis has lost are made again from the log: what its people have not been delivered."""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from server.models import Message, now
+from server.room_state import RoomState
+from server.storage.offline_queues import refer
+
+log = logging.getLogger(__name__)
+
+ROOMS_AT_ONCE: Final = 100
+
+
+class Identity(Protocol):
+    @property
+    def epoch(self) -> str: ...
+
+
+class Identities(Protocol):
+    @property
+    def known(self) -> Identity: ...
+
+
+class Queues(Protocol):
+    @property
+    def is_available(self) -> bool: ...
+
+    async def read_epoch(self) -> str | None: ...
+
+    async def set_epoch(self, epoch: str) -> None: ...
+
+    async def clear(self) -> None: ...
+
+
+class RoomStore(Protocol):
+    async def find_active_since(self, moment: datetime) -> list[str]: ...
+
+
+class Rooms(Protocol):
+    async def hold_many(self, room_ids: Sequence[str]) -> list[RoomState]: ...
+
+    async def save_all(self) -> None: ...
+
+
+class Messages(Protocol):
+    async def read_range(self, room_id: str, after: int, upto: int) -> Sequence[Message]: ...
+
+
+class Connection(Protocol):
+    opened_at: datetime
+
+
+class Sockets(Protocol):
+    def connections_of(self, user_id: str) -> Iterable[Connection]: ...
+
+
+class Pushes(Protocol):
+    def push(self, user_id: str, payload: bytes, at: datetime) -> object: ...
+
+    async def wait_written(self) -> None: ...
+
+
+class LostQueues:
+    """The queues say to which history they belong; where they do not, Redis has begun anew, or the database has."""
+
+    def __init__(
+        self,
+        queues: Queues,
+        room_store: RoomStore,
+        rooms: Rooms,
+        messages: Messages,
+        sockets: Sockets,
+        pushes: Pushes,
+        identities: Identities,
+        *,
+        retention: float,
+        max_messages: int,
+    ) -> None:
+        self._queues = queues
+        self._room_store = room_store
+        self._rooms = rooms
+        self._messages = messages
+        self._sockets = sockets
+        self._pushes = pushes
+        self._identities = identities
+        self._retention = timedelta(seconds=retention)
+        self._max_messages = max_messages
+
+    async def adopt(self) -> None:
+        """Take the queues that are there for those of this history: a server of before did not say. Raises
+        `Unavailable`."""
+        if await self._queues.read_epoch() is None:
+            await self._queues.set_epoch(self._identities.known.epoch)
+
+    async def look(self) -> None:
+        """To be called at the start and now and then. Makes the queues again where they are lost, and says so.
+
+        A message that was delivered live, and that nobody has said to be delivered, may come once more. Raises
+        `Unavailable`; what is not finished is done at the next call.
+        """
+        if not self._queues.is_available:
+            return
+        epoch, found = self._identities.known.epoch, await self._queues.read_epoch()
+        if found == epoch:
+            return
+        if found is not None:
+            # Of a history that has ended: its numbers mean other messages now.
+            await self._queues.clear()
+        begun = time.monotonic()
+        messages, people = await self._make()
+        await self._queues.set_epoch(epoch)
+        if messages:
+            log.warning(
+                "the offline queues were lost: %d messages queued again for %d people, from the log, in %.1f s",
+                messages,
+                people,
+                time.monotonic() - begun,
+            )
+
+    async def _make(self) -> tuple[int, int]:
+        """Of how many messages, for how many people."""
+        since = now() - self._retention
+        # Rooms are found by their stored ends.
+        await self._rooms.save_all()
+        room_ids = await self._room_store.find_active_since(since)
+        messages, people = 0, set[str]()
+        for start in range(0, len(room_ids), ROOMS_AT_ONCE):
+            held = await self._rooms.hold_many(room_ids[start : start + ROOMS_AT_ONCE])
+            try:
+                for room in held:
+                    owed = await self._owed(room, since)
+                    messages += len({message.seq for message, _ in owed})
+                    people.update(user_id for _, user_id in owed)
+                    for message, user_id in owed:
+                        self._pushes.push(user_id, refer(room.id, message.seq), message.sent_at)
+                    # What waits to be queued is in memory.
+                    await self._pushes.wait_written()
+            finally:
+                for room in held:
+                    room.holds -= 1
+        return messages, len(people)
+
+    async def _owed(self, room: RoomState, since: datetime) -> list[tuple[Message, str]]:
+        """Each message that somebody has not been delivered, with whom, oldest first."""
+        behind = {user_id: member.delivered for user_id, member in room.members.items()}
+        after = max(min(behind.values()), room.last_seq - self._max_messages)
+        return [
+            (message, user_id)
+            for message in await self._messages.read_range(room.id, after, room.last_seq)
+            if message.sent_at > since
+            for user_id in room.others(message.sender_id)
+            if behind[user_id] < message.seq and self._was_away(user_id, message)
+        ]
+
+    def _was_away(self, user_id: str, message: Message) -> bool:
+        """Whether none of the user's sockets was there to be sent it live."""
+        return all(connection.opened_at >= message.sent_at for connection in self._sockets.connections_of(user_id))

@@ -1,0 +1,88 @@
+"""Offline queues that Redis has lost are made again from the log, at the start and while the server runs."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from tests.conftest import StartServer
+from tests.support.device import Device
+from tests.support.server_process import ROOT, ServerProcess
+from tests.support.waiting import eventually
+
+LOST = "the offline queues were lost"
+
+
+async def contents(device: Device) -> list[str]:
+    return [message["content"] for message in await device.next("messages:offline")]
+
+
+async def lost(server: ServerProcess, times: int) -> None:
+    async def are_made_again() -> bool:
+        return server.log().count(LOST) == times
+
+    await eventually(are_made_again, "the queues are made again")
+
+
+async def test_what_is_owed_comes_after_the_folder_was_removed(start_server: StartServer, town_at: Any) -> None:
+    server = start_server()
+    town = town_at(server)
+    one, other, room_id = await town.pair()
+    third = await town.person()
+    second = await third.open_room(other)
+    first = await one.send(room_id, "read")
+    assert (await other.post(f"/api/v1/messages/chats/{room_id}/read", {"messageId": first["messageId"]})).status == 200
+    for number in range(3):
+        await one.send(room_id, f"owed {number}")
+    await third.send(second, "owed too")
+    await other.send(second, "own")
+    server.stop()
+    shutil.rmtree(server.data_dir / "redis")
+    server.start()
+    assert f"{LOST}: 5 messages queued again for 2 people" in server.log()
+    town = town_at(server)
+    found = await contents(await town.resident(other).connect())
+    assert [text for text in found if text != "owed too"] == ["owed 0", "owed 1", "owed 2"]
+    assert sorted(found) == ["owed 0", "owed 1", "owed 2", "owed too"]
+    assert await contents(await town.resident(third).connect()) == ["own"]
+
+
+async def test_a_redis_that_dies_on_a_damaged_file_owes_nothing(start_server: StartServer, town_at: Any) -> None:
+    server = start_server()
+    town = town_at(server)
+    one, other, room_id = await town.pair()
+    await one.send(room_id, "before")
+    sender = await one.connect()
+    (server.data_dir / "redis" / "appendonlydir" / "appendonly.aof.manifest").write_bytes(b"")
+    os.kill(int((server.data_dir / "run" / "redis").read_text()), signal.SIGKILL)
+    ack = await sender.call("message:send", {"roomId": room_id, "content": "meanwhile"})
+    assert ack["ok"], "nothing that was promised needs Redis"
+    await lost(server, 1)
+    device = await other.connect()
+    assert await contents(device) == ["before", "meanwhile"]
+    await one.send(room_id, "live")
+    assert (await device.next("message:new"))["content"] == "live"
+
+
+async def test_queues_of_another_history_are_dropped(start_server: StartServer, town_at: Any, tmp_path: Any) -> None:
+    """As after a restored backup of a database, whose Redis is still the one of before."""
+    server = start_server()
+    one, other, room_id = await town_at(server).pair()
+    await one.send(room_id, "kept")
+    server.stop()
+    shutil.copytree(server.data_dir / "mongodb", tmp_path / "backup")
+    server.start()
+    one = town_at(server).resident(one)
+    await one.send(room_id, "lost")
+    server.stop()
+    shutil.rmtree(server.data_dir / "mongodb")
+    shutil.copytree(tmp_path / "backup", server.data_dir / "mongodb")
+    command = [sys.executable, str(ROOT / "main.py"), "epoch", "--new", "--set", f"data_dir={server.data_dir}"]
+    subprocess.run(command, check=True, timeout=60, stdout=subprocess.DEVNULL)
+    server.start()
+    town = town_at(server)
+    one = town.resident(one)
+    await one.send(room_id, "after")
+    assert await contents(await town.resident(other).connect()) == ["kept", "after"]
