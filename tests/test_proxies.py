@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import ssl
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
@@ -20,6 +22,7 @@ from tests.support.rest import API
 from tests.support.server_process import ServerProcess
 from tests.support.shapes import check_problem
 from tests.support.uploads import fetch, upload
+from tests.support.waiting import eventually
 
 POLLING = "/socket.io/?EIO=4&transport=polling"
 LARGE = 99_000_000
@@ -73,7 +76,8 @@ def people(backend: ServerProcess) -> tuple[Person, Person, str]:
         await town.close()
         return found
 
-    return asyncio.run(settle())
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, settle()).result()
 
 
 @pytest.fixture(scope="module", params=PROXIES)
@@ -97,9 +101,23 @@ def site(
 @pytest.fixture
 def town(site: Site, io_loop: IOLoop) -> Iterator[Town]:
     """People and devices who come by way of the proxy."""
+    before = open_descriptors()
     town = Town(site.url, site.certificate.public)
     yield town
-    io_loop.run_sync(town.close)
+
+    async def are_closed() -> bool:
+        return open_descriptors() <= before
+
+    async def end() -> None:
+        await town.close()
+        # Connections by TLS end a few turns of the loop after they have been closed.
+        await eventually(are_closed, "all connections of the test are closed")
+
+    io_loop.run_sync(end)
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
