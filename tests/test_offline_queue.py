@@ -362,7 +362,8 @@ async def test_a_damaged_entry_is_set_aside_and_the_rest_is_handed_over(
     await device.round_trip()
     assert not device.is_gone
     assert (await other.history(room_id, after=2))["messages"][0]["content"] == "spoiled"
-    assert quick_server.log().count(f"1 damaged entries of the offline queue of {other.id} were set aside") == 1
+    # Once a minute, for all who have one.
+    assert "1 damaged entries of the offline queue of " in quick_server.log()
 
 
 async def test_an_entry_without_its_time_does_not_keep_a_queue_from_expiring(
