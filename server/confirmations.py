@@ -15,9 +15,12 @@ class Span(NamedTuple):
 
 
 class Confirming(Protocol):
-    """A connection: it was sent every delivery above `since`, and has confirmed them up to `confirmed`."""
+    """A connection: it was sent every delivery above `since` that is its person's to confirm, the last one under the
+    number `delivered`, and has confirmed them up to `confirmed`.
+    """
 
     since: int
+    delivered: int
     confirmed: int
 
     @property
@@ -30,13 +33,13 @@ class Confirmations:
     def __init__(self) -> None:
         self._ended: dict[str, list[Span]] = {}
 
-    def reached(self, connections: Sequence[Confirming]) -> int:
+    def reached(self, connections: Sequence[Confirming], latest: int) -> int:
         """The number up to which a person with these open connections has confirmed everything."""
         first = connections[0]
         if len(connections) == 1 and first.user_id not in self._ended:
-            return first.confirmed
+            return _confirmed(first, latest).upto
         position = min(connection.since for connection in connections)
-        for span in sorted(self._spans(first.user_id, connections)):
+        for span in sorted(self._spans(first.user_id, connections, latest)):
             if span.after > position:
                 break
             position = max(position, span.upto)
@@ -45,13 +48,13 @@ class Confirmations:
     def end(self, ended: Confirming, others: Sequence[Confirming], latest: int) -> list[Span]:
         """What is left unconfirmed for good by the end of this connection; `others` are its person's open ones."""
         connections = [ended, *others]
-        spans = self._spans(ended.user_id, connections)
+        spans = self._spans(ended.user_id, connections, latest)
         lowest = min(connection.since for connection in connections)
         # The others were sent what comes after this, and may yet confirm it.
         highest = min((other.since for other in others), default=latest)
         if others:
             kept = self._ended.setdefault(ended.user_id, [])
-            kept.append(Span(ended.since, ended.confirmed))
+            kept.append(_confirmed(ended, latest))
             kept[:] = [span for span in kept if span.upto > highest][-MOST_SPANS:]
             if not kept:
                 del self._ended[ended.user_id]
@@ -59,9 +62,13 @@ class Confirmations:
             self._ended.pop(ended.user_id, None)
         return gaps(Span(lowest, highest), spans)
 
-    def _spans(self, user_id: str, connections: Iterable[Confirming]) -> list[Span]:
-        spans = [Span(connection.since, connection.confirmed) for connection in connections]
-        return spans + self._ended.get(user_id, [])
+    def _spans(self, user_id: str, connections: Iterable[Confirming], latest: int) -> list[Span]:
+        return [_confirmed(connection, latest) for connection in connections] + self._ended.get(user_id, [])
+
+
+def _confirmed(connection: Confirming, latest: int) -> Span:
+    owes = connection.delivered > connection.confirmed
+    return Span(connection.since, connection.confirmed if owes else latest)
 
 
 def gaps(whole: Span, spans: Iterable[Span]) -> list[Span]:

@@ -175,7 +175,7 @@ class Realtime:
     def confirmed_upto(self, user_id: str) -> int:
         """The delivery up to which this user is owed nothing on open connections."""
         connections = self._by_user.get(user_id)
-        return self._confirmations.reached(connections) if connections else self._deliveries
+        return self._confirmations.reached(connections, self._deliveries) if connections else self._deliveries
 
     def emit(self, user_ids: Iterable[str], event: str, payload: Any, *, skip: Connection | None = None) -> None:
         """Send one event to every socket of these users."""

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 
 class Sockets(Protocol):
+    def send(self, user_id: str, frame: Frame) -> bool: ...
+
     def next_delivery(self) -> int: ...
 
     def deliver(self, user_id: str, frame: Frame) -> bool: ...
@@ -76,8 +78,11 @@ class Delivery:
             frame = event_frame(MESSAGE_NEW, view)
             number, is_out = self._sockets.next_delivery(), False
             for user_id in room.user_ids:
-                if self._sockets.deliver(user_id, frame):
-                    is_out |= user_id != message.sender_id
+                if user_id == message.sender_id:
+                    # Nobody is owed what they wrote themselves.
+                    self._sockets.send(user_id, frame)
+                elif self._sockets.deliver(user_id, frame):
+                    is_out = True
                 elif self._is_owed(room, message, user_id):
                     pushed = self._pushes.push(user_id, msgspec.json.encode(view), message.sent_at)
                     if not pushed.done():
@@ -97,8 +102,8 @@ class Delivery:
             self._let_go(room, message)
 
     def _is_owed(self, room: RoomState, message: Message, user_id: str) -> bool:
-        """Not one's own, and, where it was stored before a crash, not what one has got before."""
-        return user_id != message.sender_id and room.members[user_id].delivered < message.seq
+        """Where it was stored before a crash, one may have got it before."""
+        return room.members[user_id].delivered < message.seq
 
     def _end_push(self, room: RoomState, progress: _OnItsWay) -> None:
         progress.pushes -= 1
