@@ -65,7 +65,7 @@ class Server(Section, frozen=True, kw_only=True):
     max_payload: Annotated[int, size("largest JSON body and socket frame", 4 * KIB, 64 * MIB)] = 128 * KIB
     max_unsent: Annotated[
         int, size("bytes that may wait for all clients together before the slowest are cut", MIB, 64 * 1024 * MIB)
-    ] = 32 * MIB
+    ] = 24 * MIB
     max_unsent_per_user: Annotated[int, size("the same for all connections of one user", MIB, 64 * 1024 * MIB)] = (
         16 * MIB
     )

@@ -1,5 +1,7 @@
 """`/api/v1/messages/…`: rooms, the chat list, history, sending and reading."""
 
+import msgspec
+
 from handlers.base import ApiHandler, unhurried
 from server.protocol import ChatsQuery, HistoryQuery, MessageRef, RoomRequest, SendMessage
 
@@ -18,15 +20,16 @@ class RoomHandler(ApiHandler):
 class ChatsHandler(ApiHandler):
     async def get(self) -> None:
         query = self.parse_query(ChatsQuery)
-        await self.answer_large(await self.context.chats.list_chats(self.identity.user_id, query))
+        body = msgspec.json.encode(await self.context.chats.list_chats(self.identity.user_id, query))
+        await self.answer_large(body)
 
 
 class ChatMessagesHandler(ApiHandler):
     async def get(self, room_id: str) -> None:
         query = self.parse_query(HistoryQuery)
         async with unhurried():
-            page = await self.context.history.read_page(self.identity.user_id, room_id, query)
-        await self.answer_large(page)
+            body = msgspec.json.encode(await self.context.history.read_page(self.identity.user_id, room_id, query))
+        await self.answer_large(body)
 
     async def post(self, room_id: str) -> None:
         messages = self.context.messages
