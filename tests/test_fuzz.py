@@ -35,7 +35,7 @@ BAD_CHUNKS = (
     b"-1\r\n",
     b"ffffffffffffffffff\r\n",
     b"7fffffff\r\n",
-    b"1\r\nxx",
+    b"1\r\nxxx",
     b"0\r\nxx",
     b"\r\n",
     b"x" * 99,

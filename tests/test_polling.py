@@ -55,3 +55,14 @@ async def test_a_body_of_as_many_packets_as_are_allowed_is_taken(town: Town) -> 
     await poller.say(*["4x"] * MOST_PACKETS)
     await poller.say(*["40/nowhere,"] * MOST_ENTERING)
     assert await still_works(poller)
+
+
+@pytest.mark.parametrize(
+    "packet", ["b\xe9", "bA", "4" + "[" * 50_000, "4 " + '{"a":' * 15_000, "3[1]"], ids=lambda text: text[:4]
+)
+async def test_a_packet_that_the_library_cannot_read_is_refused(town: Town, packet: str) -> None:
+    poller = Poller(town)
+    await poller.begin(await town.person())
+    assert await poller.try_saying(packet, '42/chat,1["presence:get",{"userIds":[]}]') == 400
+    await poller.say('42/chat,2["presence:get",{"userIds":[]}]')
+    assert any(told.startswith("43/chat,2") for told in await poller.poll()), "the session goes on"
