@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -107,17 +108,22 @@ def share(part: float) -> Callable[[Any], Any]:
 
 
 class Ground:
-    """A server, who and what there is on it, and a loop of its own: hypothesis calls plain functions."""
+    """A server, who and what there is on it, and a loop in a thread of its own: hypothesis calls plain functions."""
 
-    def __init__(self, server: ServerProcess, runner: asyncio.Runner) -> None:
+    def __init__(self, server: ServerProcess, thread: Executor) -> None:
         self.url = server.url
-        self._runner = runner
+        self._thread = thread
+        self._runner = asyncio.Runner()
         self._raw: RawSocket | None = None
         self._number = 0
         self.run(self._settle())
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self._runner.run(work)
+        return self._thread.submit(self._runner.run, work).result()
+
+    def close(self) -> None:
+        self.run(self.town.close())
+        self._thread.submit(self._runner.close).result()
 
     async def _settle(self) -> None:
         self.town = Town(self.url)
@@ -161,10 +167,10 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     server = ServerProcess(tmp_path_factory.mktemp("fuzz"), SETTINGS)
     server.start()
     try:
-        with asyncio.Runner() as runner:
-            fuzzed = Ground(server, runner)
+        with ThreadPoolExecutor(1) as thread:
+            fuzzed = Ground(server, thread)
             yield fuzzed
-            fuzzed.run(fuzzed.town.close())
+            fuzzed.close()
         server.stop()
     finally:
         server.kill()
