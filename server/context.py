@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -26,6 +25,7 @@ from server.services.delivery import Delivery
 from server.services.files import Files
 from server.services.health import Health
 from server.services.history import History
+from server.services.inactive import InactivePeople
 from server.services.limits import Limits
 from server.services.lost_queues import LostQueues
 from server.services.messages import Messages
@@ -56,10 +56,7 @@ MAX_MARKS: Final = 50
 # The ends of rooms are derived from the log: storing them late costs a little reading after a crash, nothing else.
 SAVE_INTERVAL: Final = 1.0
 RETRY_INTERVAL: Final = 1.0
-# Who has been deactivated loses their sockets within five seconds, also where one look is late.
-INACTIVE_INTERVAL: Final = 2.0
-# Where so many are inactive that a look takes long, it takes this part of the time at most.
-INACTIVE_SHARE: Final = 0.1
+INACTIVE_INTERVAL: Final = 0.25
 # After a crash, what was confirmed since the last look is handed over once more.
 SETTLE_INTERVAL: Final = 1.0
 # At shutdown, saving the ends of rooms gets at least this many seconds.
@@ -80,7 +77,6 @@ class Context:
         self._pictures = Pictures(is_limited=settings.limits.enabled)
         self._periodic = PeriodicWork()
         self._others: set[str] = set()
-        self._inactive_again = 0.0
         # How often Redis had been away when its queues were last looked at.
         self._losses = 0
         self._looking = asyncio.Lock()
@@ -130,6 +126,9 @@ class Context:
         crash = CrashPoints(os.environ)
         self.pushes = Pushes(stores.offline_queues, lambda user_ids: self.offline.hand_over_to(user_ids), crash)
         intake = Intake(stores.database)
+        self._inactive = InactivePeople(
+            self.people, self.realtime.user_ids, lambda: intake.quiet_seconds, self._end_inactive
+        )
         self.receipts = Receipts(self.rooms, intake, stores.messages, self._marks, self.realtime)
         self.offline = OfflineQueue(
             stores.offline_queues,
@@ -207,7 +206,7 @@ class Context:
         every(SAVE_INTERVAL, self.save_ends)
         every(RETRY_INTERVAL, self.offline.retry_postponed)
         every(RETRY_INTERVAL, self._look_after_lost)
-        every(INACTIVE_INTERVAL, self.end_inactive)
+        every(INACTIVE_INTERVAL, self._inactive.look)
         await do_quietly(self.presence.open)
         await do_quietly(self.sweep)
 
@@ -217,16 +216,6 @@ class Context:
         expiring = self.offline.sweep, self.presence.sweep, self._stores.spool.sweep, self.files.sweep
         for work in (self._look_after_queues, *expiring, self._look_around):
             await do_quietly(work)
-
-    async def end_inactive(self) -> None:
-        """End the sockets of people who have been deactivated."""
-        begun = time.monotonic()
-        if begun < self._inactive_again:
-            return
-        for user_id in await self.people.find_inactive(self.realtime.user_ids()):
-            await self.realtime.end(self.realtime.connections_of(user_id), Unauthorized("The account is not active"))
-        ended = time.monotonic()
-        self._inactive_again = ended + (ended - begun) / INACTIVE_SHARE
 
     async def save_ends(self) -> None:
         """Store the rooms' ends and marks, and forget those that rest."""
@@ -252,6 +241,9 @@ class Context:
         await self.uploads.wait_empty()
         await self._pictures.close()
         await self._stores.close()
+
+    async def _end_inactive(self, user_id: str) -> None:
+        await self.realtime.end(self.realtime.connections_of(user_id), Unauthorized("The account is not active"))
 
     async def _look_after_lost(self) -> None:
         """Redis may have come back empty."""

@@ -42,6 +42,7 @@ class Intake:
         self._is_closing = False
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._appended_at = 0.0
 
     def append(self, draft: Draft) -> "asyncio.Future[Sent]":
         """Queue a draft in the order of calls; ends once it is stored. Raises `Unavailable` at once or later."""
@@ -57,7 +58,8 @@ class Intake:
             return result
         if self._is_closing or not self._store.is_available or len(self._waiting) >= MAX_WAITING:
             raise Unavailable("Messages cannot be stored just now")
-        entry = Entry(draft, message_id, result, self._loop.time() + PATIENCE)
+        self._appended_at = self._loop.time()
+        entry = Entry(draft, message_id, result, self._appended_at + PATIENCE)
         draft.room.holds += 1
         self._by_id[message_id] = entry
         self._waiting.append(entry)
@@ -75,6 +77,11 @@ class Intake:
     def waiting(self) -> int:
         """How many the writer has not taken."""
         return len(self._waiting)
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long ago the last message came."""
+        return self._loop.time() - self._appended_at
 
     async def wait_for_some(self) -> None:
         """Return when there may be work: until `rest`, at once."""
