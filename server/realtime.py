@@ -164,13 +164,16 @@ class Realtime:
         return self._deliveries
 
     def deliver(self, user_id: str, frame: Frame) -> bool:
-        """As `send`, for the message whose delivery was begun last, which is to be confirmed."""
-        is_taken = False
-        for connection in self._by_user.get(user_id, ()):
+        """Send the message whose delivery was begun last, which is to be confirmed; False where nobody is connected.
+
+        What a connection that is about to go does not take is unconfirmed at its end, and must not pass by what it was
+        sent before on another way.
+        """
+        connections = self._by_user.get(user_id, ())
+        for connection in connections:
             connection.send(frame)
             connection.delivered = self._deliveries
-            is_taken |= connection.is_open
-        return is_taken
+        return bool(connections)
 
     def confirmed_upto(self, user_id: str) -> int:
         """The delivery up to which this user is owed nothing on open connections."""

@@ -13,7 +13,7 @@ from tests.conftest import StartServer
 from tests.support.device import Device
 from tests.support.people import Person, Town
 from tests.support.poller import Poller
-from tests.support.raw_socket import RawSocket
+from tests.support.raw_socket import CLOSE, RawSocket
 from tests.support.rest import MESSAGES
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import eventually
@@ -233,3 +233,28 @@ async def test_long_messages_that_were_lost_come_in_pieces(town: Town) -> None:
         assert len(json.dumps(batch, ensure_ascii=False).encode()) < 1.1 * 2**20
         seqs += [message["seq"] for message in batch]
     assert seqs == list(range(1, count + 1))
+
+
+async def test_what_comes_while_a_connection_is_closing_follows_what_it_was_sent(
+    start_server: StartServer, town_at: Any
+) -> None:
+    """A client that says goodbye and does not read is waited for; what comes in that time must not pass by the rest."""
+    town: Town = town_at(start_server({"presence.grace": "100ms", "socket.max_unsent": "16MiB"}))
+    one, other, room_id = await town.pair()
+    witness = await one.connect()
+    raw = await town.raw_chat(other.access_token, receive_buffer=8192)
+    # More than the kernel keeps for somebody who does not read; one's own do not come again.
+    for _ in range(8):
+        await asyncio.gather(*(other.send(room_id, "한" * 10_000) for _ in range(20)))
+    # More than are handed over at once.
+    await say(one, room_id, *(f"sent {number}" for number in range(40)))
+    goodbye = raw.encode('42/chat,["message:send",%s]' % json.dumps({"roomId": room_id, "content": "goodbye"}))
+    await raw.send_raw(goodbye + raw.encode(b"\x03\xe8", CLOSE))
+    await witness.next(NEW, lambda message: message["content"] == "goodbye")
+    await say(one, room_id, "while it closes")
+    await witness.next("user:offline")
+    device = await other.connect()
+    contents: list[str] = []
+    while len(contents) < 41:
+        contents += [message["content"] for message in await device.next(OFFLINE)]
+    assert contents == [*(f"sent {number}" for number in range(40)), "while it closes"]
