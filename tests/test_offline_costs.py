@@ -15,6 +15,7 @@ from handlers.app import make_application
 from handlers.socket.gateway import Gateway
 from server.config import load
 from server.context import Context, open_context
+from server.room_cache import RoomCache
 from tests.support.people import Town
 from tests.support.server_process import ROOT
 
@@ -99,7 +100,7 @@ async def test_a_batch_of_many_rooms_is_one_look_up_and_one_write_of_each_mark(t
 
 def forget_rooms(context: Context) -> None:
     """As if they had not been used for long."""
-    context.rooms._cache.clear()
+    context.rooms._cache = RoomCache(ROOMS)
 
 
 async def answer_ping(raw: Any) -> None:

@@ -43,6 +43,11 @@ async def answer_a_ping(raw: RawSocket) -> None:
     assert (await raw.acked("presence:get", {"userIds": []}))["ok"]
 
 
+def redis_of(server: ServerProcess) -> "redis.Redis":
+    password = (server.data_dir / "redis_password").read_text().strip()
+    return redis.Redis(unix_socket_path=str(server.data_dir / "redis" / "redis.sock"), password=password)
+
+
 async def vanish(raw: RawSocket) -> None:
     raw.writer.transport.abort()
 
@@ -206,15 +211,40 @@ async def test_queues_refer_to_the_log_and_what_was_read_meanwhile_does_not_come
     assert await hears(raw, 10) == TEN
     await vanish(raw)
     await witness.next("user:offline")
-    password = (quick_server.data_dir / "redis_password").read_text().strip()
-    path = str(quick_server.data_dir / "redis" / "redis.sock")
-    with redis.Redis(unix_socket_path=path, password=password) as keys:
+    with redis_of(quick_server) as keys:
         entries = keys.lrange(f"madang:madang:queue:{other.id}", 0, -1)
     assert isinstance(entries, list)
     assert [json.loads(entry[13:]) for entry in entries] == [{"seq": n + 1, "roomId": room_id} for n in range(10)]
     third = (await other.history(room_id, after=0))["messages"][2]
     await other.post(f"{MESSAGES}/chats/{room_id}/read", {"messageId": third["messageId"]})
     assert await waited_for(other) == TEN[3:]
+
+
+async def test_references_come_in_order_whatever_order_the_queue_has(start_server: StartServer, town_at: Any) -> None:
+    """As after a crash, or where Redis began anew: what was on its way to it stands before what is older."""
+    server = start_server({"presence.grace": "100ms"})
+    town: Town = town_at(server)
+    one, other, room_id = await town.pair()
+    witness, raw = await one.connect(), await town.raw_chat(other.access_token)
+    contents = [f"{number}" for number in range(40)]
+    await say(one, room_id, *contents[:-1])
+    assert await hears(raw, 39) == contents[:-1]
+    await vanish(raw)
+    await witness.next("user:offline")
+    await say(one, room_id, contents[-1])
+    queue = f"madang:madang:queue:{other.id}"
+    with redis_of(server) as keys:
+
+        async def is_queued() -> bool:
+            return keys.llen(queue) == len(contents)
+
+        await eventually(is_queued, "all of them are on the queue")
+        keys.rpoplpush(queue, queue)
+    device = await other.connect()
+    handed: list[str] = []
+    while len(handed) < len(contents):
+        handed += [message["content"] for message in await device.next(OFFLINE)]
+    assert handed == contents
 
 
 async def test_long_messages_that_were_lost_come_in_pieces(town: Town) -> None:
@@ -248,7 +278,7 @@ async def test_what_comes_while_a_connection_is_closing_follows_what_it_was_sent
         await asyncio.gather(*(other.send(room_id, "한" * 10_000) for _ in range(20)))
     # More than are handed over at once.
     await say(one, room_id, *(f"sent {number}" for number in range(40)))
-    goodbye = raw.encode('42/chat,["message:send",%s]' % json.dumps({"roomId": room_id, "content": "goodbye"}))
+    goodbye = raw.encode("42/chat," + json.dumps(["message:send", {"roomId": room_id, "content": "goodbye"}]))
     await raw.send_raw(goodbye + raw.encode(b"\x03\xe8", CLOSE))
     await witness.next(NEW, lambda message: message["content"] == "goodbye")
     await say(one, room_id, "while it closes")

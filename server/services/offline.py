@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
+from server.batching import in_groups
 from server.errors import Unavailable, Unusable
 from server.faults import BEFORE_TRIM, CrashPoints
 from server.frames import Frame, event_frame
@@ -176,23 +177,30 @@ class OfflineQueue:
                 user_id, since=_milliseconds() - self._retention, most_bytes=PART_BYTES, after=place
             )
             whole = await self._set_damaged_aside(user_id, entries)
-            if len(whole) > BODIES_AT_ONCE and any(item.is_reference for item in whole):
-                whole, is_last = whole[:BODIES_AT_ONCE], False
-            waiting, done = await self._sort_out(connection, whole)
-            found = await self._with_bodies(waiting)
-            done += [item.entry.name for item in waiting if item.head.place not in found]
-            if done:
-                await self._queues.remove(user_id, done)
-            for part in _in_parts([found[item.head.place] for item in waiting if item.head.place in found]):
-                await connection.wait_sent()
-                if connection.is_open:
-                    self._send(connection, part)
-            if not connection.is_open:
-                return
-            gone = set(done)
+            # A queue keeps no order that a crash, or a Redis that began anew, could not have changed.
+            ordered = _in_room_order(whole)
+            at_once = BODIES_AT_ONCE if any(item.is_reference for item in whole) else max(1, len(whole))
+            gone: set[bytes] = set()
+            for some in in_groups(ordered, at_once):
+                gone.update(await self._hand_over_some(connection, some))
+                if not connection.is_open:
+                    return
             kept = next((item.entry.name for item in reversed(whole) if item.entry.name not in gone), None)
             if kept is not None:
                 place = Place(kept, end)
+
+    async def _hand_over_some(self, connection: Connection, some: Sequence[_Waiting]) -> list[bytes]:
+        """Send what of these is to be handed over, and take off the queue what is not: the names of that."""
+        waiting, done = await self._sort_out(connection, some)
+        found = await self._with_bodies(waiting)
+        done += [item.entry.name for item in waiting if item.head.place not in found]
+        if done:
+            await self._queues.remove(connection.user_id, done)
+        for part in _in_parts([found[item.head.place] for item in waiting if item.head.place in found]):
+            await connection.wait_sent()
+            if connection.is_open:
+                self._send(connection, part)
+        return done
 
     def _send(self, connection: Connection, waiting: Sequence[_Waiting]) -> None:
         last = {item.head.room_id: item.head for item in waiting}
@@ -225,8 +233,9 @@ class OfflineQueue:
             self._tasks.run(self.hand_over(connection))
 
     async def _sort_out(self, connection: Connection, whole: Sequence[_Waiting]) -> tuple[list[_Waiting], list[bytes]]:
-        """Split into what is to be handed over, ascending in each room, and the names of entries that are read or
-        repeated. What was handed over before is neither.
+        """Split into what is to be handed over, and the names of entries that are read or repeated.
+
+        What was handed over before is neither.
         """
         user_id = connection.user_id
         waiting: list[_Waiting] = []
@@ -242,7 +251,7 @@ class OfflineQueue:
             elif head.place not in connection.handed:
                 waiting.append(_Waiting(entry, head))
             seen.add(head.place)
-        return _in_room_order(waiting), done
+        return waiting, done
 
     async def _with_bodies(self, waiting: Sequence[_Waiting]) -> dict[tuple[str, int], _Waiting]:
         """All of these by their places, with what references refer to, as far as the log has it."""
