@@ -64,7 +64,15 @@ def explain_json(text: Text, kind: type) -> ValidationFailed:
         return ValidationFailed.all([_fault(error, "")])
     except JSON_ERRORS:
         return explain_bad_json(text if isinstance(text, str) else bytes(text))
-    return _explain(fields, kind, lambda path, raw, wanted: _wrong_json(path, bytes(raw), wanted))
+    failed = _explain(fields, kind, lambda path, raw, wanted: _wrong_json(path, bytes(raw), wanted))
+    if failed.errors:
+        return failed
+    # Wrong is what stands under a name that comes again: the decoder looks at each, and of a field the last was seen.
+    try:
+        decoder_of(kind).decode(text)
+    except msgspec.ValidationError as error:
+        return ValidationFailed.all([_fault(error, "")])
+    return failed
 
 
 def explain_arguments(texts: Mapping[str, str], kind: type) -> ValidationFailed:

@@ -208,6 +208,12 @@ async def test_no_value_of_an_unknown_field_does_harm(town: Town, residents: Res
     assert answer.status in (200, 201), answer
 
 
+async def test_a_wrong_field_that_comes_again_is_named(town: Town, residents: Residents) -> None:
+    raw = b'{"otherUserId": 5, "otherUserId": "x"}'
+    answer = await town.rest.call("POST", f"{MESSAGES}/chat-rooms", raw, token=residents.alice.access_token)
+    check_problem(answer, "VALIDATION_FAILED", "otherUserId")
+
+
 @pytest.mark.parametrize(("path", "good", "field"), QUERY_CASES)
 async def test_every_query_argument(
     town: Town, residents: Residents, path: str, good: dict[str, str], field: Field

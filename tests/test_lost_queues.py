@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+import redis
+
 from tests.conftest import StartServer
 from tests.support.device import Device
 from tests.support.server_process import ROOT, ServerProcess
@@ -86,3 +88,35 @@ async def test_queues_of_another_history_are_dropped(start_server: StartServer, 
     one = town.resident(one)
     await one.send(room_id, "after")
     assert await contents(await town.resident(other).connect()) == ["kept", "after"]
+
+
+async def test_a_full_redis_is_not_given_the_same_again_and_again(start_server: StartServer, town_at: Any) -> None:
+    server = start_server({"sweep.interval": "200ms"})
+    one, other, room_id = await town_at(server).pair()
+    for number in range(3):
+        await one.send(room_id, f"{number}")
+    queue, epoch = f"madang:madang:queue:{other.id}", "madang:madang:queues_epoch"
+    password = (server.data_dir / "redis_password").read_text().strip()
+    path = str(server.data_dir / "redis" / "redis.sock")
+    with redis.Redis(unix_socket_path=path, password=password, decode_responses=True) as keys:
+
+        async def is_queued() -> bool:
+            return keys.llen(queue) == 3
+
+        await eventually(is_queued, "all of them are on the queue")
+        keys.config_set("maxmemory", 1)
+        keys.flushall()
+        looks = keys.info("commandstats")["cmdstat_get"]["calls"]
+
+        async def has_looked() -> bool:
+            return bool(keys.info("commandstats")["cmdstat_get"]["calls"] >= looks + 4)
+
+        await eventually(has_looked, "the server has looked for the queues several times")
+        keys.config_set("maxmemory", 0)
+
+        async def are_there_again() -> bool:
+            return bool(keys.get(epoch))
+
+        await eventually(are_there_again, "the queues are made again")
+        assert keys.llen(queue) == 3
+    assert await contents(await other.connect()) == ["0", "1", "2"]

@@ -13,6 +13,8 @@ from server.storage.offline_queues import refer
 log = logging.getLogger(__name__)
 
 ROOMS_AT_ONCE: Final = 100
+# The name of no history: the queues are being made again, or were when the server ended.
+UNFINISHED: Final = ""
 
 
 class Identity(Protocol):
@@ -108,8 +110,10 @@ class LostQueues:
         if found == epoch:
             return
         if found is not None:
-            # Of a history that has ended: its numbers mean other messages now.
+            # Of a history that has ended, whose numbers mean other messages now, or a part of what is made below.
             await self._queues.clear()
+        # A Redis that is full refuses this: what is owed would wait in memory, and once more at every call.
+        await self._queues.set_epoch(UNFINISHED)
         begun = time.monotonic()
         messages, people = await self._make()
         await self._queues.set_epoch(epoch)
