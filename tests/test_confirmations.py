@@ -1,11 +1,16 @@
 """Which deliveries the connections of one person leave unconfirmed, against a model that notes each of them."""
 
+import asyncio
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server.confirmations import Confirmations, Span, gaps
+from server.models import Member, Message, Room, now
+from server.room_state import RoomState
+from server.services.unconfirmed import Unconfirmed
 
 ACTIONS = st.lists(
     st.one_of(
@@ -77,3 +82,42 @@ def test_gaps_are_what_no_span_covers(spans: list[Span]) -> None:
     whole = Span(5, 25)
     covered = set(numbers(spans))
     assert numbers(gaps(whole, spans)) == [number for number in range(6, 26) if number not in covered]
+
+
+class AllConfirmed:
+    """Connections that have confirmed whatever they were sent."""
+
+    def confirmed_upto(self, user_id: str) -> int:
+        del user_id
+        return 1_000
+
+
+class RedisIsAway:
+    """Pushes that are not written yet."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def push(self, user_id: str, payload: bytes, at: datetime) -> "asyncio.Future[None]":
+        del user_id, payload, at
+        self.count += 1
+        return asyncio.get_running_loop().create_future()
+
+
+async def test_what_is_confirmed_is_let_go_of_while_something_else_waits_for_redis() -> None:
+    """Somebody vanishes and is back, and the room talks on: nothing of that may be kept until Redis is back."""
+    room = RoomState(Room("room", ("ann", "bob"), None, now()), [Member("room", "ann"), Member("room", "bob")])
+    pushes = RedisIsAway()
+    unconfirmed = Unconfirmed(AllConfirmed(), pushes)
+    for seq in range(1, 11):
+        message = Message(f"{seq}", "room", seq, "ann", seq, "x", "TEXT", now())
+        room.append(message)
+        unconfirmed.add(room, message, seq)
+        unconfirmed.settle(room, message)
+        if seq == 1:
+            unconfirmed.requeue("bob", [Span(0, 1)])
+    assert pushes.count == 1
+    unconfirmed.look()
+    assert room.settled_end is None, "the first is not on the queue yet"
+    unconfirmed.requeue("bob", [Span(0, 10)])
+    assert pushes.count == 1, "none is remembered"

@@ -91,15 +91,16 @@ class Unconfirmed:
     def look(self) -> None:
         """Settle what has been confirmed; to be called every second or so."""
         for waiting in list(self._rooms.values()):
-            # What is owed to somebody who has gone must be on the queue before.
-            if not waiting.pushes:
-                self._look_at(waiting)
+            self._look_at(waiting)
 
     def _look_at(self, waiting: _Room) -> None:
         room, deliveries = waiting.room, waiting.deliveries
         confirmed = min(map(self._sockets.confirmed_upto, room.user_ids))
         while deliveries and deliveries[0].number <= confirmed:
             deliveries.popleft()
+        if waiting.pushes:
+            # What is owed to somebody who has gone must be on the queue before.
+            return
         if not deliveries:
             self._forget(waiting)
             return
