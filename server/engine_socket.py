@@ -55,6 +55,7 @@ class PolledSocket:
         "_client",
         "_cutting",
         "_engine_socket",
+        "_lost",
         "_polls",
         "_rest",
         "_sent",
@@ -66,8 +67,10 @@ class PolledSocket:
         self.is_open = True
         self._engine_socket = engine_socket
         self._client = client
-        # How many polls there were, and the last live delivery that all of them were answered with.
+        # How many polls there were, which of them the client ended last, and the last live delivery that all of them
+        # were answered with.
         self._polls = 0
+        self._lost = 0
         self._answered = 0
         self._backlog = Backlog(max_unsent)
         # What the library has taken from its queue and no poll was answered with yet.
@@ -103,6 +106,7 @@ class PolledSocket:
     def lose_poll(self) -> None:
         """The client has ended a poll that waited: unless it polls again soon, it is gone."""
         # What comes now must wait for that, and not go out as the answer to this one.
+        self._lost = self._polls
         answer_poll(self._engine_socket)
         asyncio.get_running_loop().call_later(POLL_SECONDS, self._end_unless_polled, self._polls)
 
@@ -152,6 +156,7 @@ class PolledSocket:
         """Few enough packets for every client; the rest waits for the next poll."""
         engine_socket = self._engine_socket
         self._polls += 1
+        poll = self._polls
         self._client.confirm(self._answered)
         if not self._rest:
             self._rest.extend(await type(engine_socket).poll(engine_socket))
@@ -159,6 +164,9 @@ class PolledSocket:
                 # One that waits beside this one would fail in the end, and the library ends the session of whoever
                 # fails: also when a WebSocket has taken over.
                 answer_poll(engine_socket)
+        if poll == self._lost:
+            # Nobody reads this answer.
+            return [Packet(NOOP)]
         answer = [self._rest.popleft() for _ in range(min(len(self._rest), PACKETS_PER_POLL))]
         # It reads.
         self._client.note_unsent(self, 0)

@@ -131,3 +131,21 @@ async def test_a_poll_confirms_what_the_one_before_was_answered_with() -> None:
     confirmed.append(client.confirmed)
     # The first answer held only a part of them.
     assert confirmed == [0, 0, 2 * PACKETS_PER_POLL - 1]
+
+
+async def test_what_comes_as_a_client_ends_its_poll_waits_for_the_next_one() -> None:
+    _engine, socket = engine_and_socket()
+    client = Client()
+    link = PolledSocket(socket, MAX_UNSENT, client)
+    link.attach()
+    ended = asyncio.get_running_loop().create_task(socket.poll())
+    await asyncio.sleep(0)
+    link.lose_poll()
+    await socket.send(Packet(MESSAGE, "in the same moment"))
+    client.last = 1
+    assert [packet.packet_type for packet in await ended] == [NOOP]
+    assert "in the same moment" in [packet.data for packet in await socket.poll()]
+    assert client.confirmed == 0
+    await socket.send(Packet(MESSAGE, "one more"))
+    await socket.poll()
+    assert client.confirmed == 1
