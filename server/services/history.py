@@ -1,12 +1,13 @@
 """Reading back: pages of a room's history, and what a returning client has missed; each bounded in bytes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
 import msgspec
 
+from server.batching import in_groups
 from server.errors import FieldError, NotFound, ValidationFailed
 from server.models import Message, User
 from server.protocol import HistoryPage, HistoryQuery, Pagination, SyncAnswer, SyncedRoom, SyncRequest
@@ -180,7 +181,7 @@ class History:
         """As many of the messages as one frame may hold beside the rooms. Rooms that are cut say that there is more."""
         synced: dict[str, SyncedRoom] = {}
         size = 0
-        for some in _in_groups(rooms, ROOMS_PER_TURN):
+        for some in in_groups(rooms, ROOMS_PER_TURN):
             views = {room.id: self._view_synced(user_id, room, [], ranges.get(room.id, (None,))[0]) for room in some}
             size += len(msgspec.json.encode(list(views.values())))
             synced |= views
@@ -193,7 +194,7 @@ class History:
             synced[room.id] = self._view_synced(user_id, room, messages, have + len(messages))
 
         behind = [room for room in rooms if room.id in ranges and ranges[room.id][0] < ranges[room.id][1]]
-        for group in _in_groups(behind, SYNC_PARALLEL):
+        for group in in_groups(behind, SYNC_PARALLEL):
             await asyncio.gather(*map(read, group))
         self._limits.charge_read(user_id, size + budget.used)
         return list(synced.values())
@@ -257,7 +258,3 @@ def _check_reached(named: Mapping[str, int], rooms: Mapping[str, RoomState]) -> 
             for room_id in beyond[:NAMED_ROOMS]
         ]
         raise ValidationFailed(f"{errors[0].path}: {errors[0].message}", errors=errors)
-
-
-def _in_groups(rooms: Sequence[RoomState], size: int) -> Iterator[Sequence[RoomState]]:
-    return (rooms[start : start + size] for start in range(0, len(rooms), size))

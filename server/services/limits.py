@@ -27,8 +27,6 @@ READ_BYTES: Final = 64 * 1024
 # Of a message's text, on top of the message's own token. No character has more than four bytes.
 TEXT_BYTES_OF_TOKEN: Final = 4096
 BYTES_PER_CHARACTER: Final = 4
-
-
 # Where others of one network guess too often, this many failures keep an account that is known there out for a while:
 # enough for whoever types their password right, too little to guess at all the accounts of an office.
 MAX_GUESSES_AMONG_NEIGHBOURS: Final = 1
