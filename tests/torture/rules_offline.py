@@ -26,8 +26,9 @@ class OfflineHandedOver:
     `messages:offline`. Settled means acknowledged, or that the server was killed and every attempt ended with it: one
     that is still under way may be stored by the next server, when the receiver is back.
 
-    Where Redis could not be asked at that time, it comes when Redis is back. Nothing is promised where Redis lost what
-    it held before, or the receiver has read the message by then.
+    Where Redis could not be asked at that time, it comes when Redis is back, and where the receiver was cut off at once
+    again, with the next connection that lasts. Nothing is promised where Redis lost what it held before, or where the
+    receiver has read the message by then.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,9 @@ class OfflineHandedOver:
         self._certain: dict[str, float] = {}
         self._dialled: dict[int, float] = {}
         self._absences: dict[str, list[_Absence]] = defaultdict(list)
+        # From when to when each socket was connected, and which of these is whose.
+        self._connections: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        self._opened: dict[int, int] = {}
         self._queued: dict[str, set[str]] = defaultdict(set)
         self._users: dict[int, str] = {}
         self._attempts: dict[int, list[Record]] = defaultdict(list)
@@ -63,7 +67,7 @@ class OfflineHandedOver:
                     continue
                 for user_id in log.members[room_id]:
                     absence = self._missed(intent, user_id) if user_id != message["u"] else None
-                    if absence is not None and not self._is_read(user_id, message, self._due(absence)):
+                    if absence is not None and not self._is_read(user_id, message, self._due(user_id, absence)):
                         self.owed += 1
                         if message["m"] not in self._queued[user_id]:
                             yield Violation(
@@ -86,17 +90,24 @@ class OfflineHandedOver:
         if not is_settled and kill < len(self._kills):
             ended = self._ended_at.get(intent, float("inf"))
             is_settled = ended <= self._kills[kill] + KILL_NOTICED and self._kills[kill] <= absence.end
-        due = self._due(absence)
+        due = self._due(user_id, absence)
         is_hurt = any(begin <= due and first <= end + AFTERMATH for begin, end in self._spans["hurts"])
         return absence if is_settled and not is_hurt else None
 
-    def _due(self, absence: _Absence) -> float:
+    def _due(self, user_id: str, absence: _Absence) -> float:
         """When what came in this absence must have been handed over."""
-        due = absence.end + AFTERMATH
+        for begin, end in self._connections[user_id]:
+            asked = self._when_asked(begin)
+            if begin >= absence.end and end - asked > AFTERMATH:
+                return asked + AFTERMATH
+        return float("inf")
+
+    def _when_asked(self, connected: float) -> float:
+        """When Redis could be asked for what waits for a socket that connected then."""
         for begin, end in self._spans["halts"]:
-            if begin <= due and absence.begin <= end + AFTERMATH:
-                due = max(due, end + AFTERMATH)
-        return due
+            if begin <= connected + AFTERMATH and connected <= end + AFTERMATH:
+                connected = max(connected, end)
+        return connected
 
     def _is_read(self, user_id: str, message: Record, due: float) -> bool:
         """Whether the receiver has read it before it was due, which takes it from the queue."""
@@ -110,6 +121,8 @@ class OfflineHandedOver:
         self._open[user_id].add(record["s"])
 
     def _on_open(self, record: Record) -> None:
+        self._opened[record["s"]] = len(self._connections[record["u"]])
+        self._connections[record["u"]].append((record["t"], float("inf")))
         self._end_absence(record)
 
     def _on_refused_dial(self, record: Record) -> None:
@@ -125,6 +138,10 @@ class OfflineHandedOver:
 
     def _on_lost(self, record: Record) -> None:
         user_id = record["u"]
+        opened = self._opened.pop(record["s"], None)
+        if opened is not None:
+            begin, _ = self._connections[user_id][opened]
+            self._connections[user_id][opened] = begin, record["t"]
         self._open[user_id].discard(record["s"])
         if not self._open[user_id] and record["dead"]:
             self._certain[user_id] = record["t"]
