@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             with redis_at(addresses.redis_url) as client:
                 client.rpush("list", *(f"entry {number}" for number in range(200)))
 
-    asyncio.run(fill())
+    # In a thread of its own: the loop of the test that comes first is there already.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, fill()).result()
     return folder
 
 
