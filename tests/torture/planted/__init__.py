@@ -21,7 +21,9 @@ PLANTED = {
     "trim_before_ack": Planted("cut-people=8,kill-server=6", frozenset({"offline-handed-over"})),
     "deliver_twice": Planted("delay-people=1", frozenset({"stream-no-double"})),
     "forget_unconfirmed": Planted("cut-people=8,kill-server=4", frozenset({"listener-hears"})),
-    "forget_after_crash": Planted("crash-after-insert=6,crash-after-ack=6", frozenset({"offline-handed-over"})),
+    "forget_after_crash": Planted(
+        "crash-after-insert=6,crash-after-ack=6", frozenset({"offline-handed-over", "listener-hears"})
+    ),
 }
 
 
