@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 import redis
 
 from tests.conftest import StartServer
@@ -28,6 +29,7 @@ async def lost(server: ServerProcess, times: int) -> None:
     await eventually(are_made_again, "the queues are made again")
 
 
+@pytest.mark.embedded_stores
 async def test_what_is_owed_comes_after_the_folder_was_removed(start_server: StartServer, town_at: Any) -> None:
     server = start_server()
     town = town_at(server)
@@ -51,6 +53,7 @@ async def test_what_is_owed_comes_after_the_folder_was_removed(start_server: Sta
     assert await contents(await town.resident(third).connect()) == ["own"]
 
 
+@pytest.mark.embedded_stores
 async def test_a_redis_that_dies_on_a_damaged_file_owes_nothing(start_server: StartServer, town_at: Any) -> None:
     server = start_server()
     town = town_at(server)
@@ -68,6 +71,7 @@ async def test_a_redis_that_dies_on_a_damaged_file_owes_nothing(start_server: St
     assert (await device.next("message:new"))["content"] == "live"
 
 
+@pytest.mark.embedded_stores
 async def test_queues_of_another_history_are_dropped(start_server: StartServer, town_at: Any, tmp_path: Any) -> None:
     """As after a restored backup of a database, whose Redis is still the one of before."""
     server = start_server()
@@ -90,6 +94,7 @@ async def test_queues_of_another_history_are_dropped(start_server: StartServer, 
     assert await contents(await town.resident(other).connect()) == ["kept", "after"]
 
 
+@pytest.mark.embedded_stores
 async def test_a_full_redis_is_not_given_the_same_again_and_again(start_server: StartServer, town_at: Any) -> None:
     server = start_server({"sweep.interval": "200ms"})
     one, other, room_id = await town_at(server).pair()

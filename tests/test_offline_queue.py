@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import redis
 
 from tests.conftest import StartServer
 from tests.support.device import Device
 from tests.support.people import Person, Town
 from tests.support.raw_socket import RawSocket
+from tests.support.redis_of import key_of, redis_of
 from tests.support.rest import MESSAGES
 from tests.support.server_process import ServerProcess
 from tests.support.shapes import check_message
@@ -278,11 +278,6 @@ async def test_what_came_while_redis_was_away_is_handed_over(
     assert waited == ["before", "while away 0", "while away 1", "while away 2", "after"]
 
 
-def redis_of(server: ServerProcess) -> "redis.Redis":
-    password = (server.data_dir / "redis_password").read_text().strip()
-    return redis.Redis(unix_socket_path=str(server.data_dir / "redis" / "redis.sock"), password=password)
-
-
 @pytest.mark.embedded_stores
 async def test_a_key_of_a_wrong_kind_spoils_one_queue_and_no_other(start_server: StartServer, town_at: Any) -> None:
     server = start_server({"sweep.interval": "200ms", "mongodb.database": "yard"})
@@ -347,7 +342,7 @@ async def test_a_damaged_entry_is_set_aside_and_the_rest_is_handed_over(
     for number in range(5):
         await one.send(room_id, "spoiled" if number == 2 else f"{number}")
     with redis_of(quick_server) as keys:
-        queue = f"madang:madang:queue:{other.id}"
+        queue = key_of(quick_server, f"queue:{other.id}")
         whole = keys.lindex(queue, 2)
         assert isinstance(whole, bytes)
         keys.lset(queue, 2, damage(whole))
@@ -358,7 +353,7 @@ async def test_a_damaged_entry_is_set_aside_and_the_rest_is_handed_over(
             return not keys.exists(queue)
 
         await eventually(is_empty, "what was acknowledged and what is damaged have left the queue")
-        assert damage(whole) in keys.lrange("madang:madang:damaged_entries", 0, -1)
+        assert damage(whole) in keys.lrange(key_of(quick_server, "damaged_entries"), 0, -1)
     await device.round_trip()
     assert not device.is_gone
     assert (await other.history(room_id, after=2))["messages"][0]["content"] == "spoiled"
@@ -372,11 +367,11 @@ async def test_an_entry_without_its_time_does_not_keep_a_queue_from_expiring(
     server = start_server({"sweep.interval": "200ms"})
     await town_at(server).pair()
     with redis_of(server) as keys:
-        keys.rpush("madang:madang:queue:somebody", "\xff", f"{1:013}{{}}")
-        keys.zadd("madang:madang:queues", {"somebody": 1})
+        keys.rpush(key_of(server, "queue:somebody"), "\xff", f"{1:013}{{}}")
+        keys.zadd(key_of(server, "queues"), {"somebody": 1})
 
         async def is_expired() -> bool:
-            return not keys.exists("madang:madang:queue:somebody") and "set aside" in server.log()
+            return not keys.exists(key_of(server, "queue:somebody")) and "set aside" in server.log()
 
         await eventually(is_expired, "the queue is swept, and the log says so")
     assert server.log().count("1 damaged entries of offline queues were set aside") == 1
@@ -389,7 +384,7 @@ async def test_the_bytes_of_a_queue_are_bounded(start_server: StartServer, town_
     for number in range(8):
         await one.send(room_id, f"{number}" + "한" * 6_000)
     with redis_of(server) as keys:
-        queue, sizes = f"madang:madang:queue:{other.id}", "madang:madang:queue_bytes"
+        queue, sizes = key_of(server, f"queue:{other.id}"), key_of(server, "queue_bytes")
 
         def bytes_in_it() -> int:
             entries = keys.lrange(queue, 0, -1)
@@ -419,6 +414,7 @@ async def test_the_bytes_of_a_queue_are_bounded(start_server: StartServer, town_
     assert [message["content"][0] for message in history[:8]] == [f"{number}" for number in range(8)]
 
 
+@pytest.mark.embedded_stores
 async def test_a_redis_that_is_full_by_its_setting_holds_nobody_up_and_is_emptied_by_who_comes(
     start_server: StartServer, town_at: Any
 ) -> None:

@@ -233,7 +233,7 @@ async def test_what_was_heard_live_does_not_pile_up_behind_what_waits_for_redis(
         room = await context.rooms.access_room(sender, room_id)
         await send("waits")
         with monkeypatch.context() as connected:
-            connected.setattr(context.realtime, "send", lambda *_: True)
+            connected.setattr(context.realtime, "deliver", lambda *_: True)
             for number in range(10):
                 await send(f"live {number}")
 

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import pytest
-import redis
 
 from server.engine_socket import POLL_SECONDS
 from tests.conftest import StartServer
@@ -14,6 +13,7 @@ from tests.support.device import Device
 from tests.support.people import Person, Town
 from tests.support.poller import Poller
 from tests.support.raw_socket import CLOSE, RawSocket
+from tests.support.redis_of import key_of, redis_of
 from tests.support.rest import MESSAGES
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import eventually
@@ -41,11 +41,6 @@ async def answer_a_ping(raw: RawSocket) -> None:
             pass
     await raw.send("3")
     assert (await raw.acked("presence:get", {"userIds": []}))["ok"]
-
-
-def redis_of(server: ServerProcess) -> "redis.Redis":
-    password = (server.data_dir / "redis_password").read_text().strip()
-    return redis.Redis(unix_socket_path=str(server.data_dir / "redis" / "redis.sock"), password=password)
 
 
 async def vanish(raw: RawSocket) -> None:
@@ -212,7 +207,7 @@ async def test_queues_refer_to_the_log_and_what_was_read_meanwhile_does_not_come
     await vanish(raw)
     await witness.next("user:offline")
     with redis_of(quick_server) as keys:
-        entries = keys.lrange(f"madang:madang:queue:{other.id}", 0, -1)
+        entries = keys.lrange(key_of(quick_server, f"queue:{other.id}"), 0, -1)
     assert isinstance(entries, list)
     assert [json.loads(entry[13:]) for entry in entries] == [{"seq": n + 1, "roomId": room_id} for n in range(10)]
     third = (await other.history(room_id, after=0))["messages"][2]
@@ -232,7 +227,7 @@ async def test_references_come_in_order_whatever_order_the_queue_has(start_serve
     await vanish(raw)
     await witness.next("user:offline")
     await say(one, room_id, contents[-1])
-    queue = f"madang:madang:queue:{other.id}"
+    queue = key_of(server, f"queue:{other.id}")
     with redis_of(server) as keys:
 
         async def is_queued() -> bool:

@@ -61,9 +61,12 @@ class Search:
 
     async def search(self, user_id: str, query: SearchQuery) -> SearchResult:
         """Active users whom `query.q` finds, without the one who asks. Raises `ValidationFailed`, `RateLimited`."""
-        if not search_text.normalise(query.q):
+        if not query.q.strip():
             raise ValidationFailed.at("q", "must not be blank")
         self._limits.check_search(user_id)
+        if not search_text.normalise(query.q):
+            # Of characters that nobody sees.
+            return SearchResult(users=[], total=0)
         prefixes = search_text.queries(query.q)
         asker, found = await asyncio.gather(
             self._people.get(user_id), asyncio.gather(*(self._find(prefix) for prefix in prefixes))
