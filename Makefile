@@ -13,7 +13,7 @@ LOCK := $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.1
 help:
 	@echo 'make setup    install what serves into $(VENV); make setup-tests also what tests'
 	@echo 'make run      serve on port 3000; MADANG_SERVER__PORT=3001 make run takes another port'
-	@echo 'make test     format, lint and type checks, then all tests: about ten minutes'
+	@echo 'make test     format, lint and type checks, then all tests: about half an hour'
 	@echo 'make test-stores MONGODB=mongodb://… REDIS=redis://…  all tests and a torture run on these servers'
 	@echo 'make torture  kill everything under a chatting town and judge what is left: MINUTES=5 ONLY=kill-server=3,crash'
 	@echo 'make lint     those checks alone; make format puts the format right'
