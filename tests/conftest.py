@@ -47,7 +47,8 @@ def pytest_sessionfinish() -> None:
     remove_all()
 
 
-def _serve(folder: Path, settings: Mapping[str, object]) -> Iterator[ServerProcess]:
+def serve(folder: Path, settings: Mapping[str, object]) -> Iterator[ServerProcess]:
+    """For fixtures: a server that logs no exceptions, until its users are done."""
     process = ServerProcess(folder, {**named_stores(folder), **settings})
     try:
         process.start()
@@ -62,19 +63,19 @@ def _serve(folder: Path, settings: Mapping[str, object]) -> Iterator[ServerProce
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The server that most tests share: default times, no rate limits."""
-    yield from _serve(tmp_path_factory.mktemp("server"), NO_LIMITS)
+    yield from serve(tmp_path_factory.mktemp("server"), NO_LIMITS)
 
 
 @pytest.fixture(scope="session")
 def quick_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server whose grace times, pings and sweeps are short and whose offline queue is small (see `QUICK`)."""
-    yield from _serve(tmp_path_factory.mktemp("quick_server"), QUICK)
+    yield from serve(tmp_path_factory.mktemp("quick_server"), QUICK)
 
 
 @pytest.fixture(scope="session", params=["disk", "gridfs"])
 def upload_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with small limits for uploads (see `UPLOADS`), once for each store of them."""
-    yield from _serve(tmp_path_factory.mktemp("upload_server"), {**UPLOADS, "uploads.store": request.param})
+    yield from serve(tmp_path_factory.mktemp("upload_server"), {**UPLOADS, "uploads.store": request.param})
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import pytest
 
 from handlers.connections import bounds
 from server.config import Limits, Server, Settings
-from tests.conftest import NO_LIMITS, StartServer
+from tests.conftest import NO_LIMITS, StartServer, serve
 from tests.support.device import DEADLINE, Device
 from tests.support.people import Person, Town
 from tests.support.poller import Poller
@@ -271,14 +271,7 @@ async def test_all_connections_are_in_use(start_server: StartServer, town_at: An
 def crowded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Few connections of one address; who does not log in is soon gone."""
     settings = {**NO_LIMITS, "server.max_connections_per_address": FEW, "socket.connect_timeout": "1s"}
-    process = ServerProcess(tmp_path_factory.mktemp("crowded_server"), settings)
-    try:
-        process.start()
-        yield process
-        process.stop()
-    finally:
-        process.kill()
-    assert "Traceback" not in process.log()
+    yield from serve(tmp_path_factory.mktemp("crowded_server"), settings)
 
 
 async def test_one_address_has_a_bound_and_others_are_free(crowded_server: ServerProcess) -> None:

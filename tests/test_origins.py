@@ -7,7 +7,7 @@ from tornado.httputil import HTTPHeaders
 
 from handlers.origins import is_foreign
 from server.config import Cors, Server, Settings
-from tests.conftest import StartServer
+from tests.conftest import StartServer, serve
 from tests.support.people import Town
 from tests.support.rest import API
 from tests.support.server_process import ServerProcess
@@ -121,13 +121,7 @@ async def answers(town: Town, headers: dict[str, str]) -> tuple[bool, int, int]:
 @pytest.fixture(scope="module")
 def open_server(tmp_path_factory: pytest.TempPathFactory) -> Any:
     settings = {"cors.origins": [LISTED], "server.trusted_proxies": ["127.0.0.1"]}
-    process = ServerProcess(tmp_path_factory.mktemp("open_server"), settings)
-    try:
-        process.start()
-        yield process
-        process.stop()
-    finally:
-        process.kill()
+    yield from serve(tmp_path_factory.mktemp("open_server"), settings)
 
 
 async def test_a_server_that_lists_origins_keeps_its_own_page(open_server: ServerProcess, town_at: Any) -> None:

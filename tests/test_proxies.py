@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.conftest import NO_LIMITS
+from tests.conftest import NO_LIMITS, serve
 from tests.support.device import DEADLINE, TRANSPORTS
 from tests.support.people import PASSWORD, Person, Town, unique
 from tests.support.proxies import PROXIES, Certificate, make_certificate, run_proxy
@@ -58,14 +58,7 @@ def missing(what: str) -> None:
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    process = ServerProcess(tmp_path_factory.mktemp("behind_proxies"), SETTINGS)
-    try:
-        process.start()
-        yield process
-        process.stop()
-    finally:
-        process.kill()
-    assert "Traceback" not in process.log()
+    yield from serve(tmp_path_factory.mktemp("behind_proxies"), SETTINGS)
 
 
 @pytest.fixture(scope="module")

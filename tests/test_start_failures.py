@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +71,13 @@ async def test_a_wrong_password_of_redis(tmp_path: Path, start_server: StartServ
     assert "Traceback" not in server.log()
 
 
-async def test_a_database_that_is_late_is_waited_for(tmp_path: Path) -> None:
-    async with stores_in(tmp_path / "elsewhere") as addresses:
-        database = int((tmp_path / "elsewhere" / "run" / "mongodb").read_text())
+@asynccontextmanager
+async def missing_its_database(folder: Path) -> AsyncIterator[tuple[ServerProcess, "asyncio.Future[None]", int]]:
+    """A server whose start waits for its database, which is halted; with that start, and the halted process."""
+    async with stores_in(folder / "elsewhere") as addresses:
+        database = int((folder / "elsewhere" / "run" / "mongodb").read_text())
         settings = {"mongodb.uri": addresses.mongodb_uri, "redis.url": addresses.redis_url}
-        server = ServerProcess(tmp_path / "server", settings)
+        server = ServerProcess(folder / "server", settings)
         os.kill(database, signal.SIGSTOP)
         try:
             starting = asyncio.ensure_future(asyncio.to_thread(server.start))
@@ -82,30 +86,21 @@ async def test_a_database_that_is_late_is_waited_for(tmp_path: Path) -> None:
                 return "MongoDB is away" in server.log()
 
             await eventually(is_missed, "the server misses its database")
-            os.kill(database, signal.SIGCONT)
-            await starting
-            await asyncio.to_thread(server.stop)
+            yield server, starting, database
         finally:
             os.kill(database, signal.SIGCONT)
             server.kill()
+
+
+async def test_a_database_that_is_late_is_waited_for(tmp_path: Path) -> None:
+    async with missing_its_database(tmp_path) as (server, starting, database):
+        os.kill(database, signal.SIGCONT)
+        await starting
+        await asyncio.to_thread(server.stop)
 
 
 async def test_a_signal_ends_a_server_that_waits_for_its_database(tmp_path: Path) -> None:
-    async with stores_in(tmp_path / "elsewhere") as addresses:
-        database = int((tmp_path / "elsewhere" / "run" / "mongodb").read_text())
-        settings = {"mongodb.uri": addresses.mongodb_uri, "redis.url": addresses.redis_url}
-        server = ServerProcess(tmp_path / "server", settings)
-        os.kill(database, signal.SIGSTOP)
-        try:
-            starting = asyncio.ensure_future(asyncio.to_thread(server.start))
-
-            async def is_missed() -> bool:
-                return "MongoDB is away" in server.log()
-
-            await eventually(is_missed, "the server misses its database")
-            await asyncio.to_thread(server.stop)
-            assert "cannot start" not in server.log()
-            await asyncio.gather(starting, return_exceptions=True)
-        finally:
-            os.kill(database, signal.SIGCONT)
-            server.kill()
+    async with missing_its_database(tmp_path) as (server, starting, _database):
+        await asyncio.to_thread(server.stop)
+        assert "cannot start" not in server.log()
+        await asyncio.gather(starting, return_exceptions=True)
