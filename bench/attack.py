@@ -93,10 +93,13 @@ class Bystander:
 
     async def send_for(self, seconds: float) -> list[float]:
         """The seconds that each ack took."""
+        return await self.send_until(asyncio.ensure_future(asyncio.sleep(seconds)))
+
+    async def send_until(self, ends: asyncio.Future[None]) -> list[float]:
+        """As `send_for`."""
         self.late = []
         payload = EVENT + b'1["message:send",{"roomId":"%s","content":"x"}]' % self._pair.room_id.encode()
-        until = time.perf_counter() + seconds
-        while time.perf_counter() < until:
+        while not ends.done():
             self._acked.clear()
             begun = time.perf_counter()
             self._link.send(payload)

@@ -16,7 +16,7 @@ LATE_CHECK: Final = 0.2
 MAX_WAITING: Final = 20_000
 # Repeats usually come seconds after the first; later ones are judged by the store.
 MAX_REMEMBERED: Final = 20_000
-MAX_REMEMBERED_BYTES: Final = 64 * 1024 * 1024
+MAX_REMEMBERED_BYTES: Final = 16 * 1024 * 1024
 
 
 class Store(Protocol):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 
 from tests.conftest import StartServer
 from tests.support.device import Device
@@ -381,8 +382,8 @@ async def test_the_bytes_of_a_queue_are_bounded(start_server: StartServer, town_
     server = start_server({"offline_queue.max_bytes": "64KiB", "socket.ping_interval": "300ms"})
     town: Town = town_at(server)
     one, other, room_id = await town.pair()
-    for number in range(8):
-        await one.send(room_id, f"{number}" + "한" * 6_000)
+    for number in range(30):
+        await one.send(room_id, f"{number:02}" + "한" * 1_200)
     with redis_of(server) as keys:
         queue, sizes = key_of(server, f"queue:{other.id}"), key_of(server, "queue_bytes")
 
@@ -391,10 +392,10 @@ async def test_the_bytes_of_a_queue_are_bounded(start_server: StartServer, town_
             assert isinstance(entries, list)
             return sum(len(entry) for entry in entries)
 
-        assert 36_000 < bytes_in_it() <= 64 * 1024
+        assert 60_000 < bytes_in_it() <= 64 * 1024
         assert int(str(keys.hget(sizes, other.id), "ascii")) == bytes_in_it()
         device = await other.connect()
-        assert [message["content"][0] for message in await batch_of(device)] == ["5", "6", "7"]
+        assert [int(message["content"][:2]) for message in await batch_of(device)] == list(range(14, 30))
 
         async def is_forgotten() -> bool:
             return not keys.exists(queue) and not keys.hexists(sizes, other.id)
@@ -411,7 +412,26 @@ async def test_the_bytes_of_a_queue_are_bounded(start_server: StartServer, town_
         await eventually(is_trimmed, "its size is known")
         assert bytes_in_it() <= 64 * 1024
     history = (await other.history(room_id, after=0))["messages"]
-    assert [message["content"][0] for message in history[:8]] == [f"{number}" for number in range(8)]
+    assert [int(message["content"][:2]) for message in history[:30]] == list(range(30))
+
+
+@pytest.mark.embedded_stores
+async def test_a_long_message_waits_in_the_log(quick_server: ServerProcess, quick_town: Town) -> None:
+    one, other, room_id = await quick_town.pair()
+    texts = ["short", "한" * 10_000, "\x01" * 10_000, "short too"]
+    for text in texts:
+        await one.send(room_id, text)
+    with redis_of(quick_server) as keys:
+        entries = keys.lrange(key_of(quick_server, f"queue:{other.id}"), 0, -1)
+        assert isinstance(entries, list)
+        assert len(entries) == 4
+        assert all(len(entry) < 400 for entry in entries)
+    device = await other.connect()
+    batch: list[Any] = []
+    while len(batch) < 4:
+        batch += await batch_of(device)
+    assert [message["content"] for message in batch] == texts
+    assert [message["senderName"] for message in batch] == [batch[0]["senderName"]] * 4
 
 
 @pytest.mark.embedded_stores
@@ -424,12 +444,17 @@ async def test_a_redis_that_is_full_by_its_setting_holds_nobody_up_and_is_emptie
     third, room_of_third = await town.person(), ""
     room_of_third = await one.open_room(third)
     listening, count = await third.connect(), 0
+    with redis_of(server) as keys:
+        with contextlib.suppress(redis.OutOfMemoryError):
+            for number in range(100):
+                keys.set(f"filler:{number}", "x" * 80_000)
+        keys.delete("filler:0", "filler:1", "filler:2")
     while "Redis is full" not in server.log():
-        await one.send(room_id, "한" * 10_000)
+        await one.send(room_id, "한" * 1_200)
         count += 1
         assert count < 1000
     for _ in range(5):
-        await one.send(room_id, "한" * 10_000)
+        await one.send(room_id, "한" * 1_200)
     await one.send(room_of_third, "live")
     assert (await listening.next("message:new"))["content"] == "live"
     assert (await town.rest.call("GET", "/readyz")).status == 200

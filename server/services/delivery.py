@@ -5,18 +5,23 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from server.drafts import Stored
 from server.frames import Frame, event_frame
 from server.models import Message
-from server.protocol import MESSAGE_NEW
+from server.protocol import MESSAGE_NEW, MessageView
 from server.room_state import RoomState
+from server.storage.offline_queues import refer
 from server.views import view_message
 
 log = logging.getLogger(__name__)
+
+# What is longer than nearly all that people type is read from the log when its time comes. In a queue it would take the
+# memory of Redis, and while that is away this process's.
+LONGEST_QUEUED: Final = 4096
 
 
 class Sockets(Protocol):
@@ -84,7 +89,7 @@ class Delivery:
                 elif self._sockets.deliver(user_id, frame):
                     is_out = True
                 elif self._is_owed(room, message, user_id):
-                    pushed = self._pushes.push(user_id, msgspec.json.encode(view), message.sent_at)
+                    pushed = self._pushes.push(user_id, _payload_of(room, message, view), message.sent_at)
                     if not pushed.done():
                         progress.pushes += 1
                         pushed.add_done_callback(lambda _done: self._end_push(room, progress))
@@ -120,3 +125,9 @@ class Delivery:
     def _let_go(self, room: RoomState, message: Message) -> None:
         self._unconfirmed.settle(room, message)
         room.holds -= 1
+
+
+def _payload_of(room: RoomState, message: Message, view: MessageView) -> bytes:
+    """An entry of an offline queue: the message, or where it is long a reference to it."""
+    payload = msgspec.json.encode(view)
+    return payload if len(payload) <= LONGEST_QUEUED else refer(room.id, message.seq)

@@ -15,8 +15,10 @@ from server.storage.offline_queues import OfflineQueues
 log = logging.getLogger(__name__)
 
 MAX_PUSHES: Final = 500
-# What may wait while Redis is away: some hundred thousand ordinary messages, each of which takes two kilobytes in all.
+# What may wait while Redis is away: some thirty thousand ordinary messages.
 MAX_BACKLOG_BYTES: Final = 64 * 1024 * 1024
+# What an entry takes beside its payload: itself, its future with whoever waits for that, and its place in the batch.
+ENTRY_BYTES: Final = 1536
 # For a Redis that answers pings but takes nothing, because its memory is full.
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 5.0
@@ -55,11 +57,12 @@ class Pushes:
         Ends once it is written, however long Redis is away, or dropped, because Redis refuses this user's queue alone.
         Raises `Unavailable` where too much waits for that.
         """
-        if self._backlog + len(payload) > MAX_BACKLOG_BYTES:
+        size = len(payload) + ENTRY_BYTES
+        if self._backlog + size > MAX_BACKLOG_BYTES:
             return self._refuse()
-        self._backlog += len(payload)
+        self._backlog += size
         pushed = self._last = self._batches.add(_Push(user_id, payload, round(at.timestamp() * 1000), time.monotonic()))
-        pushed.add_done_callback(lambda _done: self._forget(len(payload)))
+        pushed.add_done_callback(lambda _done: self._forget(size))
         return pushed
 
     async def wait_written(self) -> None:
