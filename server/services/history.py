@@ -22,7 +22,9 @@ SYNC_BYTES: Final = 2 * 1024 * 1024
 # A page of the usual 50 messages is below it even where each has 10,000 characters of four bytes.
 PAGE_BYTES: Final = 2 * 1024 * 1024
 # Messages that are read of a range before it is known how long they are.
-FIRST_READ: Final = 50
+FIRST_READ: Final = 100
+# The same where ranges are read beside each other.
+FIRST_READ_AMONG_OTHERS: Final = 50
 # Encoded in one turn of the event loop: about a millisecond's work.
 BYTES_PER_TURN: Final = 128 * 1024
 ROOMS_PER_TURN: Final = 500
@@ -121,7 +123,7 @@ class History:
         is_newest_first = query.after is None
         async with self._turn(user_id):
             budget = Budget(PAGE_BYTES)
-            messages = await self._collect(user_id, room, first, last, budget, is_newest_first)
+            messages = await self._collect(user_id, room, first, last, budget, is_newest_first=is_newest_first)
             self._limits.charge_read(user_id, budget.used)
         is_cut = len(messages) < last - first + 1
         if is_cut and is_newest_first:
@@ -190,10 +192,11 @@ class History:
 
         async def read(room: RoomState) -> None:
             have, upto = ranges[room.id]
-            messages = await self._collect(user_id, room, have + 1, upto, budget, False)
+            messages = await self._collect(user_id, room, have + 1, upto, budget, first_read=first_read)
             synced[room.id] = self._view_synced(user_id, room, messages, have + len(messages))
 
         behind = [room for room in rooms if room.id in ranges and ranges[room.id][0] < ranges[room.id][1]]
+        first_read = FIRST_READ if len(behind) == 1 else FIRST_READ_AMONG_OTHERS
         for group in in_groups(behind, SYNC_PARALLEL):
             await asyncio.gather(*map(read, group))
         self._limits.charge_read(user_id, size + budget.used)
@@ -217,13 +220,21 @@ class History:
             yield
 
     async def _collect(
-        self, user_id: str, room: RoomState, first: int, last: int, budget: Budget, is_newest_first: bool
+        self,
+        user_id: str,
+        room: RoomState,
+        first: int,
+        last: int,
+        budget: Budget,
+        *,
+        is_newest_first: bool = False,
+        first_read: int = FIRST_READ,
     ) -> list[msgspec.Raw]:
         """The messages of a range from one end of it, as JSON, as far as the budget goes."""
         found: list[msgspec.Raw] = []
         size = 0
         while first <= last and budget.left > 0:
-            step = FIRST_READ if not found else max(1, budget.left * len(found) // size)
+            step = first_read if not found else max(1, budget.left * len(found) // size)
             if is_newest_first:
                 part = max(first, last - step + 1), last
                 last = part[0] - 1
