@@ -8,12 +8,16 @@ PYTHONS := python3 python3.13 python3.12 python3.11 python3.14
 LOCK := $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock'
 
+# Most of a test is waiting for servers, so that three processes take half the time of one, on two cores too.
+PROCESSES := 3
+PYTEST = $(PY) -m pytest -q -n $(PROCESSES) --dist loadfile
+
 .PHONY: help setup setup-tests lock run test test-stores torture lint format clean
 
 help:
 	@echo 'make setup    install what serves into $(VENV); make setup-tests also what tests'
 	@echo 'make run      serve on port 3000; MADANG_SERVER__PORT=3001 make run takes another port'
-	@echo 'make test     format, lint and type checks, then all tests: about half an hour'
+	@echo 'make test     format, lint and type checks, then all tests: about a quarter of an hour'
 	@echo 'make test-stores MONGODB=mongodb://… REDIS=redis://…  all tests and a torture run on these servers'
 	@echo 'make torture  kill everything under a chatting town and judge what is left: MINUTES=5 ONLY=kill-server=3,crash'
 	@echo 'make lint     those checks alone; make format puts the format right'
@@ -61,12 +65,12 @@ format: setup-tests
 	$(PY) -m ruff check --fix .
 
 test: lint
-	$(PY) -m pytest -q
+	$(PYTEST)
 
 # On servers of yours; every test server gets a database and keys of its own there, which are removed afterwards.
 test-stores: setup-tests
 	@if [ -z '$(MONGODB)$(REDIS)' ]; then echo 'name at least one: MONGODB=mongodb://… REDIS=redis://…' >&2; exit 2; fi
-	TEST_MONGODB='$(MONGODB)' TEST_REDIS='$(REDIS)' $(PY) -m pytest -q
+	TEST_MONGODB='$(MONGODB)' TEST_REDIS='$(REDIS)' $(PYTEST)
 	TEST_MONGODB='$(MONGODB)' TEST_REDIS='$(REDIS)' $(PY) -m tests.torture --only named --hits 10
 
 # MINUTES=N goes on for so long; HITS=N strikes so often with each fault; ONLY=names, SEED=n and PLANTED=bug narrow it;
