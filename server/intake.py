@@ -42,7 +42,7 @@ class Intake:
         self._is_closing = False
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._appended_at = 0.0
+        self._busy_at = 0.0
 
     def append(self, draft: Draft) -> "asyncio.Future[Sent]":
         """Queue a draft in the order of calls; ends once it is stored. Raises `Unavailable` at once or later."""
@@ -58,8 +58,8 @@ class Intake:
             return result
         if self._is_closing or not self._store.is_available or len(self._waiting) >= MAX_WAITING:
             raise Unavailable("Messages cannot be stored just now")
-        self._appended_at = self._loop.time()
-        entry = Entry(draft, message_id, result, self._appended_at + PATIENCE)
+        self._busy_at = self._loop.time()
+        entry = Entry(draft, message_id, result, self._busy_at + PATIENCE)
         draft.room.holds += 1
         self._by_id[message_id] = entry
         self._waiting.append(entry)
@@ -80,8 +80,8 @@ class Intake:
 
     @property
     def quiet_seconds(self) -> float:
-        """How long ago the last message came."""
-        return self._loop.time() - self._appended_at
+        """For how long no message has come or been under way."""
+        return 0.0 if self._by_id else self._loop.time() - self._busy_at
 
     async def wait_for_some(self) -> None:
         """Return when there may be work: until `rest`, at once."""
@@ -116,6 +116,7 @@ class Intake:
     def release(self, entry: Entry) -> None:
         if self.has(entry):
             del self._by_id[entry.id]
+            self._busy_at = self._loop.time()
             entry.draft.room.holds -= 1
 
     async def wait_for_store(self, taken: Iterable[Entry]) -> None:

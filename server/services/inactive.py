@@ -4,11 +4,11 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final, Protocol
 
-# A look gives way to messages: it waits until none has come for so long,
+# A look gives way to messages: it waits until none has come or been under way for so long,
 QUIET_SECONDS: Final = 0.3
 # but begins this long after the one before at the latest, so that five seconds are kept also where it takes a moment.
 LONGEST_PAUSE: Final = 4.0
-SHORTEST_PAUSE: Final = 2.0
+SHORTEST_PAUSE: Final = 3.0
 # Where so many are inactive that a look takes long, it takes this part of the time at most.
 SHARE: Final = 0.1
 
