@@ -31,7 +31,8 @@ class InactivePeople:
         self._connected = connected
         self._quiet_seconds = quiet_seconds
         self._end = end
-        self._earliest = self._latest = 0.0
+        self._earliest = time.monotonic() + SHORTEST_PAUSE
+        self._latest = self._earliest
 
     async def look(self) -> None:
         """End whoever is connected and inactive. Raises `Unavailable`."""
