@@ -12,6 +12,7 @@ import redis
 
 from tests.conftest import StartServer
 from tests.support.device import Device
+from tests.support.redis_of import key_of, redis_of
 from tests.support.server_process import ROOT, ServerProcess
 from tests.support.waiting import eventually
 
@@ -92,6 +93,34 @@ async def test_queues_of_another_history_are_dropped(start_server: StartServer, 
     one = town.resident(one)
     await one.send(room_id, "after")
     assert await contents(await town.resident(other).connect()) == ["kept", "after"]
+
+
+@pytest.mark.embedded_stores
+async def test_what_came_after_a_refill_was_broken_off_stays(start_server: StartServer, town_at: Any) -> None:
+    """The refill that follows cannot bring it back where its receiver has been delivered something later meanwhile."""
+    server = start_server({"sweep.interval": "200ms"})
+    one, other, room_id = await town_at(server).pair()
+    sent = [await one.send(room_id, text) for text in ("first", "second")]
+    with redis_of(server) as keys:
+        queue, epoch = key_of(server, f"queue:{other.id}"), key_of(server, "queues_epoch")
+
+        async def is_queued() -> bool:
+            return keys.llen(queue) == 2
+
+        await eventually(is_queued, "both are on the queue")
+        process = int((server.data_dir / "run" / "redis").read_text())
+        os.kill(process, signal.SIGSTOP)
+        device = await other.connect()
+        assert (await device.call("message:delivered", {"messageId": sent[1]["messageId"]}))["ok"]
+        await device.leave()
+        os.kill(process, signal.SIGCONT)
+        keys.set(epoch, "")
+
+        async def is_refilled() -> bool:
+            return bool(keys.get(epoch))
+
+        await eventually(is_refilled, "the queues are made again")
+    assert await contents(await other.connect()) == ["first", "second"]
 
 
 @pytest.mark.embedded_stores

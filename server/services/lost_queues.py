@@ -109,8 +109,9 @@ class LostQueues:
         epoch, found = self._identities.known.epoch, await self._queues.read_epoch()
         if found == epoch:
             return
-        if found is not None:
-            # Of a history that has ended, whose numbers mean other messages now, or a part of what is made below.
+        if found:
+            # Of a history that has ended, whose numbers mean other messages now. What an unfinished refill left stays:
+            # messages that came since are on the queues too, and what is there twice is handed over once.
             await self._queues.clear()
         # A Redis that is full refuses this: what is owed would wait in memory, and once more at every call.
         await self._queues.set_epoch(UNFINISHED)

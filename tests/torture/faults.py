@@ -202,10 +202,10 @@ async def _child(scene: Scene, name: str) -> int:
 
 KILLS = (
     Fault("kill-server", (), kill_server),
-    Fault("kill-mongodb", (), kill_mongodb),
+    Fault("kill-mongodb", (), kill_mongodb, halts=("mongodb",)),
     Fault("kill-redis", (), kill_redis, halts=("redis",)),
-    Fault("kill-two", (), kill_two, halts=("redis",)),
-    Fault("kill-all", (), kill_all, halts=("redis",)),
+    Fault("kill-two", (), kill_two, halts=("mongodb", "redis")),
+    Fault("kill-all", (), kill_all, halts=("mongodb", "redis")),
 )
 CRASHES = tuple(Fault(f"crash-{point}", (), crash_at(point)) for point in LATEST_PASS)
 NETWORK = (
@@ -214,13 +214,13 @@ NETWORK = (
     Fault("cut-people", (), cut_people),
 )
 STORES = (
-    Fault("freeze-mongodb", (), freeze_mongodb),
+    Fault("freeze-mongodb", (), freeze_mongodb, halts=("mongodb",)),
     Fault("freeze-redis", (), freeze_redis, halts=("redis",)),
     Fault("flush-redis", ("redis",), flush_redis),
 )
 EMBEDDED = (*KILLS, *CRASHES, *NETWORK, *STORES)
 OUTSIDE = (
-    *(Fault(f"{manner}-mongodb-way", (), on_the_way("mongodb", manner)) for manner in MANNERS),
+    *(Fault(f"{manner}-mongodb-way", (), on_the_way("mongodb", manner), halts=("mongodb",)) for manner in MANNERS),
     *(Fault(f"{manner}-redis-way", (), on_the_way("redis", manner), halts=("redis",)) for manner in MANNERS),
 )
 # On stores that somebody has named: only the server and the network of the people are struck.

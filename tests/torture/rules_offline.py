@@ -26,9 +26,9 @@ class OfflineHandedOver:
     `messages:offline`. Settled means acknowledged, or that the server was killed and every attempt ended with it: one
     that is still under way may be stored by the next server, when the receiver is back.
 
-    Where Redis could not be asked at that time, it comes when Redis is back, and where the receiver was cut off at once
-    again, with the next connection that lasts. Nothing is promised where Redis lost what it held before, or where the
-    receiver has read the message by then.
+    Where a store could not be asked at that time, it comes when the store is back, and where the receiver was cut off
+    at once again, with the next connection that lasts. Nothing is promised where Redis lost what it held before, or
+    where the receiver has read the message by then.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class OfflineHandedOver:
         self._acked_at: dict[int, float] = {}
         self._ended_at: dict[int, float] = {}
         self._kills: list[float] = []
-        # When Redis lost what it held, and when it could not be asked.
+        # When Redis lost what it held, and when it or MongoDB could not be asked.
         self._spans: dict[str, list[tuple[float, float]]] = {"hurts": [], "halts": []}
         self._struck_at: dict[str, float] = {}
         self._reads: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
@@ -103,7 +103,7 @@ class OfflineHandedOver:
         return float("inf")
 
     def _when_asked(self, connected: float) -> float:
-        """When Redis could be asked for what waits for a socket that connected then."""
+        """When the stores could be asked for what waits for a socket that connected then."""
         for begin, end in self._spans["halts"]:
             if begin <= connected + AFTERMATH and connected <= end + AFTERMATH:
                 connected = max(connected, end)
@@ -168,7 +168,7 @@ class OfflineHandedOver:
         self._reads[record["u"], record["r"]].append((record["t"], record["q"]))
 
     def _on_fault(self, record: Record) -> None:
-        self._struck_at = {kind: record["t"] for kind in self._spans if "redis" in record.get(kind, ())}
+        self._struck_at = {kind: record["t"] for kind in self._spans if record.get(kind)}
 
     def _on_healed(self, record: Record) -> None:
         for kind, begin in self._struck_at.items():
