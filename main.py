@@ -13,7 +13,9 @@ from typing import Final, NoReturn
 
 try:
     from server import __version__
-    from server.config import ConfigError, Settings, default_file, load, other_variables
+    from server.config.load import default_file, load
+    from server.config.settings import Settings
+    from server.config.sources import ConfigError, other_variables
     from server.log import start_logging
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: run make setup, then .venv/bin/python main.py")
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
 def _check_stores(settings: Settings) -> int:
     import uvloop
 
-    from server.check_stores import check_stores
+    from server.admin.check_stores import check_stores
     from server.embedded import StartFailed
 
     try:
@@ -70,7 +72,7 @@ def _check_stores(settings: Settings) -> int:
 def _epoch(settings: Settings, *, new: bool) -> int:
     import uvloop
 
-    from server.epoch import NotNamed, read_epoch
+    from server.admin.epoch import NotNamed, read_epoch
 
     start_logging("ERROR")
     try:
@@ -85,7 +87,7 @@ def _epoch(settings: Settings, *, new: bool) -> int:
 def _move(settings: Settings, uri: str, database: str) -> int:
     import uvloop
 
-    from server.move import MoveFailed, move
+    from server.admin.migrate import MoveFailed, move
 
     try:
         uvloop.run(move(settings, uri, database, say=lambda line: print(line, flush=True)))

@@ -24,8 +24,8 @@ from bench.seed import Pair, seed_pairs
 from bench.servers import GENERATOR_CORE, Server, Stores, run_server, run_stores
 from bench.sockets import ACK, EVENT, Link, open_link
 from server.models import Message, now
-from server.storage.messages import MessageStore
-from server.storage.rooms import RoomStore
+from server.storage.mongo.messages import MessageStore
+from server.storage.mongo.rooms import RoomStore
 
 BATCH: Final = 500
 PAGE: Final = 50

@@ -18,7 +18,7 @@ import main as product
 from bench.figures import latency_of
 from server.context import Context
 from server.models import Message
-from server.storage.messages import MessageStore
+from server.storage.mongo.messages import MessageStore
 
 LAG_STEP = 0.005
 

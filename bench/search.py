@@ -19,21 +19,21 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
+from bench.dataset import fill
 from bench.figures import latency_of
+from bench.generator import person
 from bench.report import publish
 from bench.servers import ROOT, SERVER_CORE, STORE_CORE
-from bench.town import fill
-from bench.townsfolk import person
-from server import config
+from server.config.load import load
 from server.embedded import EmbeddedStores
 from server.models import User
 from server.protocol import SearchQuery
-from server.services.people import People
-from server.services.search import Search
-from server.services.user_index import UserIndex
-from server.storage.database import Database
-from server.storage.search_terms import SearchTerms
-from server.storage.users import Users
+from server.services.accounts.profiles import Profiles
+from server.services.search.index import UserIndex
+from server.services.search.people import Search
+from server.storage.mongo.database import Database
+from server.storage.mongo.search_terms import SearchTerms
+from server.storage.mongo.users import Users
 
 SEED: Final = 1
 SAMPLES: Final = 2_000  # people from whose names and addresses the questions are taken
@@ -98,7 +98,7 @@ class Town:
     async def ask(self, kind: str) -> tuple[float, int, int]:
         """Seconds of one search, how many people it found, and how many it listed."""
         nobody = Nobody()
-        people = People(self._users, UserIndex(self._users, self._terms), nobody, nobody, nobody)  # type: ignore[arg-type]
+        people = Profiles(self._users, UserIndex(self._users, self._terms), nobody, nobody, nobody)  # type: ignore[arg-type]
         search = Search(self._terms, people, nobody)
         asker = self._source.choice(self._sample)
         if kind == REFERENCE:
@@ -122,7 +122,7 @@ class Town:
 async def open_town(size: int, folder: Path) -> AsyncIterator[Town]:
     """The town in this folder, filled where it is not yet."""
     # No Redis is needed: an address that nobody asks keeps the embedded one from being started.
-    settings = config.load(ROOT / "config.yaml", [f"data_dir={folder}", "redis.url=redis://127.0.0.1:1"])
+    settings = load(ROOT / "config.yaml", [f"data_dir={folder}", "redis.url=redis://127.0.0.1:1"])
     stores = EmbeddedStores()
     os.sched_setaffinity(0, {STORE_CORE})
     addresses = await stores.start(settings)

@@ -10,12 +10,12 @@ import jwt
 import msgspec
 
 from server.models import Room, User, derive_room_id, members_of, now
-from server.storage.database import Database
-from server.storage.rooms import MemberStore, RoomStore
-from server.storage.search_terms import IndexChange
-from server.storage.sessions import Session, Sessions
-from server.storage.users import Users, user_document
-from server.tokens import ALGORITHM, ISSUER
+from server.services.accounts.tokens import ALGORITHM, ISSUER
+from server.storage.mongo.database import Database
+from server.storage.mongo.rooms import MemberStore, RoomStore
+from server.storage.mongo.search_terms import IndexChange
+from server.storage.mongo.sessions import Session, Sessions
+from server.storage.mongo.users import Users, user_document
 
 SECRET: Final = "a secret of the benches, of no use elsewhere"
 DAY: Final = 86_400

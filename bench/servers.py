@@ -16,9 +16,9 @@ import msgspec
 
 from bench.figures import children_of
 from bench.seed import SECRET
-from server import config
+from server.config.load import load
 from server.embedded import EmbeddedStores
-from server.storage.database import Database
+from server.storage.mongo.database import Database
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 NODE: Final = ROOT / "bench" / "node"
@@ -86,7 +86,7 @@ def on_core(core: int) -> Callable[[], None]:
 async def run_stores() -> AsyncIterator[Stores]:
     """Stores on a new folder, gone at the end."""
     with tempfile.TemporaryDirectory(prefix="madang-bench-", ignore_cleanup_errors=True) as folder:
-        settings = config.load(ROOT / "config.yaml", [f"data_dir={folder}/stores"])
+        settings = load(ROOT / "config.yaml", [f"data_dir={folder}/stores"])
         stores, before = EmbeddedStores(), children_of(os.getpid())
         own = os.sched_getaffinity(0)
         # Children inherit it, and this process has little to do meanwhile.

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from handlers.connections import Connections, CountedStream
+from handlers.connection_limits import ConnectionLimits, CountedStream
 from handlers.request_id import HEADER as REQUEST_ID
 from server.errors import ChatError, RateLimited
 
@@ -55,7 +55,7 @@ class Tally:
 class Acceptor:
     """Listens on sockets from `start` to `stop`; `serve` gets every connection that is let in."""
 
-    def __init__(self, sockets: Sequence[socket], connections: Connections, serve: Serve) -> None:
+    def __init__(self, sockets: Sequence[socket], connections: ConnectionLimits, serve: Serve) -> None:
         self._sockets = sockets
         self._connections = connections
         self._serve = serve

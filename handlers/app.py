@@ -14,13 +14,14 @@ from tornado.web import Application, RequestHandler
 
 from handlers.acceptor import Acceptor
 from handlers.base import UnknownPath
-from handlers.connections import Connections, bounds
+from handlers.connection_limits import ConnectionLimits, bounds
+from handlers.descriptors import raise_limit
 from handlers.routes import ROUTES
-from handlers.socket.gateway import Gateway
-from handlers.socket.transport import make_socket_handler
-from server.config import Settings
+from handlers.socket.engine.gateway import Gateway
+from handlers.socket.engine.sessions import EngineSessions
+from handlers.socket.engine.transport import make_socket_handler
+from server.config.settings import Settings
 from server.context import Context, open_context
-from server.descriptors import raise_limit
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,15 +49,16 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
             context = await _unless(stopped, stack.enter_async_context(open_context(settings)))
             if context is None:
                 return
-            Gateway(context).attach()
+            gateway = Gateway(context)
+            gateway.attach()
             server = HTTPServer(
-                make_application(context),
+                make_application(context, gateway.sessions),
                 idle_connection_timeout=IDLE_TIMEOUT,
                 body_timeout=BODY_TIMEOUT,
                 max_body_size=settings.server.max_payload,
             )
             most, most_per_address = bounds(settings, descriptors)
-            connections = Connections(most, most_per_address, settings.server.trusted_proxies)
+            connections = ConnectionLimits(most, most_per_address, settings.server.trusted_proxies)
             acceptor = Acceptor(sockets, connections, server.handle_stream)
             acceptor.start()
             log.info("at most %d connections, of one address %s", most, most_per_address or "as many")
@@ -74,13 +76,13 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
                 await asyncio.wait_for(server.close_all_connections(), CONNECTIONS_TIMEOUT)
 
 
-def make_application(context: Context) -> Application:
+def make_application(context: Context, sessions: EngineSessions) -> Application:
     """The routes, and a handler that answers every unknown path with the error shape."""
     routes: list[tuple[str, type[RequestHandler], dict[str, Context]]] = [
         (pattern, handler, {"context": context}) for pattern, handler in ROUTES
     ]
     return Application(
-        [(r"/socket\.io/?", make_socket_handler(context)), *routes],
+        [(r"/socket\.io/?", make_socket_handler(sessions, context.settings)), *routes],
         default_handler_class=UnknownPath,
         default_handler_args={"context": context},
         websocket_max_message_size=context.settings.server.max_payload,

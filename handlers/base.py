@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -10,14 +9,15 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
-from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.client_address import client_address
-from handlers.connections import place_of
+from handlers.connection_limits import place_of
 from handlers.origins import allow_origin
+from handlers.problems import to_chat_error, write_problem
 from handlers.request_id import HEADER as REQUEST_ID
 from handlers.request_id import identify
+from handlers.slow_clients import PIECE_BYTES, end_connection, end_unless_taken, write_pieces
 from server import errors
 from server.context import Context
 from server.errors import ChatError
@@ -31,26 +31,10 @@ T = TypeVar("T")
 JSON_TYPE: Final = re.compile(r"application/(?:[a-z0-9!#$&^_.-]+\+)?json")
 # No body has a longer length, and Python reads no number of thousands of digits.
 LONGEST_LENGTH: Final = len(str(sys.maxsize))
-# What a client is sent at once of a large answer, and how long it may take nothing of it.
-PIECE_BYTES: Final = 64 * 1024
-LONGEST_SILENCE: Final = 30.0
 # A refusal that came at once would be asked for again at once, and to refuse is work as well.
 REFUSAL_PAUSE: Final = 0.5
 # A refused body is still read and dropped up to this size, so that the client gets our answer and not a reset.
 DRAIN_LIMIT = 256 * 1024 * 1024
-BY_STATUS: dict[int, type[ChatError]] = {
-    kind.status: kind
-    for kind in (
-        errors.ValidationFailed,
-        errors.Unauthorized,
-        errors.Forbidden,
-        errors.NotFound,
-        errors.MethodNotAllowed,
-        errors.PayloadTooLarge,
-        errors.UnsupportedMediaType,
-        errors.Unavailable,
-    )
-}
 
 
 @stream_request_body
@@ -157,29 +141,14 @@ class ApiHandler(RequestHandler):
         self.write(msgspec.json.encode(value))
 
     async def answer_large(self, body: bytes) -> None:
-        """As `answer`, sent in pieces, each once the client has taken the one before.
-
-        It is JSON already, so that what it was made of need not wait for the client too.
-        """
+        """As `answer`, for JSON that is encoded already; sent piece by piece as the client reads."""
         self.set_header("Content-Type", "application/json; charset=utf-8")
         if len(body) <= PIECE_BYTES or self.request.method == "HEAD":
             self.write(body)
             return
-        self.set_header("Content-Length", len(body))
-        unsent = self.context.realtime.unsent
-        try:
-            for start in range(0, len(body), PIECE_BYTES):
-                self.write(body[start : start + PIECE_BYTES])
-                taken = self.flush()
-                if not taken.done():
-                    unsent.note(self, self.identity.user_id, len(body) - start)
-                await asyncio.wait_for(taken, LONGEST_SILENCE)
-        except StreamClosedError:
-            return
-        except TimeoutError:
-            end_connection(self)
-        finally:
-            unsent.note(self, self.identity.user_id, 0)
+        unsent = self.context.hub.unsent
+        user_id = self.identity.user_id
+        await write_pieces(self, body, lambda waiting: unsent.note(self, user_id, waiting))
 
     def cut(self) -> None:
         """Others need the memory that the rest of this answer takes."""
@@ -279,21 +248,6 @@ class ApiHandler(RequestHandler):
             self.set_header("Access-Control-Max-Age", "600")
 
 
-def end_connection(handler: RequestHandler) -> None:
-    """Close it, whatever of the answer has been sent: one that is cut must not look whole."""
-    connection: Any = handler.request.connection
-    connection.close()
-
-
-def end_unless_taken(handler: RequestHandler, written: "asyncio.Future[None]", size: int) -> None:
-    """Close the connection of a client that does not take its last answer, of so many bytes."""
-    if written.done():
-        return
-    patience = LONGEST_SILENCE * max(1, math.ceil(size / PIECE_BYTES))
-    timer = asyncio.get_running_loop().call_later(patience, end_connection, handler)
-    written.add_done_callback(lambda _written: timer.cancel())
-
-
 @asynccontextmanager
 async def unhurried() -> AsyncIterator[None]:
     """Encloses what may be refused for a limit: whoever does not wait, as told, waits for the refusal instead."""
@@ -311,23 +265,3 @@ class UnknownPath(ApiHandler):
 
     async def admit(self) -> None:
         raise errors.NotFound("No such path")
-
-
-def write_problem(handler: RequestHandler, error: ChatError) -> None:
-    """Write an error as RFC 9457 has it."""
-    body = error.body()
-    if "retryAfter" in body:
-        handler.set_header("Retry-After", str(body["retryAfter"]))
-    handler.set_status(error.status, error.title)
-    handler.set_header("Content-Type", "application/problem+json")
-    handler.write(msgspec.json.encode({"type": "about:blank", "title": error.title, **body}))
-
-
-def to_chat_error(error: BaseException | None, status: int = 500) -> ChatError:
-    """The one mapping from anything raised to what a client may see."""
-    if isinstance(error, ChatError):
-        return error
-    if isinstance(error, HTTPError):
-        kind = BY_STATUS.get(error.status_code, errors.ValidationFailed if error.status_code < 500 else errors.Internal)
-        return kind()
-    return BY_STATUS.get(status, errors.Internal)()

@@ -7,7 +7,7 @@ from tornado.httputil import HTTPHeaders
 from tornado.web import RequestHandler
 
 from handlers.client_address import is_trusted
-from server.config import Settings
+from server.config.settings import Settings
 
 _AUTHORITY: Final = r"([A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?"
 _HOST: Final = re.compile(_AUTHORITY)

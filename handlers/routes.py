@@ -3,7 +3,7 @@
 from typing import Final
 
 from handlers.base import ApiHandler
-from handlers.rest import auth, files, messages, system, uploads, users, web
+from handlers.rest import auth, downloads, messages, system, uploads, users, web
 
 API: Final = "/api/v1"
 _ID: Final = "([^/]+)"
@@ -22,7 +22,7 @@ ROUTES: Final[list[tuple[str, type[ApiHandler]]]] = [
     (f"{API}/messages/chats/{_ID}/messages", messages.ChatMessagesHandler),
     (f"{API}/messages/chats/{_ID}/read", messages.ChatReadHandler),
     (f"{API}/upload", uploads.UploadHandler),
-    ("/uploads/([^/]+)", files.FileHandler),
+    ("/uploads/([^/]+)", downloads.FileHandler),
     ("/healthz", system.HealthHandler),
     ("/readyz", system.ReadyHandler),
     ("/", web.WebFileHandler),

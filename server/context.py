@@ -8,51 +8,32 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from server.batching import Batcher
-from server.config import Settings
+from server.concurrency.periodic import PeriodicWork, do_quietly, do_until
+from server.config.secret_files import read_or_make_secret
+from server.config.settings import Settings
 from server.embedded import EmbeddedStores, StartFailed
 from server.errors import Unauthorized, Unavailable, Unusable
-from server.faults import AFTER_ACK, CrashPoints
-from server.intake import Intake
-from server.models import Member
-from server.online import OnlineUsers
-from server.periodic import PeriodicWork, do_quietly, do_until
-from server.realtime import Realtime
-from server.secrets import read_or_make_secret
-from server.services.accounts import Accounts
-from server.services.chats import Chats
-from server.services.delivery import Delivery
-from server.services.files import Files
+from server.failpoints import Failpoints
+from server.realtime.hub import Hub
+from server.realtime.unsent import Unsent
+from server.services.accounts.build import build_accounts
+from server.services.accounts.inactive import InactivePeople
+from server.services.delivery.build import build_delivery
 from server.services.health import Health
-from server.services.history import History
-from server.services.inactive import InactivePeople
 from server.services.limits import Limits
-from server.services.lost_queues import LostQueues
-from server.services.messages import Messages
-from server.services.offline import OfflineQueue
-from server.services.peers import Peers
-from server.services.people import People
-from server.services.pictures import Pictures
-from server.services.presence import Presence
-from server.services.pushes import Pushes
-from server.services.receipts import Receipts
-from server.services.recovery import Recovery, RoomsInFlight
-from server.services.room_log import RoomLog
-from server.services.rooms import Rooms
-from server.services.search import Search
-from server.services.typing import Typing
-from server.services.unconfirmed import Unconfirmed
+from server.services.presence.build import build_presence
+from server.services.presence.online import OnlineUsers
+from server.services.room_log.build import build_room_log
+from server.services.room_log.write_queue import WriteQueue
+from server.services.rooms.build import build_rooms
+from server.services.search.index import UserIndex
+from server.services.search.people import Search
 from server.services.upgrades import Upgrades
-from server.services.uploads import Uploads
-from server.services.user_index import UserIndex
+from server.services.uploads.build import build_uploads
 from server.storage.stores import Stores
-from server.tokens import Passwords, Tokens
-from server.unsent import Unsent
 
 log = logging.getLogger(__name__)
 
-# Writing marks delays messages: 50 take about 40 ms on the embedded store.
-MAX_MARKS: Final = 50
 # The ends of rooms are derived from the log: storing them late costs a little reading after a crash, nothing else.
 SAVE_INTERVAL: Final = 1.0
 RETRY_INTERVAL: Final = 1.0
@@ -70,121 +51,53 @@ class Context:
 
     def __init__(self, settings: Settings, mongodb_uri: str, redis_url: str) -> None:
         self.settings = settings
-        self._stores = Stores(settings, mongodb_uri, redis_url)
-        self._index = UserIndex(self._stores.users, self._stores.search_terms)
-        self._upgrades = Upgrades(self._stores.identity, self._stores.users, self._index)
-        self._passwords = Passwords(is_limited=settings.limits.enabled)
-        self._pictures = Pictures(is_limited=settings.limits.enabled)
+        self._stores = stores = Stores(settings, mongodb_uri, redis_url)
         self._periodic = PeriodicWork()
         self._others: set[str] = set()
-        # How often Redis had been away when its queues were last looked at.
+        # How often Redis had been away when its queues were last refilled.
         self._losses = 0
-        self._looking = asyncio.Lock()
-        self._build()
-
-    def _build(self) -> None:
-        settings, stores = self.settings, self._stores
-        self.realtime = Realtime(
-            ping_interval=settings.socket.ping_interval,
-            ping_timeout=settings.socket.ping_timeout,
-            max_payload=settings.server.max_payload,
-            unsent=Unsent(per_user=settings.server.max_unsent_per_user, in_all=settings.server.max_unsent),
-        )
+        self._refilling = asyncio.Lock()
+        self.hub = Hub(Unsent(per_user=settings.server.max_unsent_per_user, in_all=settings.server.max_unsent))
         self.health = Health(stores.database, stores.redis)
-        online = OnlineUsers()
         self.limits = Limits(settings.limits, stores.counters)
-        self.uploads = Uploads(
-            settings.uploads, stores.spool, stores.blobs, stores.upload_records, self._pictures, self.limits
-        )
-        self.files = Files(stores.upload_records, stores.blobs, stores.users)
-        self.people = People(stores.users, self._index, online, self.files, self.limits)
-        self.search = Search(stores.search_terms, self.people, self.limits)
-        self.accounts = Accounts(
-            users=stores.users,
-            sessions=stores.sessions,
-            tokens=Tokens(read_secret(settings), settings.auth.access_ttl),
-            passwords=self._passwords,
-            limits=self.limits,
-            people=self.people,
-            refresh_ttl=settings.auth.refresh_ttl,
-            refresh_grace=settings.auth.refresh_grace,
-            user_types=settings.auth.user_types,
-            end_session=lambda session_id: self.realtime.end_session(session_id, Unauthorized("The session has ended")),
-        )
-        self.rooms = Rooms(
-            stores.rooms,
-            stores.members,
-            stores.messages,
-            self.people,
-            self.limits,
-            Peers(stores.members, max_cached=settings.rooms.max_cached_people),
-            max_cached=settings.rooms.max_cached,
-            room_key=lambda: stores.identity.known.room_key,
-        )
-        self.chats = Chats(self.rooms, self.people, online, self.realtime, stores.identity)
-        self._marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
-        crash = CrashPoints(os.environ)
-        self.pushes = Pushes(stores.offline_queues, lambda user_ids: self.offline.hand_over_to(user_ids), crash)
-        intake = Intake(stores.database)
-        self._inactive = InactivePeople(
-            self.people, self.realtime.user_ids, lambda: intake.quiet_seconds, self._end_inactive
-        )
-        self.receipts = Receipts(self.rooms, intake, stores.messages, self._marks, self.realtime)
-        self.offline = OfflineQueue(
-            stores.offline_queues,
-            self.pushes,
-            self.rooms,
-            stores.messages,
-            self.people,
-            self.receipts,
-            self.realtime,
-            crash,
-            retention=settings.offline_queue.retention,
-        )
-        self.typing = Typing(self.rooms, self.realtime, timeout=settings.typing.timeout)
-        self.unconfirmed = Unconfirmed(self.realtime, self.pushes)
-        self._delivery = Delivery(self.realtime, self.pushes, self.unconfirmed, self.typing.end)
-        self._in_flight = RoomsInFlight(stores.unsettled_rooms)
-        self._recovery = Recovery(
-            stores.unsettled_rooms,
-            self._in_flight,
-            self.rooms,
-            self.people,
-            self._delivery.deliver,
-            self.pushes.wait_written,
-        )
-        self._lost_queues = LostQueues(
-            stores.offline_queues,
-            stores.rooms,
-            self.rooms,
-            stores.messages,
-            self.realtime,
-            self.pushes,
-            stores.identity,
-            retention=settings.offline_queue.retention,
-            max_messages=settings.offline_queue.max_messages,
-        )
-        self._log = RoomLog(
-            intake,
-            stores.messages,
-            self.rooms.read_tail,
-            crash.end_before(AFTER_ACK, self._delivery.deliver),
-            self._in_flight,
-            crash,
-            max_batch=settings.messages.max_batch,
-        )
-        self.messages = Messages(
-            self.rooms, intake, self.people, self.limits, self.files, max_length=settings.messages.max_length
-        )
-        self.history = History(self.rooms, self.people, stores.messages, stores.identity, self.limits)
-        self.presence = Presence(
+        failpoints = Failpoints(os.environ)
+        online = OnlineUsers()
+        write_queue = WriteQueue(stores.database)
+        self.uploads, self.files, self._images = build_uploads(settings, stores, self.limits)
+        self._index = UserIndex(stores.users, stores.search_terms)
+        self.accounts, self.people, self._passwords = build_accounts(
+            settings,
+            read_secret(settings),
+            stores,
+            self._index,
             online,
-            stores.presence_leases,
+            self.files,
+            self.limits,
+            lambda session_id: self.hub.end_session(session_id, Unauthorized("The session has ended")),
+        )
+        self.search = Search(stores.search_terms, self.people, self.limits)
+        self.rooms, self.chat_list, self.history, self.receipts, self._marks = build_rooms(
+            settings, stores, self.hub, self.people, online, write_queue, self.limits
+        )
+        self.presence, self.typing = build_presence(settings, stores, self.hub, online, self.rooms, self.people)
+        delivery, self.offline_queue, self.offline_writer, self.unconfirmed, self._lost_queues = build_delivery(
+            settings, stores, self.hub, self.rooms, self.people, self.receipts, self.typing.end, failpoints
+        )
+        self.messages, self._log, self._in_flight, self._recovery = build_room_log(
+            settings,
+            stores,
+            write_queue,
             self.rooms,
             self.people,
-            self.realtime,
-            grace=settings.presence.grace,
-            lease=settings.presence.lease,
+            self.files,
+            self.limits,
+            delivery.deliver,
+            self.offline_writer.wait_written,
+            failpoints,
+        )
+        self._upgrades = Upgrades(stores.identity, stores.users, self._index)
+        self._inactive = InactivePeople(
+            self.people, self.hub.user_ids, lambda: write_queue.quiet_seconds, self._end_inactive
         )
 
     async def open(self) -> None:
@@ -192,20 +105,19 @@ class Context:
         await self._stores.open()
         await self._upgrades.run()
         await self._index.settle_all()
-        await self._recovery.mend()
+        await self._recovery.recover()
         if self._upgrades.has_moved:
             await do_quietly(self._lost_queues.adopt)
-        await do_quietly(self._look_after_queues)
+        await do_quietly(self._refill_queues)
         self._log.start()
-        self.realtime.start()
         settings, every = self.settings, self._periodic.start
         every(settings.sweep.interval, self.sweep)
         every(settings.sweep.interval, self._index.settle_all)
         every(settings.presence.lease / RENEWALS_PER_LEASE, self.presence.renew_leases)
         every(SETTLE_INTERVAL, self._settle_confirmed)
         every(SAVE_INTERVAL, self.save_ends)
-        every(RETRY_INTERVAL, self.offline.retry_postponed)
-        every(RETRY_INTERVAL, self._look_after_lost)
+        every(RETRY_INTERVAL, self.offline_queue.retry_postponed)
+        every(RETRY_INTERVAL, self._refill_after_loss)
         every(INACTIVE_INTERVAL, self._inactive.look)
         await do_quietly(self.presence.open)
         await do_quietly(self.sweep)
@@ -213,8 +125,8 @@ class Context:
     async def sweep(self) -> None:
         """Expire offline queues, presence leases and uploads that nothing uses; look for other servers."""
         # One that cannot go on while its store is away keeps no other from its work.
-        expiring = self.offline.sweep, self.presence.sweep, self._stores.spool.sweep, self.files.sweep
-        for work in (self._look_after_queues, *expiring, self._look_around):
+        expiring = self.offline_queue.sweep, self.presence.sweep, self._stores.spool.sweep, self.files.sweep
+        for work in (self._refill_queues, *expiring, self._find_other_servers):
             await do_quietly(work)
 
     async def save_ends(self) -> None:
@@ -228,7 +140,7 @@ class Context:
         deadline = loop.time() + self.settings.server.shutdown_timeout
         await self._periodic.stop()
         await do_until(deadline, self._finish_work)
-        await self.realtime.close(Unavailable("The server is stopping"))
+        await self.hub.close(Unavailable("The server is stopping"))
         self.presence.close()
         await do_until(max(deadline, loop.time() + LEAST_TO_SAVE), self._queue_unconfirmed)
         # What is not saved is noted, and mended at the next start.
@@ -239,26 +151,26 @@ class Context:
         await self._periodic.stop()
         self._passwords.close()
         await self.uploads.wait_empty()
-        await self._pictures.close()
+        await self._images.close()
         await self._stores.close()
 
     async def _end_inactive(self, user_id: str) -> None:
-        await self.realtime.end(self.realtime.connections_of(user_id), Unauthorized("The account is not active"))
+        await self.hub.end(self.hub.connections_of(user_id), Unauthorized("The account is not active"))
 
-    async def _look_after_lost(self) -> None:
+    async def _refill_after_loss(self) -> None:
         """Redis may have come back empty."""
         if self._stores.redis.losses != self._losses:
-            await self._look_after_queues()
+            await self._refill_queues()
 
-    async def _look_after_queues(self) -> None:
+    async def _refill_queues(self) -> None:
         losses = self._stores.redis.losses
-        async with self._looking:
+        async with self._refilling:
             await self._lost_queues.look()
         if self._stores.redis.is_available:
             self._losses = losses
 
-    async def _look_around(self) -> None:
-        others = await self._stores.servers.look_around()
+    async def _find_other_servers(self) -> None:
+        others = await self._stores.servers.find_others()
         if others - self._others:
             log.error("another server runs on this database: both show stale rooms and history; end all but one")
         self._others |= others
@@ -267,7 +179,7 @@ class Context:
         self.unconfirmed.look()
 
     async def _queue_unconfirmed(self) -> None:
-        await self.pushes.wait_written()
+        await self.offline_writer.wait_written()
         self.unconfirmed.look()
 
     async def _save_all(self) -> None:
@@ -276,7 +188,7 @@ class Context:
 
     async def _finish_work(self) -> None:
         await self._log.close()
-        await self.pushes.wait_written()
+        await self.offline_writer.wait_written()
         await self._marks.wait_empty()
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar, cast
 
 import msgspec
 
-from server.config_types import write_size
+from server.config.types import write_size
 
 P = ParamSpec("P")
 T = TypeVar("T")

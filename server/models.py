@@ -2,15 +2,18 @@
 
 import hashlib
 import json
+import re
 import time
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from server.lookalikes import fold
 
 MessageType = Literal["TEXT", "IMAGE", "FILE"]
+# What phone numbers are written with, and what queries for them look like.
+PHONE: Final = re.compile(r"[0-9+()\-. ]*[0-9][0-9+()\-. ]*")
 
 
 def now() -> datetime:

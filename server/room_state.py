@@ -3,9 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import NamedTuple
 
 from server.models import Member, Message, Room
 from server.protocol import MemberView
+
+
+class StoredMessage(NamedTuple):
+    """A message of the log that is to be delivered. It pins its room until then."""
+
+    room: "RoomState"
+    message: Message
+    sender_name: str
 
 
 class MemberState:
@@ -37,13 +46,13 @@ class RoomState:
         "__weakref__",
         "booking_id",
         "created_at",
-        "holds",
         "id",
         "is_changed",
         "is_checked",
         "last_message",
         "last_seq",
         "members",
+        "pins",
         "settled_end",
         "user_ids",
     )
@@ -59,19 +68,19 @@ class RoomState:
         self.members = {member.user_id: MemberState(member) for member in members}
         self.is_checked = False
         self.is_changed = False
-        self.holds = 0
+        self.pins = 0
         if room.last_message is not None:
             self._take_end(room.last_message)
             self.settled_end = room.last_message
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def pinned(self) -> Iterator[None]:
         """One hold, for work that waits for a store and then changes this object."""
-        self.holds += 1
+        self.pins += 1
         try:
             yield
         finally:
-            self.holds -= 1
+            self.pins -= 1
 
     def append(self, message: Message) -> None:
         """Take in the next message of the log. Raises `ValueError` where it is not the next."""

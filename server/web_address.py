@@ -4,7 +4,7 @@ import re
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from server.file_kinds import TURNING_MARKS
+from server.file_types import TURNING_MARKS
 
 # Browsers take some of these out or read them as something else: what is looked at here must be what they ask for.
 REFUSED: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\\]")

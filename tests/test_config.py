@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from server.config import ConfigError, Settings, declared, load, other_variables
+from server.config.load import declared, load
+from server.config.settings import Settings
+from server.config.sources import ConfigError, other_variables
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_FILE = ROOT / "config.yaml"

@@ -7,10 +7,10 @@ from datetime import datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.confirmations import Confirmations, Span, gaps
 from server.models import Member, Message, Room, now
+from server.realtime.confirmations import Confirmations, Span, gaps
 from server.room_state import RoomState
-from server.services.unconfirmed import Unconfirmed
+from server.services.delivery.unconfirmed import Unconfirmed
 
 ACTIONS = st.lists(
     st.one_of(
@@ -98,7 +98,7 @@ class RedisIsAway:
     def __init__(self) -> None:
         self.count = 0
 
-    def push(self, user_id: str, payload: bytes, at: datetime) -> "asyncio.Future[None]":
+    def enqueue(self, user_id: str, payload: bytes, at: datetime) -> "asyncio.Future[None]":
         del user_id, payload, at
         self.count += 1
         return asyncio.get_running_loop().create_future()

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from handlers.connections import bounds
-from server.config import Limits, Server, Settings
+from handlers.connection_limits import bounds
+from server.config.settings import Limits, Server, Settings
 from tests.conftest import NO_LIMITS, StartServer, serve
 from tests.support.device import DEADLINE, Device
 from tests.support.people import Person, Town

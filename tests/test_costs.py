@@ -18,13 +18,13 @@ from tornado.netutil import bind_sockets
 from bench.seed import SECRET, Pair, seed_pairs
 from bench.sockets import ACK, EVENT, MESSAGE_NEW, Link, open_links
 from handlers.app import make_application
-from handlers.socket.gateway import Gateway
-from server import frames
-from server.config import load
+from handlers.socket.engine.gateway import Gateway
+from server.config.load import load
 from server.context import Context, open_context
-from server.intake import Intake
-from server.storage.messages import MessageStore
-from server.storage.redis_store import RedisStore
+from server.realtime import frames
+from server.services.room_log.write_queue import WriteQueue
+from server.storage.mongo.messages import MessageStore
+from server.storage.redis.client import RedisClient
 from tests.support.server_process import ROOT
 from tests.support.waiting import eventually
 
@@ -83,13 +83,13 @@ class Counters:
         self.redis_calls = 0
         patch.setattr(frames, "_encoder", self._frames)
         patch.setattr(msgspec.json, "encode", self._plain.encode)
-        run = RedisStore.run
+        run = RedisClient.run
 
-        async def counted(store: RedisStore, call: Any) -> Any:
+        async def counted(store: RedisClient, call: Any) -> Any:
             self.redis_calls += 1
             return await run(store, call)
 
-        patch.setattr(RedisStore, "run", counted)
+        patch.setattr(RedisClient, "run", counted)
 
     def reset(self) -> None:
         self._frames.count = self._plain.count = self.redis_calls = 0
@@ -109,8 +109,9 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Context, int]]:
     """The server on a port of this process."""
     sets = [f"data_dir={folder / 'data'}", "limits.enabled=false", f"auth.secret={SECRET}"]
     async with open_context(load(ROOT / "config.yaml", sets, {})) as context:
-        Gateway(context).attach()
-        server = HTTPServer(make_application(context))
+        gateway = Gateway(context)
+        gateway.attach()
+        server = HTTPServer(make_application(context, gateway.sessions))
         sockets = bind_sockets(0, "127.0.0.1")
         server.add_sockets(sockets)
         try:
@@ -174,12 +175,12 @@ async def test_five_hundred_senders_share_their_costs(tmp_path: Path, monkeypatc
         receivers = await connect(port, [pair.tokens[1] for pair in pairs[::2]])
         everybody(senders, pairs)
         await all_have(1, senders, receivers)
-        await context.pushes.wait_written()
+        await context.offline_writer.wait_written()
         hold_until_all_wait(monkeypatch)
         counters.reset()
         everybody(senders, pairs)
         await all_have(2, senders, receivers)
-        await context.pushes.wait_written()
+        await context.offline_writer.wait_written()
         inserts = [command for command in counters.commands if command == ("insert", "messages")]
         assert len(inserts) <= MOST_INSERTS, inserts
         assert len(counters.commands) == len(inserts), counters.commands
@@ -203,20 +204,20 @@ def everybody(senders: list[Client], pairs: list[Pair]) -> None:
 
 def hold_until_all_wait(patch: pytest.MonkeyPatch) -> None:
     """The store takes nothing before all have sent, so that the batches do not depend on how fast anything is."""
-    append, insert = Intake.append, MessageStore.insert
+    append, insert = WriteQueue.append, MessageStore.insert
     all_wait = asyncio.Event()
     appended = 0
 
-    def counted(intake: Intake, draft: Any) -> Any:
+    def counted(write_queue: WriteQueue, draft: Any) -> Any:
         nonlocal appended
         appended += 1
         if appended == SENDERS:
             all_wait.set()
-        return append(intake, draft)
+        return append(write_queue, draft)
 
     async def held(store: MessageStore, messages: Any) -> int:
         await all_wait.wait()
         return await insert(store, messages)
 
-    patch.setattr(Intake, "append", counted)
+    patch.setattr(WriteQueue, "append", counted)
     patch.setattr(MessageStore, "insert", held)

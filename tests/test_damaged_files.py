@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis as redis_driver
 
-from server.config import MongoDB, Redis, Settings
+from server.config.settings import MongoDB, Redis, Settings
 from server.embedded import EmbeddedStores, StartFailed
 from server.embedded import redis as embedded_redis
 from tests.support.own_stores import stores_in

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pymongo.errors import AutoReconnect, BulkWriteError, OperationFailure, WaitQueueTimeoutError, WriteConcernError
 
-from server.config import Settings
+from server.config.settings import Settings
 from server.embedded import EmbeddedStores
 from server.errors import Unavailable
 from server.models import Member
-from server.storage.database import Database
-from server.storage.rooms import MEMBERS_PER_CALL, MemberStore
+from server.storage.mongo.database import Database
+from server.storage.mongo.rooms import MEMBERS_PER_CALL, MemberStore
 from tests.support.waiting import eventually
 
 SHORT = 0.05

@@ -9,8 +9,8 @@ from typing import Any
 import pymongo
 from pymongo.collection import Collection
 
-from server.storage.database import Database
-from server.storage.identity import IdentityStore
+from server.storage.mongo.database import Database
+from server.storage.mongo.identity import IdentityStore
 from tests.support.own_stores import stores_in
 from tests.test_start_failures import refused
 

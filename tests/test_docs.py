@@ -12,7 +12,7 @@ import pytest
 from handlers.routes import ROUTES
 from handlers.socket.events import EVENTS
 from server import protocol
-from server.config import declared
+from server.config.load import declared
 from tests.conftest import StartServer
 from tests.support.people import Town
 from tests.support.server_process import ServerProcess

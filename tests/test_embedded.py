@@ -17,7 +17,7 @@ import pytest
 import redis
 from pymongo.errors import OperationFailure, PyMongoError
 
-from server.config import MongoDB, Redis, Settings
+from server.config.settings import MongoDB, Redis, Settings
 from server.embedded import Addresses, EmbeddedStores, StartFailed
 from server.embedded import redis as embedded_redis
 from tests.support.own_stores import stores_in

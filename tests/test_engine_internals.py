@@ -1,4 +1,4 @@
-"""What `server/engine_socket.py` takes for granted of python-engineio; a release that changes it fails here first."""
+"""What `handlers/socket/engine/polling.py` assumes of Engine.IO; a release that changes it fails here first."""
 
 import asyncio
 import time
@@ -8,8 +8,15 @@ import engineio
 from engineio.async_socket import AsyncSocket
 from engineio.packet import MESSAGE, NOOP, PING, PONG, Packet
 
-from server.backlog import MOST_AT_ONCE
-from server.engine_socket import PACKETS_PER_POLL, PolledSocket, answer_poll, let_rest, take_queue, use_websockets
+from handlers.socket.engine.polling import (
+    PACKETS_PER_POLL,
+    PolledSocket,
+    answer_poll,
+    detach_session,
+    disable_pings,
+    use_websockets,
+)
+from server.realtime.send_buffer import MOST_AT_ONCE
 
 SID = "a session"
 MAX_UNSENT = 1024
@@ -67,7 +74,7 @@ async def test_the_driver_of_one_server_is_replaced_and_gets_the_session() -> No
 
 async def test_a_session_that_rests_starts_no_ping() -> None:
     _engine, socket = engine_and_socket()
-    let_rest(socket)
+    disable_pings(socket)
     before = asyncio.all_tasks()
     socket.schedule_ping()
     assert asyncio.all_tasks() == before
@@ -85,7 +92,7 @@ async def test_what_waits_is_taken_in_order_and_the_session_is_silent_from_then_
     assert len(polled) == PACKETS_PER_POLL
     await socket.send(Packet(MESSAGE, str(count)))
     answer_poll(socket)
-    assert polled + [packet.data for packet in take_queue(socket)] == [str(number) for number in range(count + 1)]
+    assert polled + [packet.data for packet in detach_session(socket)] == [str(number) for number in range(count + 1)]
     assert [packet.packet_type for packet in await socket.poll()] == [NOOP]
     await socket.close()
     assert ended == []
@@ -136,11 +143,11 @@ async def test_a_poll_confirms_what_the_one_before_was_answered_with() -> None:
 async def test_what_comes_as_a_client_ends_its_poll_waits_for_the_next_one() -> None:
     _engine, socket = engine_and_socket()
     client = Client()
-    link = PolledSocket(socket, MAX_UNSENT, client)
-    link.attach()
+    transport = PolledSocket(socket, MAX_UNSENT, client)
+    transport.attach()
     ended = asyncio.get_running_loop().create_task(socket.poll())
     await asyncio.sleep(0)
-    link.lose_poll()
+    transport.lose_poll()
     await socket.send(Packet(MESSAGE, "in the same moment"))
     client.last = 1
     assert [packet.packet_type for packet in await ended] == [NOOP]

@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo import monitoring
 
-from server.config import load
+from server.config.load import load
 from server.context import Context, open_context
 from server.protocol import Registration, RoomRequest, SendMessage
 from tests.support.people import PASSWORD, unique
@@ -60,7 +60,7 @@ async def register(context: Context) -> str:
 async def open_rooms(context: Context) -> tuple[str, list[str]]:
     one, other = await register(context), await register(context)
     requests = [RoomRequest(other_user_id=other, booking_id=f"{number}") for number in range(ROOMS)]
-    opened = await asyncio.gather(*(context.chats.open_room(one, request) for request in requests))
+    opened = await asyncio.gather(*(context.chat_list.open_room(one, request) for request in requests))
     return one, [room.id for room, _is_new in opened]
 
 

@@ -1,117 +1,178 @@
-"""The import rule, read from the syntax trees: arrows point one way, and libraries stay in their place."""
+"""The import rules: every module has one layer, imports point down, libraries stay in their place."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("server", "handlers")
-FOUNDATIONS = {"server.models", "server.errors", "server.config", "server.protocol"}
-STORE_DRIVERS = {"motor", "pymongo", "bson", "redis"}
-WEB_LIBRARIES = {"tornado", "socketio", "engineio"}
+
+# Each layer with its modules and packages, and the layers below that it may import. `docs/architecture.md` draws this.
+LAYERS: dict[str, tuple[set[str], set[str]]] = {
+    "config": ({"server.config"}, set()),
+    "vocabulary": (
+        {
+            "server",
+            "server.client_network",
+            "server.errors",
+            "server.explain",
+            "server.failpoints",
+            "server.file_types",
+            "server.inbound",
+            "server.log",
+            "server.lookalikes",
+            "server.models",
+            "server.protocol",
+            "server.room_state",
+            "server.views",
+            "server.web_address",
+        },
+        {"config"},
+    ),
+    "concurrency": ({"server.concurrency"}, {"vocabulary"}),
+    "realtime": ({"server.realtime"}, {"vocabulary", "concurrency"}),
+    "storage": ({"server.storage"}, {"vocabulary", "config"}),
+    "embedded": ({"server.embedded"}, {"vocabulary", "config"}),
+    "services": ({"server.services"}, {"vocabulary", "config", "concurrency", "realtime", "storage"}),
+    "context": (
+        {"server.context"},
+        {"vocabulary", "config", "concurrency", "realtime", "storage", "embedded", "services"},
+    ),
+    "admin": ({"server.admin"}, {"vocabulary", "config", "storage", "embedded"}),
+    "handlers": ({"handlers"}, {"vocabulary", "config", "concurrency", "realtime", "services", "context"}),
+    "main": ({"main"}, {"vocabulary", "config", "embedded", "admin", "handlers"}),
+}
+# A module whose name is also a package's prefix stands for itself alone.
+ALONE = {"server"}
+# Where each library may be imported.
+LIBRARIES = {
+    "engineio": ("handlers.socket.engine",),
+    "socketio": ("handlers.socket.engine",),
+    "tornado": ("handlers", "server.concurrency.periodic"),
+    "motor": ("server.storage", "server.embedded"),
+    "pymongo": ("server.storage", "server.embedded"),
+    "bson": ("server.storage", "server.embedded"),
+    "redis": ("server.storage", "server.embedded"),
+}
 
 
-def modules() -> dict[str, Path]:
+class Import(NamedTuple):
+    importer: str
+    imported: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.imported}"
+
+
+def find_modules(root: Path) -> dict[str, Path]:
     """Every module of ours by its dotted name."""
-    found = {"main": ROOT / "main.py"}
+    found = {"main": root / "main.py"}
     for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
+        for path in sorted((root / package).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
-MODULES = modules()
+def read_imports(modules: Mapping[str, Path]) -> Iterator[Import]:
+    """What each module imports anywhere in it: in functions and under `if TYPE_CHECKING` too."""
+    for name, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from {Import(name, alias.name, node.lineno) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}:{node.lineno}: relative imports hide who depends on whom"
+                assert node.module is not None
+                inner = [f"{node.module}.{alias.name}" for alias in node.names]
+                yield from {Import(name, one if one in modules else node.module, node.lineno) for one in inner}
 
 
-def imports_of(name: str) -> Iterator[tuple[str, int]]:
-    """The dotted names that a module imports anywhere in it (in functions and `if TYPE_CHECKING` too), with lines."""
-    for node in ast.walk(ast.parse(MODULES[name].read_text())):
-        if isinstance(node, ast.Import):
-            yield from {(alias.name, node.lineno) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{MODULES[name]}:{node.lineno}: relative imports hide who depends on whom"
-            assert node.module is not None
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from {(name if name in MODULES else node.module, node.lineno) for name in inner}
+def is_within(name: str, package: str) -> bool:
+    return name == package or (package not in ALONE and name.startswith(package + "."))
 
 
-def within(name: str, *packages: str) -> bool:
-    return any(name == package or name.startswith(package + ".") for package in packages)
+def layers_of(name: str) -> list[str]:
+    return [layer for layer, (members, _) in LAYERS.items() if any(is_within(name, member) for member in members)]
 
 
-def offences(users: list[str], forbidden: tuple[str, ...]) -> list[str]:
-    """Where one of `users` imports from one of `forbidden`."""
-    return [
-        f"{MODULES[user].relative_to(ROOT)}:{line} imports {imported}"
-        for user in users
-        for imported, line in imports_of(user)
-        if within(imported, *forbidden)
-    ]
+def find_homeless(modules: Mapping[str, Path]) -> list[str]:
+    """Modules that belong to no layer, or to more than one."""
+    return [name for name in modules if len(layers_of(name)) != 1]
 
 
-def members(*packages: str) -> list[str]:
-    return [name for name in MODULES if within(name, *packages)]
+def find_upward(modules: Mapping[str, Path]) -> list[str]:
+    """Imports of a layer that is not named as below the importer's own."""
+    wrong = []
+    for one in read_imports(modules):
+        if one.imported in modules:
+            (own,), (other,) = layers_of(one.importer), layers_of(one.imported)
+            if other != own and other not in LAYERS[own][1]:
+                wrong.append(f"{one}: {own} may not import {other}")
+    return wrong
 
 
-def test_there_is_something_to_check() -> None:
-    assert members("server.services") and members("server.storage") and members("handlers.socket")
+MODULES = find_modules(ROOT)
+IMPORTS = list(read_imports(MODULES))
 
 
-def test_storage_knows_only_the_foundations() -> None:
-    allowed = FOUNDATIONS | {"server.storage"}
+def test_every_module_belongs_to_one_layer() -> None:
+    assert not find_homeless(MODULES)
+
+
+def test_a_new_module_without_a_layer_is_found(tmp_path: Path) -> None:
+    (tmp_path / "drawer.py").write_text('"""Things."""\n')
+    assert find_homeless({**MODULES, "server.drawer": tmp_path / "drawer.py"}) == ["server.drawer"]
+
+
+def test_arrows_point_down() -> None:
+    assert not find_upward(MODULES)
+
+
+def test_an_arrow_back_up_is_found(tmp_path: Path) -> None:
+    planted = tmp_path / "planted.py"
+    planted.write_text('"""Looks up."""\nfrom server.services.limits import Limits\n')
+    found = find_upward({**MODULES, "server.storage.planted": planted})
+    assert found == ["server.storage.planted:2 imports server.services.limits: storage may not import services"]
+
+
+def test_packages_of_services_do_not_know_each_other() -> None:
+    """Their objects meet in constructors. Files of one package may import each other."""
+
+    def package(name: str) -> list[str]:
+        return name.split(".")[:3]
+
     wrong = [
-        f"{name} imports {imported} (line {line})"
-        for name in members("server.storage")
-        for imported, line in imports_of(name)
-        if within(imported, *PACKAGES) and not within(imported, *allowed)
+        str(one)
+        for one in IMPORTS
+        if is_within(one.importer, "server.services") and is_within(one.imported, "server.services")
+        if package(one.importer) != package(one.imported)
     ]
-    assert not wrong, wrong
+    assert not wrong
 
 
-def test_services_know_no_library_of_the_outside() -> None:
-    assert not offences(members("server.services"), tuple(STORE_DRIVERS | WEB_LIBRARIES))
-
-
-def test_services_do_not_know_each_other() -> None:
-    """What a service needs of a sibling arrives in its constructor; only modules without a service may be shared."""
-    wrong = [
-        f"{name} imports {imported} (line {line})"
-        for name in members("server.services")
-        for imported, line in imports_of(name)
-        if within(imported, "server.services") and imported != name
-    ]
-    assert not wrong, wrong
-
-
-def test_foundations_know_nobody_above() -> None:
-    above = ("main", "handlers", "server.services", "server.storage", "server.context", "server.realtime")
-    assert not offences([name for name in MODULES if name in FOUNDATIONS], above)
-
-
-def test_server_does_not_know_the_handlers() -> None:
-    assert not offences(members("server"), ("handlers", "main"))
-
-
-def test_handlers_do_not_know_the_stores() -> None:
-    assert not offences(members("handlers"), ("server.storage", *STORE_DRIVERS))
-
-
-def test_store_drivers_stay_in_storage() -> None:
-    """The embedded stores' supervisor may ask its children whether they are ready; nobody else speaks to a driver."""
-    users = [name for name in members("server", "handlers") if not within(name, "server.storage", "server.embedded")]
-    assert not offences(users, tuple(STORE_DRIVERS))
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_stays_in_its_place(library: str) -> None:
+    users = [one for one in IMPORTS if is_within(one.imported, library)]
+    assert users, "nobody imports it"
+    wrong = [str(one) for one in users if not any(is_within(one.importer, place) for place in LIBRARIES[library])]
+    assert not wrong
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_no_import_cycle_leads_back_to(name: str) -> None:
+    ahead_of: dict[str, list[str]] = {}
+    for one in IMPORTS:
+        if one.imported in MODULES and one.imported != one.importer:
+            ahead_of.setdefault(one.importer, []).append(one.imported)
     seen: set[str] = set()
-    ahead = [imported for imported, _ in imports_of(name) if imported in MODULES and imported != name]
+    ahead = list(ahead_of.get(name, ()))
     while ahead:
         reached = ahead.pop()
         assert reached != name, f"{name} imports itself by way of {sorted(seen)}"
         if reached not in seen:
             seen.add(reached)
-            ahead += [imported for imported, _ in imports_of(reached) if imported in MODULES]
+            ahead += ahead_of.get(reached, [])

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from server import tokens
 from server.errors import RateLimited, Unavailable
-from server.tokens import Passwords
+from server.services.accounts import passwords
+from server.services.accounts.passwords import Passwords
 from tests.conftest import StartServer
 from tests.support.people import PASSWORD, Person, Town, unique
 from tests.support.rest import API, MESSAGES, Answer
@@ -30,7 +30,7 @@ BEHIND_PROXY = {"limits.enabled": True, "server.trusted_proxies": ["127.0.0.1"]}
 WRONG = "wrong password"
 HOME = "198.51.100.7"
 # A counter is looked at by as many at once as there are threads.
-SLIPPED = tokens.HASHING_THREADS - 1
+SLIPPED = passwords.HASHING_THREADS - 1
 
 
 async def login(town: Town, email: str, password: str = PASSWORD, address: str | None = None) -> Answer:
@@ -138,20 +138,20 @@ async def test_an_office_logs_in_at_once(start_server: StartServer, town_at: Any
 
 
 async def test_logins_that_wait_are_bounded_for_each_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "MAX_WAITING_PER_ADDRESS", GUESSES)
-    monkeypatch.setattr(tokens, "MAX_WAITING", 2 * GUESSES)
+    monkeypatch.setattr(passwords, "MAX_WAITING_PER_ADDRESS", GUESSES)
+    monkeypatch.setattr(passwords, "MAX_WAITING", 2 * GUESSES)
     for is_limited, refusal in (True, RateLimited), (False, Unavailable):
-        passwords = Passwords(is_limited=is_limited)
+        bounded = Passwords(is_limited=is_limited)
 
-        async def make(passwords: Passwords = passwords) -> str:
-            async with passwords.turn("here") as hashing:
+        async def make(bounded: Passwords = bounded) -> str:
+            async with bounded.turn("here") as hashing:
                 return await hashing.hash("x")
 
-        most = tokens.HASHING_THREADS + (GUESSES if is_limited else 2 * GUESSES)
+        most = passwords.HASHING_THREADS + (GUESSES if is_limited else 2 * GUESSES)
         made = await asyncio.gather(*(make() for _ in range(most + 2)), return_exceptions=True)
         assert [isinstance(one, str) for one in made] == [True] * most + [False] * 2
         assert {type(one) for one in made[most:]} == {refusal}
-        passwords.close()
+        bounded.close()
 
 
 async def test_registrations_and_searches_are_limited(start_server: StartServer, town_at: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.config import Settings
+from server.config.settings import Settings
 from server.lookalikes import fold, is_invisible
 from tests.conftest import StartServer
 from tests.support.own_stores import stores_in

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from server.config import load
+from server.config.load import load
 from server.context import Context, open_context
 from server.models import Member, Message, Room, now
 from server.protocol import ChatsQuery, MessageView, Registration, RoomRequest, SendMessage, SyncRequest
-from server.storage.messages import MessageStore
-from server.storage.rooms import MemberStore, RoomStore
+from server.storage.mongo.messages import MessageStore
+from server.storage.mongo.rooms import MemberStore, RoomStore
 from tests.support.people import PASSWORD, unique
 from tests.support.server_process import ROOT
 from tests.support.waiting import eventually
@@ -35,11 +35,11 @@ async def register(context: Context) -> str:
 
 async def open_rooms(context: Context, one: str, other: str, count: int) -> set[str]:
     requests = [RoomRequest(other_user_id=other, booking_id=f"{number}") for number in range(count)]
-    return {(await context.chats.open_room(one, request))[0].id for request in requests}
+    return {(await context.chat_list.open_room(one, request))[0].id for request in requests}
 
 
 async def chats_of(context: Context, user_id: str) -> set[str]:
-    return {chat.chat_id for chat in (await context.chats.list_chats(user_id, ChatsQuery(limit=100))).chats}
+    return {chat.chat_id for chat in (await context.chat_list.list_chats(user_id, ChatsQuery(limit=100))).chats}
 
 
 async def ends_of(context: Context, user_id: str) -> dict[str, int]:
@@ -92,7 +92,7 @@ async def test_rooms_in_use_keep_no_other_room_out(tmp_path: Path) -> None:
         mine = await open_rooms(context, one, other, 4)
         others = await open_rooms(context, other, third, 5)
         # As while Redis is away, and messages for the absent wait for it.
-        held = await context.rooms.hold_many(sorted(others))
+        held = await context.rooms.pin_many(sorted(others))
         assert {room.id for room in held} == others
         for room_id in mine:
             assert (await context.rooms.access_room(one, room_id)).id == room_id
@@ -119,7 +119,7 @@ async def test_a_room_whose_marks_are_being_stored_is_not_read_anew_without_them
         async def is_settled() -> bool:
             await context.rooms.save_all()
             room = await context.rooms.access_room(one, room_id)
-            return room.holds == 0 and not room.is_changed
+            return room.pins == 0 and not room.is_changed
 
         await eventually(is_settled, "nothing but its mark keeps the room")
         is_storing.clear()
@@ -175,7 +175,7 @@ async def test_what_is_stored_behind_a_rooms_stored_end_is_in_every_answer(tmp_p
             longer = [room_id for room_id, end in ends.items() if end >= seq]
             await stored.insert([message_of(room_id, other, seq) for room_id in longer])
         assert await ends_of(context, one) == ends
-        listed = (await context.chats.list_chats(one, ChatsQuery(limit=100))).chats
+        listed = (await context.chat_list.list_chats(one, ChatsQuery(limit=100))).chats
         assert {chat.chat_id: chat.unread_count for chat in listed} == ends
         assert all(chat.last_message == (f"{ends[chat.chat_id]}" if ends[chat.chat_id] else None) for chat in listed)
 

@@ -12,10 +12,10 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from handlers.app import make_application
-from handlers.socket.gateway import Gateway
-from server.config import load
+from handlers.socket.engine.gateway import Gateway
+from server.config.load import load
 from server.context import Context, open_context
-from server.room_cache import RoomCache
+from server.services.rooms.room_cache import RoomCache
 from tests.support.people import Town
 from tests.support.server_process import ROOT
 
@@ -59,8 +59,9 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Context, str]]:
     """The server on a port of this process, with quick pings."""
     sets = [f"data_dir={folder / 'data'}", "limits.enabled=false", "socket.ping_interval=300ms"]
     async with open_context(load(ROOT / "config.yaml", sets, {})) as context:
-        Gateway(context).attach()
-        server = HTTPServer(make_application(context))
+        gateway = Gateway(context)
+        gateway.attach()
+        server = HTTPServer(make_application(context, gateway.sessions))
         sockets = bind_sockets(0, "127.0.0.1")
         server.add_sockets(sockets)
         try:
@@ -79,7 +80,7 @@ async def test_a_batch_of_many_rooms_is_one_look_up_and_one_write_of_each_mark(t
             rooms = [await one.open_room(other, f"booking {number}") for number in range(ROOMS)]
             for room_id in rooms:
                 await one.send(room_id)
-            await context.pushes.wait_written()
+            await context.offline_writer.wait_written()
             await context.save_ends()
             forget_rooms(context)
             COMMANDS.seen.clear()

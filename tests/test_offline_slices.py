@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from server.config import load
+from server.config.load import load
 from server.context import open_context
-from server.storage.offline_queues import Entry, Place
+from server.storage.redis.offline_queues import Entry, Place
 from tests.conftest import StartServer
 from tests.support.people import Person, Town, unique
 from tests.support.poller import Poller
@@ -130,7 +130,7 @@ async def test_a_queue_is_read_on_where_entries_have_gone_meanwhile(tmp_path: Pa
     async with open_context(settings) as context:
         queues, user_id = context._stores.offline_queues, unique("user")
         payloads = [f"{number:0100}".encode()[::-1] for number in range(9)]
-        await queues.push({user_id: [(1000 + number, payload) for number, payload in enumerate(payloads)]})
+        await queues.enqueue({user_id: [(1000 + number, payload) for number, payload in enumerate(payloads)]})
 
         async def slice_of(after: Place | None = None, since: int = 0) -> tuple[list[Entry], int, bool]:
             return await queues.read(user_id, since=since, most_bytes=350, after=after)

@@ -6,7 +6,7 @@ import pytest
 from tornado.httputil import HTTPHeaders
 
 from handlers.origins import is_foreign
-from server.config import Cors, Server, Settings
+from server.config.settings import Cors, Server, Settings
 from tests.conftest import StartServer, serve
 from tests.support.people import Town
 from tests.support.rest import API

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.services.user_index import UserIndex
+from server.services.search.index import UserIndex
 from tests.conftest import StartServer
 from tests.support.people import Person, Town
 from tests.support.rest import API, Answer

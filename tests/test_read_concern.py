@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pymongo import monitoring
 
-from server.config import load
+from server.config.load import load
 from server.context import Context, open_context
 from server.errors import Unavailable
 from server.models import Message
@@ -21,7 +21,7 @@ from server.protocol import (
     SendMessage,
     SyncRequest,
 )
-from server.storage.messages import MessageStore
+from server.storage.mongo.messages import MessageStore
 from tests.support.people import PASSWORD, unique
 from tests.support.server_process import ROOT
 from tests.support.waiting import eventually
@@ -74,7 +74,7 @@ async def test_every_read_asks_for_what_a_majority_holds(tmp_path: Path, monkeyp
     with READ.watching():
         async with open_context(load(ROOT / "config.yaml", sets, {})) as context:
             one, other = await register(context), await register(context)
-            room, _is_new = await context.chats.open_room(one, RoomRequest(other_user_id=other))
+            room, _is_new = await context.chat_list.open_room(one, RoomRequest(other_user_id=other))
             with monkeypatch.context() as lossy:
                 lossy.setattr(MessageStore, "insert", store_and_lose_the_answer)
                 before = len(READ.seen)
@@ -84,7 +84,7 @@ async def test_every_read_asks_for_what_a_majority_holds(tmp_path: Path, monkeyp
         async with open_context(load(ROOT / "config.yaml", sets, {})) as context:
             assert (await context.history.sync(other, SyncRequest(rooms={room.id: 0}))).rooms[0].last_seq == 1
             assert len((await context.history.read_page(one, room.id, HistoryQuery())).messages) == 1
-            await context.chats.list_chats(one, ChatsQuery())
+            await context.chat_list.list_chats(one, ChatsQuery())
             await context.receipts.mark_read(other, sent.message_id)
             await context.search.search(one, SearchQuery(q="b"))
             await context.presence.query(PresenceQuery(user_ids=[one]))
@@ -114,7 +114,7 @@ async def test_what_no_majority_holds_yet_is_not_asked_for_without_a_pause(
 
     async with open_context(load(ROOT / "config.yaml", [f"data_dir={tmp_path / 'data'}"], {})) as context:
         one, other = await register(context), await register(context)
-        room, _is_new = await context.chats.open_room(one, RoomRequest(other_user_id=other))
+        room, _is_new = await context.chat_list.open_room(one, RoomRequest(other_user_id=other))
         monkeypatch.setattr(MessageStore, "insert", collide_unseen)
         with pytest.raises(Unavailable):
             await context.messages.send(one, SendMessage(room_id=room.id, content="x"))

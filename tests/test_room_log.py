@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 
-from server import intake
-from server.config import load
+from server.config.load import load
 from server.context import Context, open_context
 from server.errors import Unavailable
 from server.models import Message
 from server.protocol import MessageView, Registration, RoomRequest, SendMessage
-from server.services import people
-from server.storage.messages import MessageStore
-from server.storage.offline_queues import OfflineQueues
+from server.services.accounts import profiles
+from server.services.room_log import write_queue
+from server.storage.mongo.messages import MessageStore
+from server.storage.redis.offline_queues import OfflineQueues
 from tests.conftest import StartServer
 from tests.support.device import NAMESPACE
 from tests.support.people import PASSWORD, Town, unique
 from tests.support.server_process import ROOT, ServerProcess
 from tests.support.waiting import eventually
 
-SHORT_PATIENCE = 0.3
+SHORT_ACK_TIMEOUT = 0.3
 insert, find_many = MessageStore.insert, MessageStore.find_many
 # A message as its sender sees it, and whether it is new.
 Answer = tuple[MessageView, bool]
@@ -44,7 +44,7 @@ async def register(context: Context) -> str:
 async def open_room(context: Context) -> tuple[str, str, str]:
     """A sender, a receiver who is away, and their room."""
     sender, receiver = await register(context), await register(context)
-    room, _is_new = await context.chats.open_room(sender, RoomRequest(other_user_id=receiver))
+    room, _is_new = await context.chat_list.open_room(sender, RoomRequest(other_user_id=receiver))
     return sender, receiver, room.id
 
 
@@ -80,7 +80,7 @@ async def was_delivered(context: Context, receiver: str, *contents: str) -> None
         return len(await queued()) >= len(contents)
 
     await eventually(all_there, f"{contents} are queued")
-    await context.pushes.wait_written()
+    await context.offline_writer.wait_written()
     assert await queued() == list(contents)
 
 
@@ -115,7 +115,7 @@ async def test_nothing_is_asked_of_the_database_once_a_message_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It falls silent right after the insert, when nobody's profile is in memory."""
-    monkeypatch.setattr(people, "CACHE_AGE", 0.0)
+    monkeypatch.setattr(profiles, "CACHE_AGE", 0.0)
     async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
         sender, receiver, room_id = await open_room(context)
         database = int((tmp_path / "data" / "run" / "mongodb").read_text())
@@ -145,7 +145,7 @@ async def test_what_was_refused_and_arrives_late_is_delivered(
 
     async def hold(_self: MessageStore, messages: Sequence[Message]) -> int:
         held.append(messages)
-        await asyncio.sleep(SHORT_PATIENCE)
+        await asyncio.sleep(SHORT_ACK_TIMEOUT)
         raise Unavailable
 
     async def look(self: MessageStore, message_ids: Collection[str]) -> dict[str, Message]:
@@ -161,7 +161,7 @@ async def test_what_was_refused_and_arrives_late_is_delivered(
         with monkeypatch.context() as halted:
             halted.setattr(MessageStore, "insert", hold)
             halted.setattr(MessageStore, "find_many", look)
-            halted.setattr(intake, "PATIENCE", SHORT_PATIENCE)
+            halted.setattr(write_queue, "ACK_TIMEOUT", SHORT_ACK_TIMEOUT)
             with pytest.raises(Unavailable):
                 await send("late")
             await looked.wait()
@@ -211,7 +211,7 @@ async def test_who_gives_up_while_a_collision_is_settled_can_send_again(
         await was_delivered(context, receiver, "first", "second")
 
         async def is_released() -> bool:
-            return room.holds == 0
+            return room.pins == 0
 
         await eventually(is_released, "nothing holds the room")
 
@@ -220,25 +220,25 @@ async def test_what_was_heard_live_does_not_pile_up_behind_what_waits_for_redis(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     back = asyncio.Event()
-    push = OfflineQueues.push
+    push = OfflineQueues.enqueue
 
     async def wait(self: OfflineQueues, payloads: Mapping[str, Sequence[tuple[int, bytes]]]) -> dict[str, str]:
         await back.wait()
         return await push(self, payloads)
 
-    monkeypatch.setattr(OfflineQueues, "push", wait)
+    monkeypatch.setattr(OfflineQueues, "enqueue", wait)
     async with open_context(load(ROOT / "config.yaml", settings_in(tmp_path), {})) as context:
         sender, receiver, room_id = await open_room(context)
         send = sending(context, sender, room_id)
         room = await context.rooms.access_room(sender, room_id)
         await send("waits")
         with monkeypatch.context() as connected:
-            connected.setattr(context.realtime, "deliver", lambda *_: True)
+            connected.setattr(context.hub, "deliver", lambda *_: True)
             for number in range(10):
                 await send(f"live {number}")
 
             async def is_delivered() -> bool:
-                return room.holds == 1
+                return room.pins == 1
 
             await eventually(is_delivered, "the room is held by what waits alone")
         assert room.settled_end is None
@@ -246,7 +246,7 @@ async def test_what_was_heard_live_does_not_pile_up_behind_what_waits_for_redis(
         await was_delivered(context, receiver, "waits")
 
         async def is_settled() -> bool:
-            return room.holds == 0 and room.settled_end is not None and room.settled_end.seq == 11
+            return room.pins == 0 and room.settled_end is not None and room.settled_end.seq == 11
 
         await eventually(is_settled, "everything counts as delivered, up to the end")
 

@@ -9,20 +9,20 @@ from typing import Any
 
 from pymongo import monitoring
 
+from bench.dataset import fill
+from bench.generator import person
 from bench.search import Nobody
-from bench.town import fill
-from bench.townsfolk import person
-from server.config import load
+from server.config.load import load
 from server.embedded import EmbeddedStores
 from server.models import User
 from server.protocol import ProfilePatch, SearchQuery
-from server.search_text import terms
-from server.services.people import People
-from server.services.search import Search
-from server.services.user_index import POPULAR, UserIndex
-from server.storage.database import Database
-from server.storage.search_terms import SearchTerms
-from server.storage.users import Users
+from server.services.accounts.profiles import Profiles
+from server.services.search.index import POPULAR, UserIndex
+from server.services.search.people import Search
+from server.services.search.terms import terms_of
+from server.storage.mongo.database import Database
+from server.storage.mongo.search_terms import SearchTerms
+from server.storage.mongo.users import Users
 from tests.support.server_process import ROOT
 
 # So many that the first letters, hosts and calling codes of many are popular.
@@ -58,7 +58,7 @@ class Place:
         self.database = database
         self.users, self.terms = Users(database), SearchTerms(database)
         self.index = UserIndex(self.users, self.terms)
-        self.people = People(self.users, self.index, nobody, nobody, nobody)  # type: ignore[arg-type]
+        self.people = Profiles(self.users, self.index, nobody, nobody, nobody)  # type: ignore[arg-type]
         self.search = Search(self.terms, self.people, nobody)
 
     async def prepare(self) -> None:
@@ -149,7 +149,7 @@ async def check_index(town: Place, user_ids: list[str]) -> None:
     nodes = await town.documents("search_nodes")
     users = [user for user_id in user_ids if (user := await town.users.find(user_id)) is not None]
     kept = sorted(key for node in nodes.values() for key in node.get("keys", []))
-    assert kept == sorted(f"{term}\0{user.id}" for user in users for term in terms(user))
+    assert kept == sorted(f"{term}\0{user.id}" for user in users for term in terms_of(user))
     behind: dict[str, set[str]] = {prefix: set() for prefix in nodes}
     for stop, node in nodes.items():
         for key in node.get("keys", []):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.secrets import read_or_make_secret
+from server.config.secret_files import read_or_make_secret
 
 
 def test_a_secret_is_made_once_and_is_private(tmp_path: Path) -> None:

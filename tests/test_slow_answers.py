@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from handlers import base
-from server.services import history
+from handlers import slow_clients
+from server.services.rooms import history
 from tests.conftest import StartServer
 from tests.support.people import Person, Town
 from tests.support.rest import API, MESSAGES
@@ -73,17 +73,17 @@ async def read_all(plain: socket.socket) -> bytes:
 async def test_a_client_that_takes_nothing_of_its_answer_loses_its_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "LONGEST_SILENCE", 0.3)
+    monkeypatch.setattr(slow_clients, "READ_TIMEOUT", 0.3)
     # The kernel takes some megabytes for whoever does not read.
     monkeypatch.setattr(history, "PAGE_BYTES", 64 * 1024 * 1024)
     ended = asyncio.Event()
-    end_connection = base.end_connection
+    end_connection = slow_clients.end_connection
 
     def end(handler: Any) -> None:
         end_connection(handler)
         ended.set()
 
-    monkeypatch.setattr(base, "end_connection", end)
+    monkeypatch.setattr(slow_clients, "end_connection", end)
     async with serving(tmp_path) as (_context, port):
         town = Town(f"http://127.0.0.1:{port}")
         try:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from server.config import load
+from server.config.load import load
 from server.context import Context, open_context
 from server.protocol import ChatsQuery, HistoryQuery, Registration, RoomRequest, SendMessage, SyncRequest
 from tests.support.people import PASSWORD, unique
@@ -66,7 +66,7 @@ class World:
             one, other = random.Random(seed + len(self.rooms)).sample(self.people, 2)
             booking_id = unique("b")
             request = RoomRequest(other_user_id=other, booking_id=booking_id)
-            room, _is_new = await self.context.chats.open_room(one, request)
+            room, _is_new = await self.context.chat_list.open_room(one, request)
             self.rooms[room.id] = Room((one, other), booking_id)
 
     async def do(self, deed: str, person: int, place: int) -> None:
@@ -97,7 +97,7 @@ class World:
                 floor = room.end
                 other = next(one for one in room.members if one != user_id)
                 request = RoomRequest(other_user_id=other, booking_id=room.booking_id)
-                view, is_new = await self.context.chats.open_room(user_id, request)
+                view, is_new = await self.context.chat_list.open_room(user_id, request)
                 assert (view.id, is_new) == (room_id, False)
                 assert floor <= view.last_seq <= room.begun
 
@@ -110,7 +110,7 @@ class World:
             for room_id in mine:
                 room = self.rooms[room_id]
                 assert sorted(room.acked) == list(range(1, room.begun + 1))
-                view = await self.context.chats.get_room(user_id, room_id)
+                view = await self.context.chat_list.get_room(user_id, room_id)
                 assert view.last_seq == room.begun
                 (mark,) = [member.last_read_seq for member in view.members if member.user_id == user_id]
                 assert mark >= room.read[user_id]
@@ -139,7 +139,7 @@ class World:
         return {room_id: room.unread_count for room_id, room in answer.items()}
 
     async def _list(self, user_id: str, mine: list[str]) -> dict[str, int]:
-        chats = (await self.context.chats.list_chats(user_id, ChatsQuery(limit=100))).chats
+        chats = (await self.context.chat_list.list_chats(user_id, ChatsQuery(limit=100))).chats
         assert {chat.chat_id for chat in chats} == set(mine)
         return {chat.chat_id: chat.unread_count for chat in chats}
 

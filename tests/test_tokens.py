@@ -12,16 +12,17 @@ import jwt
 import pymongo
 import pytest
 
+from handlers.socket.engine.websocket import WebSocket
 from handlers.socket.events import refresh_auth
-from handlers.socket.websocket import WebSocket
-from server.config import Settings, load
-from server.connection import Connection
+from server.config.load import load
+from server.config.settings import Settings
 from server.context import open_context
 from server.errors import Unauthorized
 from server.models import Identity
 from server.protocol import Registration, TokenRef
-from server.services.accounts import Accounts
-from server.storage.sessions import MAX_GOOD, MAX_SPENT
+from server.realtime.connection import Connection
+from server.services.accounts.accounts import Accounts
+from server.storage.mongo.sessions import MAX_GOOD, MAX_SPENT
 from tests.conftest import StartServer
 from tests.support.own_stores import stores_in
 from tests.support.people import PASSWORD, Person, Town, unique

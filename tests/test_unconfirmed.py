@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.engine_socket import POLL_SECONDS
+from handlers.socket.engine.polling import POLL_SECONDS
 from tests.conftest import StartServer
 from tests.support.device import Device
 from tests.support.people import Person, Town

@@ -6,8 +6,8 @@ from typing import Any
 
 import pymongo
 
-from server.storage.database import Database
-from server.storage.identity import VERSION
+from server.storage.mongo.database import Database
+from server.storage.mongo.identity import VERSION
 from tests.conftest import StartServer
 from tests.support.own_stores import stores_in
 from tests.support.waiting import eventually

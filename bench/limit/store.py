@@ -16,8 +16,8 @@ import uvloop
 
 from bench.load import PADDING
 from server.models import Message, now
-from server.storage.database import Database
-from server.storage.messages import MessageStore
+from server.storage.mongo.database import Database
+from server.storage.mongo.messages import MessageStore
 
 
 def make_messages(rooms: int) -> Iterator[Message]:

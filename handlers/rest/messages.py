@@ -8,19 +8,19 @@ from server.protocol import ChatsQuery, HistoryQuery, MessageRef, RoomRequest, S
 
 class RoomsHandler(ApiHandler):
     async def post(self) -> None:
-        room, is_new = await self.context.chats.open_room(self.identity.user_id, self.parse(RoomRequest))
+        room, is_new = await self.context.chat_list.open_room(self.identity.user_id, self.parse(RoomRequest))
         self.answer(room, 201 if is_new else 200)
 
 
 class RoomHandler(ApiHandler):
     async def get(self, room_id: str) -> None:
-        self.answer(await self.context.chats.get_room(self.identity.user_id, room_id))
+        self.answer(await self.context.chat_list.get_room(self.identity.user_id, room_id))
 
 
 class ChatsHandler(ApiHandler):
     async def get(self) -> None:
         query = self.parse_query(ChatsQuery)
-        body = msgspec.json.encode(await self.context.chats.list_chats(self.identity.user_id, query))
+        body = msgspec.json.encode(await self.context.chat_list.list_chats(self.identity.user_id, query))
         await self.answer_large(body)
 
 

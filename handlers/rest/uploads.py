@@ -5,10 +5,11 @@ import sys
 import time
 from typing import Any, Final
 
-from handlers.base import DRAIN_LIMIT, ApiHandler, to_chat_error
+from handlers.base import DRAIN_LIMIT, ApiHandler
 from handlers.multipart import FormReader, PartBegin, PartData, PartEnd, Piece
+from handlers.problems import to_chat_error
 from server.errors import PayloadTooLarge, ValidationFailed
-from server.services.uploads import Upload
+from server.services.uploads.receive import Upload
 
 # What the form takes beside the file: boundaries, headers, the other fields.
 FORM_BYTES: Final = 64 * 1024

@@ -7,14 +7,14 @@ from typing import Any, Final, NamedTuple
 
 from handlers.socket.events import EVENTS, Event
 from handlers.socket.packets import UNREADABLE, BinaryPacket, EventPacket, read_packet
-from server.connection import Connection
+from server.concurrency.tasks import Tasks
 from server.context import Context
 from server.errors import ChatError, Internal, NotFound, Unavailable
-from server.frames import ack_frame, event_frame
 from server.inbound import parse_json
 from server.protocol import EXCEPTION, SendMessage
-from server.services.messages import Sending
-from server.tasks import Tasks
+from server.realtime.connection import Connection
+from server.realtime.frames import ack_frame, event_frame
+from server.services.room_log.pending import PendingMessage
 
 log = logging.getLogger(__name__)
 
@@ -101,14 +101,14 @@ class Dispatcher:
     def _send_at_once(self, connection: Connection, call: Call) -> bool:
         """The common case without a task: a send that has nothing to wait for but the store."""
         try:
-            sending = self._context.messages.place_now(call.payload)
+            message = self._context.messages.place_now(call.payload)
         except ChatError as error:
             self._finish(connection)
             self._fail(connection, call.name, call.ack_id, error)
             return True
-        if sending is None:
+        if message is None:
             return False
-        self._answer_when_sent(connection, call, sending)
+        self._answer_when_sent(connection, call, message)
         return True
 
     async def _work(self, connection: Connection, inbox: deque[Call]) -> None:
@@ -125,7 +125,7 @@ class Dispatcher:
                     if isinstance(error, asyncio.CancelledError):
                         raise
                     continue
-                if isinstance(answer, Sending):
+                if isinstance(answer, PendingMessage):
                     self._answer_when_sent(connection, call, answer)
                 else:
                     self._finish(connection)
@@ -133,18 +133,18 @@ class Dispatcher:
         finally:
             connection.inbox = None
 
-    def _answer_when_sent(self, connection: Connection, call: Call, sending: Sending) -> None:
-        sending.stored.add_done_callback(lambda _done: self._answer_send(connection, call, sending))
+    def _answer_when_sent(self, connection: Connection, call: Call, message: PendingMessage) -> None:
+        message.result.add_done_callback(lambda _done: self._answer_send(connection, call, message))
 
-    def _answer_send(self, connection: Connection, call: Call, sending: Sending) -> None:
+    def _answer_send(self, connection: Connection, call: Call, message: PendingMessage) -> None:
         self._finish(connection)
-        stored = sending.stored
-        if stored.cancelled():
+        result = message.result
+        if result.cancelled():
             self._fail(connection, call.name, call.ack_id, Unavailable())
-        elif (error := stored.exception()) is not None:
+        elif (error := result.exception()) is not None:
             self._fail(connection, call.name, call.ack_id, _shown(error, call.name))
         elif call.ack_id is not None and connection.is_open:
-            self._answer(connection, call.ack_id, {"message": sending.view()})
+            self._answer(connection, call.ack_id, {"message": message.view()})
 
     def _answer(self, connection: Connection, ack_id: int | None, answer: dict[str, Any]) -> None:
         if ack_id is not None:

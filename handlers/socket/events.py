@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from server.connection import Connection
 from server.context import Context
 from server.errors import Forbidden, Unauthorized
 from server.protocol import (
@@ -22,7 +21,9 @@ from server.protocol import (
     to_wire,
     wire_time,
 )
-from server.services.messages import Admitted, Sending
+from server.realtime.connection import Connection
+from server.services.room_log.pending import PendingMessage
+from server.services.room_log.send import Admitted
 
 Answer = dict[str, Any]
 
@@ -31,10 +32,10 @@ class Event(NamedTuple):
     """What one event takes, and the handler that returns its answer, or a message under way where others may pass."""
 
     payload: type[Inbound]
-    handle: Callable[[Context, Connection, Any], Awaitable[Answer | Sending]]
+    handle: Callable[[Context, Connection, Any], Awaitable[Answer | PendingMessage]]
 
 
-async def send_message(context: Context, _connection: Connection, admitted: Admitted) -> Sending:
+async def send_message(context: Context, _connection: Connection, admitted: Admitted) -> PendingMessage:
     return await context.messages.place(admitted)
 
 
@@ -60,7 +61,7 @@ async def stop_typing(context: Context, connection: Connection, payload: RoomRef
 
 async def join_room(context: Context, connection: Connection, payload: RoomRef) -> Answer:
     """Every socket of a member gets all of the room already; what joining adds is the room as it stands."""
-    room = await context.chats.get_room(connection.user_id, payload.room_id)
+    room = await context.chat_list.get_room(connection.user_id, payload.room_id)
     return {"room": room, "lastSeq": room.last_seq}
 
 
@@ -86,7 +87,7 @@ async def refresh_auth(context: Context, connection: Connection, payload: TokenR
     if context.accounts.is_known_to_be_over(identity):
         # Ended since it was authenticated, when this socket was not yet one of that session's.
         raise Unauthorized("The session has ended")
-    context.realtime.renew(connection, identity)
+    context.hub.renew(connection, identity)
     return {"expiresAt": wire_time(datetime.fromtimestamp(identity.expires_at, UTC))}
 
 

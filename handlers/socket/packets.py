@@ -7,8 +7,8 @@ import msgspec
 
 from server.errors import ValidationFailed
 from server.explain import JSON_ERRORS, explain_bad_json
-from server.frames import MAIN_NAMESPACE
 from server.protocol import NAMESPACE
+from server.realtime.frames import MAIN_NAMESPACE
 
 # type, number of attachments and "-", namespace and ",", ack id
 _HEAD: Final = re.compile(r"([2356])(?:[0-9]{1,10}-)?" + re.escape(NAMESPACE) + r",([0-9]{0,15})(?![0-9])")

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from server.config_source import VARIABLE_PREFIX
+from server.config.sources import VARIABLE_PREFIX
 
 READY_SECONDS: Final = 20.0
 PROBE_SECONDS: Final = 0.03

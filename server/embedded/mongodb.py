@@ -12,8 +12,8 @@ import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from server.config.secret_files import read_or_make_secret
 from server.embedded.children import Child, StartFailed, end_orphan, end_process, spawn
-from server.secrets import read_or_make_secret
 
 NAME: Final = "mongodb"
 USER: Final = "madang"

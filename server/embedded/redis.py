@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 from redis import ConnectionPool
 
+from server.config.secret_files import read_or_make_secret
 from server.embedded.children import Child, EndedAtStart, StartFailed, end_orphan
 from server.models import now
-from server.secrets import read_or_make_secret
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from server.config import Redis, Settings
+from server.config.settings import Redis, Settings
 from server.embedded.children import Child, StartFailed
 from server.embedded.mongodb import check_uri, start_mongodb
 from server.embedded.redis import check_url, remove_socket_folder, start_redis

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-from server import config
+from server.config.settings import Limits as LimitSettings
 from server.errors import RateLimited, Unauthorized, Unavailable
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Guesses(NamedTuple):
     of_network: str
 
 
-class Windows(Protocol):
+class FixedWindows(Protocol):
     """Counts in windows of time. `Unavailable` where it is kept elsewhere and that is away."""
 
     async def hit(self, key: str, window: float) -> tuple[int, float]: ...
@@ -48,7 +48,7 @@ class Windows(Protocol):
     async def clear(self, key: str) -> None: ...
 
 
-class LocalWindows:
+class LocalFixedWindows:
     """The same counts in memory, for this process alone."""
 
     def __init__(self) -> None:
@@ -108,10 +108,10 @@ class Buckets:
 class Limits:
     """All of them are off where `limits.enabled` is false. Redis is never asked on the path of a message."""
 
-    def __init__(self, settings: config.Limits, counters: Windows) -> None:
+    def __init__(self, settings: LimitSettings, counters: FixedWindows) -> None:
         self._settings = settings
         self._counters = counters
-        self._local = LocalWindows()
+        self._local = LocalFixedWindows()
         self._messages = Buckets(settings.messages, settings.messages_burst)
         self._events = Buckets(settings.events, 2 * settings.events)
         self._searches = Buckets(settings.searches, 2 * settings.searches)
@@ -233,7 +233,7 @@ class Limits:
         if count > most:
             raise RateLimited(f"Too many {what}", retry_after=left)
 
-    async def _ask(self, question: Callable[[Windows], Awaitable[T]]) -> T:
+    async def _ask(self, question: Callable[[FixedWindows], Awaitable[T]]) -> T:
         """Ask the shared windows; while they are away the ones of this process. A limit is never an error."""
         try:
             return await question(self._counters)

@@ -5,29 +5,14 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
+from server.storage.mongo.identity import IdentityStore
+from server.storage.mongo.users import Users
+
 log = logging.getLogger(__name__)
 
 # Read and rewritten together: a crash costs at most these once more.
 PEOPLE_AT_ONCE: Final = 100
 PROGRESS_SECONDS: Final = 5.0
-
-
-class Identity(Protocol):
-    @property
-    def version(self) -> int: ...
-
-
-class Identities(Protocol):
-    @property
-    def known(self) -> Identity: ...
-
-    async def set_version(self, version: int) -> None: ...
-
-
-class Users(Protocol):
-    async def find_ids(self) -> list[str]: ...
-
-    async def fold_emails(self, user_ids: Sequence[str]) -> None: ...
 
 
 class Index(Protocol):
@@ -39,7 +24,7 @@ class Index(Protocol):
 class Upgrades:
     """One step for each version, from the one before it. Every step may be cut off anywhere and is then run again."""
 
-    def __init__(self, identities: Identities, users: Users, index: Index) -> None:
+    def __init__(self, identities: IdentityStore, users: Users, index: Index) -> None:
         self._identities = identities
         self._users = users
         self._index = index

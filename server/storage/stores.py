@@ -6,27 +6,27 @@ from typing import Final
 
 from pymongo.errors import OperationFailure
 
-from server.config import Settings
+from server.config.settings import Settings
 from server.errors import Unavailable, Unusable
 from server.storage.blobs import Blobs
-from server.storage.counters import Counters
-from server.storage.database import Database
-from server.storage.disk import DiskThreads
-from server.storage.disk_blobs import DiskBlobs
-from server.storage.gridfs_blobs import GridFSBlobs
-from server.storage.identity import IdentityStore
-from server.storage.messages import MessageStore
-from server.storage.offline_queues import OfflineQueues
-from server.storage.presence_leases import PresenceLeases
-from server.storage.redis_store import RedisStore
-from server.storage.rooms import MemberStore, RoomStore
-from server.storage.search_terms import SearchTerms
-from server.storage.servers import Servers
-from server.storage.sessions import Sessions
-from server.storage.spool import Spool
-from server.storage.unsettled_rooms import UnsettledRooms
-from server.storage.upload_records import UploadRecords
-from server.storage.users import Users
+from server.storage.disk.blobs import DiskBlobs
+from server.storage.disk.files import DiskThreads
+from server.storage.disk.in_flight_journal import InFlightJournal
+from server.storage.disk.spool import Spool
+from server.storage.mongo.database import Database
+from server.storage.mongo.gridfs_blobs import GridFSBlobs
+from server.storage.mongo.identity import IdentityStore
+from server.storage.mongo.messages import MessageStore
+from server.storage.mongo.rooms import MemberStore, RoomStore
+from server.storage.mongo.search_terms import SearchTerms
+from server.storage.mongo.servers import Servers
+from server.storage.mongo.sessions import Sessions
+from server.storage.mongo.upload_records import UploadRecords
+from server.storage.mongo.users import Users
+from server.storage.redis.client import RedisClient
+from server.storage.redis.fixed_windows import FixedWindows
+from server.storage.redis.offline_queues import OfflineQueues
+from server.storage.redis.presence_leases import PresenceLeases
 
 # In seconds, for a database that is there and slow, as on a machine where everything starts, or is about to be there.
 START_PATIENCE: Final = 10.0
@@ -48,8 +48,8 @@ class Stores:
         self.messages = MessageStore(self.database)
         self.upload_records = UploadRecords(self.database, settings.uploads.orphan_ttl)
         self.servers = Servers(self.database)
-        self.redis = RedisStore(redis_url, redis_prefix(settings.mongodb.database))
-        self.counters = Counters(self.redis)
+        self.redis = RedisClient(redis_url, redis_prefix(settings.mongodb.database))
+        self.counters = FixedWindows(self.redis)
         self.presence_leases = PresenceLeases(self.redis)
         self.offline_queues = OfflineQueues(
             self.redis, max_entries=settings.offline_queue.max_messages, max_bytes=settings.offline_queue.max_bytes
@@ -59,7 +59,7 @@ class Stores:
         self.blobs = make_blobs(settings, self.database, self._upload_threads)
         # Of its own, so that no upload holds up a message.
         self._note_thread = DiskThreads(1)
-        self.unsettled_rooms = UnsettledRooms(data / "unsettled_rooms", self._note_thread)
+        self.in_flight_journal = InFlightJournal(data / "unsettled_rooms", self._note_thread)
 
     async def open(self) -> None:
         """Prepare the collections and folders. Raises `Unavailable`, and `Unusable` where MongoDB refuses that."""
@@ -96,7 +96,7 @@ class Stores:
         await self.spool.close()
         self._upload_threads.close()
         self._note_thread.close()
-        self.unsettled_rooms.close()
+        self.in_flight_journal.close()
         await self.redis.close()
         # To take leave of a store that is silent takes as long as the driver waits for an answer.
         if await self.database.ping():

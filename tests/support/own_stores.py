@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from server.config import Settings
+from server.config.settings import Settings
 from server.embedded import Addresses, EmbeddedStores
 
 

@@ -9,7 +9,7 @@ import sys
 
 import uvloop
 
-from server.config import Settings
+from server.config.settings import Settings
 from server.embedded import EmbeddedStores
 
 

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from server.drafts import Sent
 from server.models import Message
-from server.services.room_log import RoomLog
-from server.storage.messages import MessageStore
+from server.services.room_log.pending import SendResult
+from server.services.room_log.writer import RoomLog
+from server.storage.mongo.messages import MessageStore
 from tests.torture.planted import serve
 
 number, insert = RoomLog._number, MessageStore.insert
@@ -18,7 +18,7 @@ def number_and_answer(self: RoomLog, batch: Sequence[Any]) -> list[Message]:
     messages = number(self, batch)
     for entry, message in zip(batch, messages, strict=True):
         if not entry.result.done():
-            entry.result.set_result(Sent(message, is_new=True))
+            entry.result.set_result(SendResult(message, is_new=True))
     return messages
 
 

@@ -1,17 +1,17 @@
 """Planted: now and then a message is delivered twice."""
 
-from server.drafts import Stored
-from server.services.delivery import Delivery
+from server.room_state import StoredMessage
+from server.services.delivery.delivery import Delivery
 from tests.torture.planted import serve
 
 deliver_one = Delivery._deliver_one
 EVERY = 3
 
 
-def deliver_some_twice(self: Delivery, stored: Stored) -> None:
+def deliver_some_twice(self: Delivery, stored: StoredMessage) -> None:
     deliver_one(self, stored)
     if stored.message.seq % EVERY == 0:
-        stored.room.holds += 1
+        stored.room.pins += 1
         deliver_one(self, stored)
 
 

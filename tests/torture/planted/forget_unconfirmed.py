@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from server.services.unconfirmed import Unconfirmed
+from server.services.delivery.unconfirmed import Unconfirmed
 from tests.torture.planted import serve
 
 

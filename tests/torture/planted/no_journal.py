@@ -5,7 +5,7 @@ from typing import Any
 from pymongo.write_concern import WriteConcern
 
 from server.embedded import mongodb
-from server.storage import database
+from server.storage.mongo import database
 from tests.torture.planted import serve
 
 command = mongodb._command

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from server.models import Message
-from server.storage.messages import MessageStore
+from server.storage.mongo.messages import MessageStore
 from tests.torture.planted import serve
 
 insert = MessageStore.insert

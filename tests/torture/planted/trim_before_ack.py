@@ -2,7 +2,7 @@
 
 import asyncio
 
-from server.storage.offline_queues import OfflineQueues, Place, Slice
+from server.storage.redis.offline_queues import OfflineQueues, Place, Slice
 from tests.torture.planted import serve
 
 read = OfflineQueues.read

@@ -1,0 +1,41 @@
+"""Errors on the wire: RFC 9457 problem documents, and the one mapping to them from anything that is raised."""
+
+import msgspec
+from tornado.web import HTTPError, RequestHandler
+
+from server import errors
+from server.errors import ChatError
+
+BY_STATUS: dict[int, type[ChatError]] = {
+    kind.status: kind
+    for kind in (
+        errors.ValidationFailed,
+        errors.Unauthorized,
+        errors.Forbidden,
+        errors.NotFound,
+        errors.MethodNotAllowed,
+        errors.PayloadTooLarge,
+        errors.UnsupportedMediaType,
+        errors.Unavailable,
+    )
+}
+
+
+def write_problem(handler: RequestHandler, error: ChatError) -> None:
+    """Write an error as RFC 9457 has it."""
+    body = error.body()
+    if "retryAfter" in body:
+        handler.set_header("Retry-After", str(body["retryAfter"]))
+    handler.set_status(error.status, error.title)
+    handler.set_header("Content-Type", "application/problem+json")
+    handler.write(msgspec.json.encode({"type": "about:blank", "title": error.title, **body}))
+
+
+def to_chat_error(error: BaseException | None, status: int = 500) -> ChatError:
+    """The one mapping from anything raised to what a client may see."""
+    if isinstance(error, ChatError):
+        return error
+    if isinstance(error, HTTPError):
+        kind = BY_STATUS.get(error.status_code, errors.ValidationFailed if error.status_code < 500 else errors.Internal)
+        return kind()
+    return BY_STATUS.get(status, errors.Internal)()

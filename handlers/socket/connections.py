@@ -1,0 +1,85 @@
+"""Authenticates the clients of `/chat`, and opens and closes their connections."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from server.concurrency.tasks import Tasks
+from server.context import Context
+from server.errors import RateLimited, Unauthorized
+from server.models import Identity
+from server.realtime.connection import Connection
+
+
+class Connections:
+    """What a connection means to the services: the offline queue, presence and typing."""
+
+    def __init__(self, context: Context, tasks: Tasks) -> None:
+        self._context = context
+        self._hub = context.hub
+        self._tasks = tasks
+        # Connections that are accepted and not open yet, by user.
+        self._opening: Counter[str] = Counter()
+
+    async def authenticate(self, auth: Any, header: str | None) -> Identity:
+        """The identity of a client, by the token in its `auth` or its `Authorization` header.
+
+        Raises `Unauthorized`, `TokenExpired`, `RateLimited`, or `TimeoutError` if the store does not answer in time.
+        """
+        identity = await asyncio.wait_for(
+            self._context.accounts.authenticate(_token_of(auth, header)),
+            self._context.settings.socket.connect_timeout,
+        )
+        self._context.limits.check_event(identity.user_id)
+        self._check_sockets(identity.user_id)
+        return identity
+
+    def reserve(self, user_id: str) -> None:
+        """Count a connection that will be opened soon."""
+        self._opening[user_id] += 1
+
+    def release(self, user_id: str) -> None:
+        """End what `reserve` began."""
+        self._opening -= Counter((user_id,))
+
+    def open(self, connection: Connection) -> None:
+        """Count a connection in, and send it what waits for its user."""
+        is_first = self._hub.add(connection)
+        if self._context.accounts.is_known_to_be_over(connection.identity):
+            # The session ended after it was authenticated and before it could be found here.
+            self._tasks.run(self._hub.end([connection], Unauthorized("The session has ended")))
+        self._tasks.run(self._context.offline_queue.flush(connection))
+        if is_first:
+            self._tasks.run(self._context.presence.connected(connection.user_id))
+
+    def close(self, sid: str) -> Connection | None:
+        """Count a connection out. None if it was never open."""
+        removed = self._hub.remove(sid)
+        if removed is None:
+            return None
+        connection, was_last, unconfirmed = removed
+        self._context.unconfirmed.requeue(connection.user_id, unconfirmed)
+        if was_last:
+            self._context.typing.end_all(connection.user_id)
+            self._context.presence.disconnected(connection.user_id)
+        return connection
+
+    def _check_sockets(self, user_id: str) -> None:
+        """Raise `RateLimited` where the user has as many sockets as they may have."""
+        settings = self._context.settings.socket
+        count = len(self._hub.connections_of(user_id)) + self._opening[user_id]
+        if self._context.settings.limits.enabled and count >= settings.max_per_user:
+            # Dead connections are counted out by then.
+            retry_after = settings.ping_interval + settings.ping_timeout
+            raise RateLimited("Too many sockets of one user", retry_after=retry_after)
+
+
+def _token_of(auth: Any, header: str | None) -> str:
+    """The token of `auth`, else of the header. Raises `Unauthorized` where there is neither."""
+    token = auth.get("token") if isinstance(auth, dict) else None
+    if token is None and header is not None:
+        scheme, _, credentials = header.partition(" ")
+        token = credentials.strip() if scheme.lower() == "bearer" else None
+    if not isinstance(token, str) or not token:
+        raise Unauthorized
+    return token.removeprefix("Bearer ")

@@ -1,0 +1,176 @@
+"""The Tornado handler under `/socket.io`: the adapter's own, with every queue bounded and the short way for events."""
+
+import asyncio
+import base64
+import logging
+import re
+from typing import Any, Final
+
+import socketio
+from tornado.web import HTTPError, RequestHandler
+
+from handlers.connection_limits import place_of
+from handlers.origins import allow_origin, is_foreign
+from handlers.problems import to_chat_error, write_problem
+from handlers.request_id import HEADER as REQUEST_ID
+from handlers.request_id import identify
+from handlers.slow_clients import end_unless_taken
+from handlers.socket.engine.polling import PACKETS_PER_BODY, PolledSocket
+from handlers.socket.engine.sessions import EngineSessions
+from handlers.socket.engine.websocket import WebSocket
+from handlers.socket.engine.websocket_session import ENTER_OR_LEAVE
+from server.config.settings import Settings
+from server.errors import ChatError, Forbidden, ValidationFailed
+
+log = logging.getLogger(__name__)
+
+ENGINE_VERSION: Final = "4"
+UPDATE_CLIENT: Final = (
+    f"must be {ENGINE_VERSION}: this server speaks Engine.IO {ENGINE_VERSION} and Socket.IO protocol 5 alone, as "
+    "socket.io-client 3 and 4 do; older clients must be updated"
+)
+TRANSPORTS: Final = ("polling", "websocket")
+SWITCHING_PROTOCOLS: Final = 101
+# Between the packets of a polled body.
+_SEPARATOR: Final = "\x1e"
+# What a client may poll with: Engine.IO's close, pong and message, and "b", a binary message. An upgrade, and the ping
+# before it, come over the WebSocket.
+_KNOWN_TYPES: Final = frozenset("134b")
+# Socket.IO's CONNECT and DISCONNECT. Each CONNECT has a token verified, and clients send one for each namespace.
+_ENTER_OR_LEAVE: Final = tuple(f"4{kind}" for kind in ENTER_OR_LEAVE)
+MOST_ENTERING: Final = 16
+# Names of headers (RFC 9110, 5.1) in a list.
+_HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
+
+
+def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[RequestHandler]:
+    """The handler class for the route; it belongs to this Socket.IO server."""
+    adapter: Any = socketio.get_tornado_handler(sessions.server)
+    engine = sessions.engine
+
+    class SocketHandler(adapter):  # type: ignore[misc]
+        """Refuses before the upgrade what Engine.IO would refuse after it and leave open."""
+
+        def initialize(self) -> None:
+            self.place = place_of(self.request.connection)
+
+        def set_default_headers(self) -> None:
+            self.set_header(REQUEST_ID, identify(self.request))
+            self.set_header("Server", "madang")
+            self.set_header("X-Content-Type-Options", "nosniff")
+            if allow_origin(self, settings):
+                # As Engine.IO's own server answers: clients choose what they send along.
+                self.set_header("Access-Control-Allow-Credentials", "true")
+                self.set_header("Access-Control-Allow-Methods", "OPTIONS, GET, POST")
+                self.set_header("Access-Control-Expose-Headers", REQUEST_ID)
+                asked = self.request.headers.get("Access-Control-Request-Headers", "")
+                if _HEADER_NAMES.fullmatch(asked):
+                    self.set_header("Access-Control-Allow-Headers", asked)
+
+        def prepare(self) -> None:
+            self.place.begin(self.request.headers)
+            if is_foreign(self.request.remote_ip or "", self.request.headers, settings):
+                raise Forbidden("Pages of this origin may not call: it is neither this server's own nor listed")
+            if self.get_query_argument("transport", "polling") not in TRANSPORTS:
+                raise ValidationFailed.at("transport", "must be polling or websocket")
+            engine_sid = self.get_query_argument("sid", "")
+            if engine_sid:
+                session = engine.sockets.get(engine_sid)
+                if session is None or session.upgraded or session.closed:
+                    raise ValidationFailed.at("sid", "there is no such session, begin a new one without sid")
+            elif self.get_query_argument("EIO", "") != ENGINE_VERSION:
+                raise ValidationFailed.at("EIO", UPDATE_CLIENT)
+            if self.request.method == "POST" and not _is_payload(self.request.body):
+                raise ValidationFailed("The body is no row of Engine.IO packets, or one of too many")
+
+        def check_origin(self, _origin: str) -> bool:
+            """`prepare` has judged it, by the rule that holds for all requests."""
+            return True
+
+        def get_compression_options(self) -> None:
+            """No compression: it costs more memory for each connection than everything else together."""
+
+        async def open(self, *_args: str, **_kwargs: str) -> None:
+            """Engine.IO has `hand_over` called, or has refused; Tornado's own reader finds a closed stream."""
+            await engine.handle_request(self)
+            if self.ws_connection is not None:
+                self.ws_connection.stream.close()
+
+        async def hand_over(self, websocket: WebSocket) -> None:
+            """Give the connection to `websocket`, and let go of all that Tornado keeps for one."""
+            stream = self.ws_connection.stream
+            if stream.closed():
+                raise ConnectionAbortedError
+            stream.set_nodelay(True)
+            # Tornado closes its own descriptor, so that nothing of it needs to be known. Clients say nothing before
+            # the handshake is answered (RFC 6455, 4.1), so nothing of theirs is in the stream.
+            own = stream.socket.dup()
+            self.place.leave_stream()
+            stream.close()
+            websocket.place = self.place
+            try:
+                await asyncio.get_running_loop().connect_accepted_socket(lambda: websocket, own)
+            except BaseException:
+                own.close()
+                self.place.release()
+                raise
+
+        def on_finish(self) -> None:
+            # A WebSocket is counted until it ends.
+            if self.get_status() != SWITCHING_PROTOCOLS:
+                self.place.end()
+
+        def on_connection_close(self) -> None:
+            super().on_connection_close()
+            if self.request.method == "GET" and self.ws_connection is None:
+                session = engine.sockets.get(self.get_query_argument("sid", ""))
+                transport: PolledSocket | None = getattr(session, "transport", None)
+                if transport is not None:
+                    transport.lose_poll()
+
+        def on_message(self, _message: str | bytes) -> None:
+            """Nothing comes this way."""
+
+        def on_close(self) -> None:
+            """The adapter would tell a queue that nobody reads."""
+
+        def write_error(self, status_code: int, **kwargs: Any) -> None:
+            write_problem(self, to_chat_error(kwargs.get("exc_info", (None, None, None))[1], status_code))
+            self.finish()
+
+        def finish(self, chunk: Any = None) -> Any:
+            if chunk is not None:
+                self.write(chunk)
+            size = sum(map(len, self._write_buffer))
+            written = super().finish()
+            end_unless_taken(self, written, size)
+            return written
+
+        def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+            if not isinstance(value, ChatError | HTTPError):
+                # Without the address, which names the session.
+                log.error("%s /socket.io failed", self.request.method, exc_info=(typ, value, tb))
+
+    return SocketHandler
+
+
+def _is_payload(body: bytes) -> bool:
+    """Whether a polled body is a row of packets that a client may send, and of no more than it may send at once."""
+    try:
+        packets = body.decode().split(_SEPARATOR)
+    except UnicodeDecodeError:
+        return False
+    if len(packets) > PACKETS_PER_BODY or not all(map(_is_packet, packets)):
+        return False
+    return sum(packet.startswith(_ENTER_OR_LEAVE) for packet in packets) <= MOST_ENTERING
+
+
+def _is_packet(packet: str) -> bool:
+    """Whether the library reads it: where it fails, it would drop the whole body and answer as if all were well."""
+    if packet[:1] == "b":
+        try:
+            base64.b64decode(packet[1:])
+        except ValueError:
+            return False
+    # No client puts JSON there; the library reads it, however deep it is.
+    return packet[:1] in _KNOWN_TYPES and packet[1:].lstrip()[:1] not in ("[", "{")

@@ -1,0 +1,289 @@
+"""The server's side of a WebSocket (RFC 6455) on an asyncio transport, once the handshake is over."""
+
+import asyncio
+from typing import Final, Protocol, cast
+
+from tornado.util import _websocket_mask as unmask
+
+from server.realtime.frames import BAD_TEXT, PROTOCOL_ERROR, TOO_LARGE, Frame, answer_to_close, close_frame, text_frame
+from server.realtime.send_buffer import SendBuffer
+
+_FIN: Final = 0x80
+_RESERVED: Final = 0x70
+_OPCODE: Final = 0x0F
+_MASKED: Final = 0x80
+_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+_WHOLE_TEXT: Final = _FIN | _TEXT
+_MAX_CONTROL: Final = 125
+# A client has this long to answer a closing, and to take what was sent to it before.
+CLOSE_SECONDS: Final = 5.0
+# Whoever sends thousands of small frames at once does not keep everybody else waiting until all are read.
+FRAMES_PER_TURN: Final = 200
+# A client that does not read what it is sent gets no pongs for its pings either.
+MOST_BEFORE_PONG: Final = 64 * 1024
+
+
+class Place(Protocol):
+    """That of a connection among all that there may be."""
+
+    def release(self) -> None: ...
+
+
+class Listener(Protocol):
+    """Who is told what comes. None of these may raise."""
+
+    def take_text(self, text: str) -> "asyncio.Future[None] | None":
+        """What is returned, if anything, ends when the next text may come; it must not end in an exception."""
+
+    def too_large(self) -> None:
+        """The client sent more than it may; the connection is about to be closed for it."""
+
+    def note_unsent(self, size: int) -> None:
+        """So many bytes wait for the client now. May cut this connection."""
+
+    def lost(self) -> None: ...
+
+
+class WebSocket(asyncio.Protocol):
+    """To be given a `listener` before it is connected.
+
+    Texts come one after the other, only as fast as the listener takes them. Binary messages are dropped.
+    What breaks the protocol, or is larger than `max_size` bytes, ends the connection, and so does leaving more than
+    `max_unsent` bytes unread for a moment.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_closing",
+        "_is_waiting",
+        "_loop",
+        "_max_size",
+        "_max_unsent",
+        "_outbox",
+        "_parts",
+        "_sent",
+        "_transport",
+        "_unread",
+        "is_open",
+        "listener",
+        "place",
+    )
+    listener: Listener
+
+    def __init__(self, *, max_size: int, max_unsent: int) -> None:
+        # Whether what is sent has a chance to arrive.
+        self.is_open = False
+        # Among all connections; free again when this one is lost.
+        self.place: Place | None = None
+        self._max_size = max_size
+        self._max_unsent = max_unsent
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        # What is sent in this turn of the event loop; it leaves in one piece.
+        self._outbox: list[bytes] | None = None
+        self._buffer: SendBuffer | None = None
+        self._unread = b""
+        # Of a message that comes in several frames: its opcode and what there is of it.
+        self._parts: tuple[int, bytearray] | None = None
+        self._is_waiting = False
+        self._closing: asyncio.TimerHandle | None = None
+        # Somebody waits until everything has left.
+        self._sent: asyncio.Future[None] | None = None
+
+    def send(self, frame: Frame) -> None:
+        self._write(frame.wire)
+
+    def send_text(self, text: str) -> None:
+        self._write(text_frame(text.encode()))
+
+    def close(self, code: int | None = None) -> None:
+        """Say that this is the end, and wait a moment for the client to agree. What was sent before arrives."""
+        if self._transport is None or self._closing is not None:
+            return
+        self._write(close_frame(code))
+        self._flush()
+        self.is_open = False
+        self._closing = self._loop.call_later(CLOSE_SECONDS, self._transport.abort)
+
+    async def wait_sent(self) -> None:
+        """Until the kernel has all that was sent, or it cannot leave any more."""
+        if self._transport is None or (self._outbox is None and not self._transport.get_write_buffer_size()):
+            return
+        if self._sent is None:
+            self._sent = self._loop.create_future()
+        await asyncio.shield(self._sent)
+
+    def check_unsent(self) -> None:
+        """To be called now and then: whoever does not read is cut, also where nothing more is sent to them."""
+        if self._buffer is None or self._transport is None:
+            return
+        waiting = self._transport.get_write_buffer_size()
+        if self._buffer.is_too_long_with(0, waiting):
+            self.cut()
+        else:
+            self.listener.note_unsent(waiting)
+
+    def cut(self) -> None:
+        """End it at once; what waits is dropped."""
+        self.is_open = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    def fail(self, code: int) -> None:
+        """End it because of what the client did: say why, and listen no more."""
+        self.close(code)
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        # What is flushed has been gathered already: the transport need not gather it again.
+        self._transport.set_write_buffer_limits(high=0)
+        self.is_open = True
+
+    def resume_writing(self) -> None:
+        """Nothing waits any more."""
+        if self._buffer is not None:
+            self._buffer = None
+            self.listener.note_unsent(0)
+        if self._sent is not None:
+            self._sent.set_result(None)
+            self._sent = None
+
+    def eof_received(self) -> None:
+        """Nothing more will come, so it ends; who does not read either holds it no longer than a closing."""
+        self.close()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.is_open = False
+        self._transport, self._outbox, self._unread, self._parts = None, None, b"", None
+        if self._closing is not None:
+            self._closing.cancel()
+        self.resume_writing()
+        if self.place is not None:
+            self.place.release()
+        self.listener.lost()
+
+    def data_received(self, data: bytes) -> None:
+        # A new text that is larger than `max_size` is refused by its head, so this stays small.
+        self._unread = self._unread + data if self._unread else data
+        if not self._is_waiting:
+            self._read()
+
+    def _write(self, data: bytes) -> None:
+        if self._outbox is not None:
+            self._outbox.append(data)
+        elif self.is_open:
+            self._outbox = [data]
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if self._outbox is None or self._transport is None:
+            return
+        data = b"".join(self._outbox) if len(self._outbox) > 1 else self._outbox[0]
+        self._outbox = None
+        waiting = self._transport.get_write_buffer_size()
+        self._transport.write(data)
+        left = self._transport.get_write_buffer_size()
+        if not waiting:
+            self._buffer = None
+        if not left:
+            self.resume_writing()
+            return
+        if self._buffer is None:
+            self._buffer = SendBuffer(self._max_unsent, largest=waiting)
+        if self._buffer.is_too_long_with(len(data), waiting):
+            self.cut()
+            return
+        if waiting:
+            # Seen apart from what is added, so that a client that reads is seen to.
+            self.listener.note_unsent(waiting)
+        self.listener.note_unsent(left)
+
+    def _read(self) -> None:
+        """Take every whole frame that has arrived, unless the listener wants to wait."""
+        data, position, count = self._unread, 0, 0
+        end = len(data)
+        while end - position >= 2:
+            first, second = data[position], data[position + 1]
+            size, start = second & 0x7F, position + 2
+            if first & _RESERVED or not second & _MASKED or (first & 0x8 and (size > _MAX_CONTROL or first < _FIN)):
+                self.fail(PROTOCOL_ERROR)
+                return
+            if size == 126:
+                size, start = int.from_bytes(data[start : start + 2], "big"), start + 2
+            elif size == 127:
+                size, start = int.from_bytes(data[start : start + 8], "big"), start + 8
+            if start <= end and size > self._max_size:
+                self._refuse_size()
+                return
+            stop = start + 4 + size
+            if stop > end:
+                break
+            payload = unmask(data[start : start + 4], data[start + 4 : stop])
+            position = stop
+            count += 1
+            more = self._take(first, payload)
+            if self._transport is None or self._transport.is_closing():
+                return
+            if more is None and count == FRAMES_PER_TURN and position < end:
+                more = self._loop.create_future()
+                self._loop.call_soon(more.set_result, None)
+            if more is not None:
+                self._is_waiting = True
+                self._transport.pause_reading()
+                more.add_done_callback(self._go_on)
+                break
+        self._unread = data[position:] if position else data
+
+    def _go_on(self, _more: "asyncio.Future[None]") -> None:
+        self._is_waiting = False
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._read()
+        if not self._is_waiting:
+            self._transport.resume_reading()
+
+    def _take(self, first: int, payload: bytes) -> "asyncio.Future[None] | None":
+        if first == _WHOLE_TEXT and self._parts is None:
+            return self._take_text(payload)
+        opcode, is_last = first & _OPCODE, first & _FIN
+        if opcode >= _CLOSE:
+            self._take_control(opcode, payload)
+        elif (opcode == _CONTINUATION) is (self._parts is None) or opcode > _BINARY:
+            self.fail(PROTOCOL_ERROR)
+        else:
+            opcode, parts = self._parts or (opcode, bytearray())
+            parts += payload
+            self._parts = None if is_last else (opcode, parts)
+            if len(parts) > self._max_size:
+                self._refuse_size()
+            elif is_last and opcode == _TEXT:
+                return self._take_text(bytes(parts))
+        return None
+
+    def _refuse_size(self) -> None:
+        self.listener.too_large()
+        self.fail(TOO_LARGE)
+
+    def _take_text(self, payload: bytes) -> "asyncio.Future[None] | None":
+        if self._closing is not None:
+            # The connection is closing: what still arrives is dropped.
+            return None
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError:
+            self.fail(BAD_TEXT)
+            return None
+        return self.listener.take_text(text)
+
+    def _take_control(self, opcode: int, payload: bytes) -> None:
+        if self._transport is None:
+            return
+        if opcode == _PING and self._transport.get_write_buffer_size() <= MOST_BEFORE_PONG:
+            self._write(bytes((_FIN | _PONG, len(payload))) + payload)
+        elif opcode == _CLOSE:
+            self.close(answer_to_close(payload))
+            self._transport.close()
+        elif opcode > _PONG:
+            self.fail(PROTOCOL_ERROR)

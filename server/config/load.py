@@ -1,0 +1,79 @@
+"""Reads the settings: file, environment and options, checked one by one and together."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from server.config.settings import Messages, Section, Settings
+from server.config.sources import ConfigError, Entry, merge, read_environment, read_file, read_options
+from server.config.types import KIB, Declaration, declarations, write_settings, write_size
+
+# One character takes at most two escapes of six bytes (`\ud83d\ude00`); a message has a few fields beside it.
+ESCAPED_CHARACTER_BYTES: Final = 12
+MESSAGE_OVERHEAD_BYTES: Final = 4 * KIB
+LENGTH_KEY: Final = "messages.max_length"
+PAYLOAD_KEY: Final = "server.max_payload"
+DATA_DIR_KEY: Final = "data_dir"
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def declared() -> list[Declaration]:
+    """Every setting in the order of the file."""
+    return declarations(Settings)
+
+
+def default_file() -> str:
+    """The text of `config.yaml`: every setting once, with its default, its bounds and one line of comment."""
+    return write_settings(declared())
+
+
+def load(path: Path, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the file, then `MADANG_A__B=value` of the environment, then `a.b=value` options; later ones win.
+
+    Raises `ConfigError`, which names the file and line (or the variable or option) and the key.
+    """
+    known = {declaration.key: declaration for declaration in declared()}
+    entries = merge(read_file(path, known), read_environment(environ or {}, known), read_options(sets, known))
+    values = {key: entry.value(known[key]) for key, entry in entries.items()}
+    settings = _build(Settings, "", values)
+    _check_together(settings, entries)
+    return msgspec.structs.replace(settings, data_dir=_locate(settings.data_dir, path, entries))
+
+
+def _locate(data_dir: str, path: Path, entries: Mapping[str, Entry]) -> str:
+    """The absolute path of `data_dir`: `~` and `~user` are homes, the rest is relative to the folder of the file."""
+    try:
+        folder = Path(data_dir).expanduser()
+    except RuntimeError:
+        raise ConfigError(entries[DATA_DIR_KEY].origin, f"{DATA_DIR_KEY}: there is no such home folder") from None
+    return str((path.resolve().parent / folder).resolve())
+
+
+def _build(section: type[SectionType], prefix: str, values: Mapping[str, object]) -> SectionType:
+    given: dict[str, object] = {}
+    for field in msgspec.structs.fields(section):
+        key = prefix + field.name
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            given[field.name] = _build(field.type, key + ".", values)
+        elif key in values:
+            given[field.name] = values[key]
+    return section(**given)
+
+
+def _check_together(settings: Settings, entries: Mapping[str, Entry]) -> None:
+    """Settings that are right one by one, but not together. The one that is not its default is at fault."""
+    length, payload = settings.messages.max_length, settings.server.max_payload
+    longest = length * ESCAPED_CHARACTER_BYTES + MESSAGE_OVERHEAD_BYTES
+    if longest <= payload:
+        return
+    places = {key: entries[key].origin if key in entries else "the default" for key in (LENGTH_KEY, PAYLOAD_KEY)}
+    if length != Messages().max_length:
+        reason = f"{length} characters may take {longest} bytes of JSON, but {PAYLOAD_KEY} is {write_size(payload)}"
+        raise ConfigError(places[LENGTH_KEY], f"{LENGTH_KEY}: {reason} ({places[PAYLOAD_KEY]})")
+    reason = f"{write_size(payload)} is too small: the {length} characters of {LENGTH_KEY}"
+    raise ConfigError(
+        places[PAYLOAD_KEY], f"{PAYLOAD_KEY}: {reason} ({places[LENGTH_KEY]}) may take {longest} bytes of JSON"
+    )

@@ -1,0 +1,220 @@
+"""Every setting, declared once: name, type, default, meaning and bounds."""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from server.config.types import (
+    KIB,
+    MIB,
+    duration,
+    ip_networks,
+    meaning,
+    names,
+    size,
+    text,
+    web_origins,
+)
+
+MB: Final = 1000**2
+GB: Final = 1000**3
+MINUTE: Final = 60.0
+HOUR: Final = 3600.0
+DAY: Final = 86400.0
+
+# What people of marketplaces, rentals and bookings are to each other. None of them sounds like somebody of the team.
+USER_TYPES: Final = (
+    "user", "member", "guest", "host", "customer", "client", "consumer", "provider", "seeker", "buyer", "seller",
+    "vendor", "tenant", "landlord", "driver", "rider", "student", "teacher", "individual", "business",
+)  # fmt: skip
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """One mapping of the file."""
+
+
+class Server(Section, frozen=True, kw_only=True):
+    host: Annotated[str, text("address to listen on", r"[A-Za-z0-9.:%_-]+", "an address or name")] = "127.0.0.1"
+    port: Annotated[int, meaning("port to listen on; 0 takes a free one", ge=0, le=65535)] = 3000
+    max_payload: Annotated[int, size("largest JSON body and socket frame", 4 * KIB, 64 * MIB)] = 128 * KIB
+    max_unsent: Annotated[
+        int, size("bytes that may wait for all clients together before the slowest are cut", MIB, 64 * 1024 * MIB)
+    ] = 24 * MIB
+    max_unsent_per_user: Annotated[int, size("the same for all connections of one user", MIB, 64 * 1024 * MIB)] = (
+        16 * MIB
+    )
+    trusted_proxies: Annotated[
+        list[str], ip_networks("addresses and networks of proxies whose X-Forwarded-For counts")
+    ] = []
+    max_connections: Annotated[
+        int, meaning("most connections at once; 0: what the limit of file descriptors allows", ge=0, le=10_000_000)
+    ] = 0
+    max_connections_per_address: Annotated[
+        int,
+        meaning("most of one address, IPv6 by /64; 0: half of all, at most 1000", ge=0, le=10_000_000),
+    ] = 0
+    shutdown_timeout: Annotated[float, duration("longest wait for work in flight at the end", 0, 5 * MINUTE)] = 8.0
+
+
+class Log(Section, frozen=True, kw_only=True):
+    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], meaning("least severe entries to log")] = "INFO"
+
+
+class MongoDB(Section, frozen=True, kw_only=True):
+    uri: Annotated[
+        str, text("embedded, or the address of a server", r"embedded|mongodb(\+srv)?://.+", "embedded or mongodb://…")
+    ] = "embedded"
+    database: Annotated[
+        str, text("name of the database", r"[A-Za-z0-9_-]{1,63}", "1 to 63 letters, digits, _ or -")
+    ] = "madang"
+
+
+class Redis(Section, frozen=True, kw_only=True):
+    url: Annotated[
+        str,
+        text(
+            "embedded, or the address of a server", r"embedded|(rediss?|unix)://.+", "embedded, redis://… or unix://…"
+        ),
+    ] = "embedded"
+    max_memory: Annotated[
+        int, size("most memory of the embedded one; beyond it, what comes for the absent waits", 8 * MIB, 1000 * GB)
+    ] = 256 * MIB
+
+
+class Auth(Section, frozen=True, kw_only=True):
+    mode: Annotated[Literal["builtin"], meaning("who signs the tokens")] = "builtin"
+    secret: Annotated[
+        str,
+        text(
+            "key that signs tokens, at least 32 characters; empty: made in data_dir",
+            r"|(?s:.{32,})",
+            "at least 32 characters",
+        ),
+    ] = ""
+    access_ttl: Annotated[float, duration("life of an access token", 1, 30 * DAY)] = 15 * MINUTE
+    refresh_ttl: Annotated[float, duration("life of a refresh token", 1, 3650 * DAY)] = 30 * DAY
+    refresh_grace: Annotated[
+        float, duration("a used refresh token may be used again for so long, where its answer was lost", 0, HOUR)
+    ] = 30.0
+    user_types: Annotated[
+        list[str], names("what userType may say at a registration, in any case; rights come with none of them")
+    ] = msgspec.field(default_factory=lambda: list(USER_TYPES))
+
+
+class Messages(Section, frozen=True, kw_only=True):
+    max_length: Annotated[int, meaning("most characters of one message", ge=1, le=1_000_000)] = 10_000
+    max_batch: Annotated[int, meaning("most messages stored in one write", ge=1, le=10_000)] = 200
+
+
+class Rooms(Section, frozen=True, kw_only=True):
+    max_cached: Annotated[int, meaning("most rooms kept in memory, about 2 KB each", ge=1, le=10_000_000)] = 20_000
+    max_cached_people: Annotated[int, meaning("most people whose rooms are remembered", ge=1, le=10_000_000)] = 20_000
+
+
+class OfflineQueue(Section, frozen=True, kw_only=True):
+    retention: Annotated[float, duration("how long an entry waits for its user", 0.001, 365 * DAY)] = DAY
+    max_messages: Annotated[int, meaning("most entries per user, oldest dropped first", ge=1, le=100_000)] = 1000
+    max_bytes: Annotated[int, size("most bytes of entries per user, oldest dropped first", 64 * KIB, GB)] = 16 * MIB
+
+
+class Presence(Section, frozen=True, kw_only=True):
+    grace: Annotated[float, duration("wait after the last socket before a user is offline", 0, HOUR)] = 5.0
+    lease: Annotated[float, duration("life of a presence key that is not renewed", 0.1, DAY)] = 60.0
+
+
+class Typing(Section, frozen=True, kw_only=True):
+    timeout: Annotated[float, duration("typing stops by itself after", 0.05, HOUR)] = 5.0
+
+
+class Sweep(Section, frozen=True, kw_only=True):
+    interval: Annotated[float, duration("time between two rounds of periodic work", 0.05, DAY)] = 30.0
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    enabled: Annotated[bool, meaning("turns all rate limits on or off")] = True
+    messages: Annotated[int, meaning("messages per second and user, sustained", ge=1, le=1_000_000)] = 100
+    messages_burst: Annotated[int, meaning("messages of one user at once", ge=1, le=1_000_000)] = 3000
+    events: Annotated[int, meaning("other socket events per second and user", ge=1, le=1_000_000)] = 200
+    login_failures: Annotated[
+        int, meaning("failed logins per account and address in one window", ge=1, le=1_000_000)
+    ] = 10
+    login_window: Annotated[float, duration("length of that window", 1, DAY)] = 5 * MINUTE
+    account_login_failures: Annotated[
+        int, meaning("failed logins per account from all addresses, where it is not known", ge=1, le=1_000_000)
+    ] = 50
+    address_login_failures: Annotated[
+        int, meaning("failed logins per address for all accounts", ge=1, le=1_000_000)
+    ] = 30
+    slow_login_window: Annotated[float, duration("length of the windows of these two", 1, 30 * DAY)] = HOUR
+    registrations_per_hour: Annotated[int, meaning("new accounts per address and hour", ge=1, le=1_000_000)] = 1000
+    rooms_per_hour: Annotated[int, meaning("new rooms per user and hour", ge=1, le=1_000_000)] = 1000
+    uploads_per_minute: Annotated[int, meaning("uploads per user and minute", ge=1, le=1_000_000)] = 300
+    searches: Annotated[int, meaning("searches per second and user", ge=1, le=1_000_000)] = 20
+    reads: Annotated[
+        int,
+        meaning("REST reads per second and user; each further 64 KiB of an answer counts as one", ge=1, le=1_000_000),
+    ] = 100
+    profile_changes_per_minute: Annotated[
+        int, meaning("changes of one's profile per user and minute", ge=1, le=1_000_000)
+    ] = 20
+
+
+class Socket(Section, frozen=True, kw_only=True):
+    ping_interval: Annotated[float, duration("time between two pings", 0.1, HOUR)] = 25.0
+    ping_timeout: Annotated[float, duration("longest wait for the answer to a ping", 0.1, HOUR)] = 20.0
+    connect_timeout: Annotated[float, duration("longest time without a login", 0.1, HOUR)] = 10.0
+    max_unsent: Annotated[int, size("bytes a slow reader may leave unread before it is cut", 16 * KIB, 256 * MIB)] = MIB
+    max_per_user: Annotated[int, meaning("most sockets of one user at once", ge=1, le=1_000_000)] = 100
+    max_pending: Annotated[
+        int, meaning("events of one connection in work before its reading pauses", ge=1, le=100_000)
+    ] = 100
+
+
+class Cors(Section, frozen=True, kw_only=True):
+    origins: Annotated[list[str], web_origins("other origins whose pages may call, e.g. https://app.example.com")] = []
+
+
+class Uploads(Section, frozen=True, kw_only=True):
+    max_image: Annotated[int, size("largest image", 1, 100 * GB)] = 20 * MB
+    max_file: Annotated[int, size("largest file of another kind", 1, 100 * GB)] = 100 * MB
+    quota: Annotated[int, size("most bytes one user may keep", 1, 1_000_000 * GB)] = 5 * GB
+    orphan_ttl: Annotated[
+        float, duration("an upload that no message and no profile uses is removed after", 1, 365 * DAY)
+    ] = DAY
+    store: Annotated[Literal["disk", "gridfs"], meaning("where the bytes are kept")] = "disk"
+
+
+class Web(Section, frozen=True, kw_only=True):
+    enabled: Annotated[bool, meaning("serves the browser client at /")] = True
+    load_remote_images: Annotated[bool, meaning("the browser client loads pictures of other hosts without a click")] = (
+        False
+    )
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """The whole configuration. Durations are seconds, sizes are bytes; after `load`, `data_dir` is absolute."""
+
+    data_dir: Annotated[
+        str,
+        text(
+            "folder of all that is kept, relative to the folder of this file; ~ is your home",
+            r"[^\0\ud800-\udfff]+",
+            "a path",
+        ),
+    ] = "./data"
+    server: Server = msgspec.field(default_factory=Server)
+    log: Log = msgspec.field(default_factory=Log)
+    mongodb: MongoDB = msgspec.field(default_factory=MongoDB)
+    redis: Redis = msgspec.field(default_factory=Redis)
+    auth: Auth = msgspec.field(default_factory=Auth)
+    messages: Messages = msgspec.field(default_factory=Messages)
+    rooms: Rooms = msgspec.field(default_factory=Rooms)
+    offline_queue: OfflineQueue = msgspec.field(default_factory=OfflineQueue)
+    presence: Presence = msgspec.field(default_factory=Presence)
+    typing: Typing = msgspec.field(default_factory=Typing)
+    sweep: Sweep = msgspec.field(default_factory=Sweep)
+    limits: Limits = msgspec.field(default_factory=Limits)
+    socket: Socket = msgspec.field(default_factory=Socket)
+    cors: Cors = msgspec.field(default_factory=Cors)
+    uploads: Uploads = msgspec.field(default_factory=Uploads)
+    web: Web = msgspec.field(default_factory=Web)

@@ -1,0 +1,235 @@
+"""Accounts: registration, login, sessions whose refresh tokens rotate, and who a token speaks for."""
+
+import hashlib
+import hmac
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+
+from server.client_network import client_network
+from server.concurrency.ttl_cache import TtlCache
+from server.errors import Faults, NotFound, Unauthorized
+from server.models import Identity, User, now
+from server.protocol import Login, Refresh, Registration, TokenPair
+from server.services.accounts import profile_rules
+from server.services.accounts.passwords import Hashing, Passwords
+from server.services.accounts.ports import Limits
+from server.services.accounts.profiles import Profiles
+from server.services.accounts.tokens import Tokens, Verifier
+from server.storage.mongo.sessions import Session, Sessions
+from server.storage.mongo.users import Users
+
+CACHED_SESSIONS: Final = 50_000
+# Other processes see the end of a session this late, in seconds. In this process it is seen at once.
+CACHE_AGE: Final = 30.0
+SECRET_BYTES: Final = 32
+WRONG_LOGIN: Final = "Wrong email or password"
+
+Drop = Callable[[str], Awaitable[None]]
+
+
+class LiveState(msgspec.Struct, frozen=True):
+    """What `authenticate` must know of a session."""
+
+    user_id: str
+    is_live: bool
+
+
+class Accounts:
+    """`end_session(session_id)` drops the sockets of a session that has ended."""
+
+    def __init__(
+        self,
+        *,
+        users: Users,
+        sessions: Sessions,
+        tokens: Tokens,
+        passwords: Passwords,
+        limits: Limits,
+        people: Profiles,
+        refresh_ttl: float,
+        refresh_grace: float,
+        user_types: Sequence[str],
+        end_session: Drop,
+    ) -> None:
+        self._users = users
+        self._sessions = sessions
+        self._tokens = tokens
+        self._verifier: Verifier = tokens
+        self._passwords = passwords
+        self._limits = limits
+        self._people = people
+        self._refresh_ttl = timedelta(seconds=refresh_ttl)
+        self._refresh_grace = timedelta(seconds=refresh_grace)
+        self._user_types = user_types
+        self._end_session = end_session
+        self._live: TtlCache[str, LiveState] = TtlCache(CACHED_SESSIONS, CACHE_AGE)
+
+    async def register(self, registration: Registration, address: str) -> TokenPair:
+        """Make an account and its first session.
+
+        Raises `ValidationFailed`, `Conflict`, `RateLimited`, and `Unavailable` where too many wait for the hash of
+        their passwords.
+        """
+        with Faults() as faults:
+            user = _new_user(registration, self._user_types, faults)
+            password = faults.of(profile_rules.check_new_password, registration.password)
+        network = client_network(address)
+        await self._limits.check_registration(network)
+        async with self._passwords.turn(network) as hashing:
+            password_hash = await hashing.hash(password)
+        await self._people.create(user, password_hash)
+        return await self._open_session(user, network)
+
+    async def login(self, login: Login, address: str) -> TokenPair:
+        """Open a session.
+
+        Raises `Unauthorized`, in the same words and time for an unknown email; `RateLimited`; and `Unavailable` where
+        too many wait to have their passwords verified.
+        """
+        network, emails = client_network(address), profile_rules.login_emails(login.email)
+        found = await self._users.find_by_emails(emails)
+
+        async def is_known() -> bool:
+            return found is not None and await self._sessions.is_known_from(found[0].id, network)
+
+        # What is counted is looked at when it is this one's turn: of many at once, all see the failures of the others.
+        async with (
+            self._passwords.turn(network) as hashing,
+            self._limits.login(network, emails[-1] if emails else login.email, is_known),
+        ):
+            user = await self._check_password(found, login.password, hashing)
+        return await self._open_session(user, network)
+
+    async def refresh(self, refresh: Refresh, address: str) -> TokenPair:
+        """Exchange the refresh token for a new pair.
+
+        Within the grace of its first use it may be used again, and gives one more pair: the answer may have been lost.
+        Later that ends its whole family. A token that was never issued ends nothing. Raises `Unauthorized`.
+        """
+        session_id, _, secret = refresh.refresh_token.partition(".")
+        session = await self._sessions.find(session_id) if session_id and secret else None
+        if session is None or session.is_ended or session.expires_at <= now() or not _is_ours(secret, session.key):
+            raise Unauthorized("The refresh token is not valid")
+        spent = _digest(secret)
+        if session.good.get(spent, session.expires_at) <= now():
+            raise Unauthorized("The refresh token is not valid")
+        user = await self._active_user(session.user_id)
+        renewed, network = _new_secret(session.key), client_network(address)
+        expires_at, grace = now() + self._refresh_ttl, self._refresh_grace
+        if not await self._sessions.rotate(session, spent, _digest(renewed), expires_at, grace=grace, network=network):
+            await self._end(session.id, session.user_id)
+            raise Unauthorized("The refresh token is not valid")
+        self._live.fill(session.id, LiveState(user.id, True))
+        return await self._pair(user, session.id, renewed)
+
+    async def logout(self, identity: Identity) -> None:
+        """End the session of this identity: its tokens and its sockets."""
+        await self._end(identity.session_id, identity.user_id)
+
+    async def authenticate(self, token: str) -> Identity:
+        """Who the token speaks for, now. Raises `Unauthorized` or `TokenExpired`.
+
+        A session and a user known here cost no database call.
+        """
+        identity = self._verifier.verify(token)
+        state = self._live.get(identity.session_id)
+        if state is None:
+            session = await self._sessions.find(identity.session_id)
+            if session is None:
+                raise Unauthorized
+            state = self._live.fill(session.id, LiveState(session.user_id, not session.is_ended))
+        if not state.is_live or state.user_id != identity.user_id:
+            raise Unauthorized
+        if self._people.cached(identity.user_id) is None:
+            await self._active_user(identity.user_id)
+        return identity
+
+    def is_known_to_be_over(self, identity: Identity) -> bool:
+        """Whether this session has ended since it was authenticated, as far as this process knows."""
+        state = self._live.get(identity.session_id)
+        return state is not None and not state.is_live
+
+    async def _check_password(self, found: tuple[User, str | None] | None, password: str, hashing: Hashing) -> User:
+        user, password_hash = found if found is not None else (None, None)
+        # An overlong password is cut here so that it costs no more than the longest right one.
+        typed = password[: profile_rules.PASSWORD_MAX + 1]
+        fits = await hashing.verify(password_hash, typed)
+        if user is None or password_hash is None or not fits or not user.is_active:
+            raise Unauthorized(WRONG_LOGIN)
+        if self._passwords.is_outdated(password_hash):
+            renewed = await hashing.hash(password)
+            await self._users.set_password_hash(user.id, password_hash, renewed)
+        return user
+
+    async def _active_user(self, user_id: str) -> User:
+        try:
+            return await self._people.get(user_id)
+        except NotFound:
+            raise Unauthorized from None
+
+    async def _open_session(self, user: User, network: str) -> TokenPair:
+        key = secrets.token_urlsafe(SECRET_BYTES)
+        secret = _new_secret(key)
+        expires_at = now() + self._refresh_ttl
+        session = Session(
+            id=uuid.uuid4().hex,
+            user_id=user.id,
+            key=key,
+            good={_digest(secret): expires_at},
+            expires_at=expires_at,
+            networks=(network,),
+        )
+        await self._sessions.insert(session)
+        self._live.put(session.id, LiveState(user.id, True))
+        return await self._pair(user, session.id, secret)
+
+    async def _end(self, session_id: str, user_id: str) -> None:
+        await self._sessions.end(session_id)
+        self._live.put(session_id, LiveState(user_id, False))
+        await self._end_session(session_id)
+
+    async def _pair(self, user: User, session_id: str, secret: str) -> TokenPair:
+        views = await self._people.views([user])
+        return TokenPair(
+            user=views[0],
+            access_token=self._tokens.issue(user.id, session_id),
+            refresh_token=f"{session_id}.{secret}",
+            expires_in=max(1, round(self._tokens.access_ttl)),
+        )
+
+
+def _new_user(registration: Registration, user_types: Sequence[str], faults: Faults) -> User:
+    return User(
+        id=uuid.uuid4().hex,
+        email=faults.of(profile_rules.check_email, registration.email),
+        first_name=faults.of(profile_rules.check_name, "firstName", registration.first_name),
+        last_name=faults.of(profile_rules.check_name, "lastName", registration.last_name),
+        phone=faults.of(profile_rules.check_phone, registration.phone),
+        user_type=faults.of(profile_rules.check_user_type, registration.user_type, user_types),
+        profile_image=faults.of(profile_rules.check_first_profile_image, registration.profile_image),
+        created_at=now(),
+    )
+
+
+def _new_secret(key: str) -> str:
+    """A random part and its seal, by which a token that was issued once is told from one that never was."""
+    random = secrets.token_urlsafe(SECRET_BYTES)
+    return f"{random}.{_seal(random, key)}"
+
+
+def _is_ours(secret: str, key: str) -> bool:
+    random, _, seal = secret.partition(".")
+    return key != "" and hmac.compare_digest(seal.encode(), _seal(random, key).encode())
+
+
+def _seal(random: str, key: str) -> str:
+    return hmac.new(key.encode(), random.encode(), hashlib.sha256).hexdigest()
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,116 @@
+"""What the fields of a profile may hold. Each function returns the cleaned value or raises `ValidationFailed`."""
+
+import re
+import unicodedata
+from collections.abc import Collection
+from typing import Final
+
+from server.errors import ValidationFailed
+from server.lookalikes import fold, has_stray_marks, without_invisible
+from server.models import PHONE
+from server.web_address import is_web_address
+
+EMAIL_LENGTH: Final = 254  # RFC 5321
+# With blanks around it, and what nobody sees.
+LOGIN_EMAIL_LENGTH: Final = 4 * EMAIL_LENGTH
+NAME_LENGTH: Final = 100
+PHONE_LENGTH: Final = 32
+URL_LENGTH: Final = 2_048
+PASSWORD_MIN: Final = 8
+# Longer ones would only cost time.
+PASSWORD_MAX: Final = 1_024
+
+EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
+UPLOAD_PATH: Final = re.compile(r"/uploads/[A-Za-z0-9._\-]+(/[A-Za-z0-9._\-]+)*")
+
+
+def check_email(value: str) -> str:
+    """The email as it is shown: trimmed, NFC, lower case, without what nobody sees. Alike ones are one (`fold`)."""
+    email = without_invisible(_clean_email(value))
+    if len(email) > EMAIL_LENGTH:
+        raise ValidationFailed.at("email", f"must have at most {EMAIL_LENGTH} characters")
+    if not EMAIL.fullmatch(email) or _has_control(email):
+        raise ValidationFailed.at("email", "must be an email address")
+    return email
+
+
+def login_emails(value: str) -> list[str]:
+    """What an email typed at a login may be stored as, the likeliest last; empty for what no account can have.
+
+    Someone who registered before alike ones counted as one may be the second of these, under their own spelling.
+    """
+    if not 0 < len(value) <= LOGIN_EMAIL_LENGTH:
+        return []
+    older = _clean_email(value)
+    return list(dict.fromkeys([older, fold(older)]))
+
+
+def check_new_password(value: str) -> str:
+    if not PASSWORD_MIN <= len(value) <= PASSWORD_MAX:
+        raise ValidationFailed.at("password", f"must have {PASSWORD_MIN} to {PASSWORD_MAX} characters")
+    return value
+
+
+def check_name(path: str, value: str) -> str:
+    name = unicodedata.normalize("NFC", value).strip()
+    if not name or not any(character.isprintable() and not character.isspace() for character in name):
+        raise ValidationFailed.at(path, "must not be blank")
+    if len(name) > NAME_LENGTH:
+        raise ValidationFailed.at(path, f"must have at most {NAME_LENGTH} characters")
+    if _has_control(name):
+        raise ValidationFailed.at(path, "must not contain control characters")
+    if has_stray_marks(name):
+        raise ValidationFailed.at(path, "must not contain invisible characters or marks of direction")
+    return name
+
+
+def check_phone(value: str | None) -> str | None:
+    """A blank phone is none."""
+    if value is None or not value.strip():
+        return None
+    phone = value.strip()
+    if len(phone) > PHONE_LENGTH or not PHONE.fullmatch(phone):
+        raise ValidationFailed.at("phone", f"must be a phone number of at most {PHONE_LENGTH} characters")
+    return phone
+
+
+def check_user_type(value: str | None, allowed: Collection[str]) -> str | None:
+    """One of these, in any case; it stays as it is written. A blank type is none."""
+    if value is None or not value.strip():
+        return None
+    user_type = value.strip()
+    if user_type.lower() not in {name.lower() for name in allowed}:
+        raise ValidationFailed.at("userType", f"must be one of {', '.join(allowed)}" if allowed else "must be left out")
+    return user_type
+
+
+def check_profile_image(value: str | None) -> str | None:
+    """A blank picture is none; otherwise a web address or the path of an upload."""
+    if value is None or not value.strip():
+        return None
+    url = value.strip()
+    if len(url) > URL_LENGTH:
+        raise ValidationFailed.at("profileImage", f"must have at most {URL_LENGTH} characters")
+    if not (is_upload_path(url) or is_web_address(url)):
+        raise ValidationFailed.at("profileImage", "must be an http(s) URL or the path of an upload")
+    return url
+
+
+def check_first_profile_image(value: str | None) -> str | None:
+    """The same for somebody new, who cannot have uploaded anything yet."""
+    url = check_profile_image(value)
+    if url is not None and is_upload_path(url):
+        raise ValidationFailed.at("profileImage", "must be an http(s) URL; an upload can be named once you are here")
+    return url
+
+
+def is_upload_path(url: str) -> bool:
+    return UPLOAD_PATH.fullmatch(url) is not None and ".." not in url
+
+
+def _clean_email(value: str) -> str:
+    return unicodedata.normalize("NFC", value).strip().lower()
+
+
+def _has_control(value: str) -> bool:
+    return any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in value)

@@ -1,0 +1,165 @@
+"""Profiles: who somebody is, as others see them."""
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from server.concurrency.fair_queue import FairQueue
+from server.concurrency.ttl_cache import TtlCache
+from server.errors import Faults, NotFound, Unavailable
+from server.models import User
+from server.protocol import ProfilePatch, UserView, wire_time
+from server.services.accounts import profile_rules
+from server.services.accounts.ports import Index, Limits, Presence, ProfileImages
+from server.storage.mongo.users import Users
+
+CACHED_USERS: Final = 50_000
+# Other processes see a change this late, in seconds. In this process a change is seen at once.
+CACHE_AGE: Final = 30.0
+# A change is planned by what is stored, so that of several at once all but one would have to be planned again; and the
+# index of a long name is much work, so that users take turns.
+MOST_PER_USER: Final = 50
+MOST_WAITING: Final = 2_000
+CHANGE_SECONDS: Final = 0.05
+
+
+class Profiles:
+    """Reads are served from a cache of bounded size; a user known here costs no database call."""
+
+    def __init__(
+        self, users: Users, index: Index, presence: Presence, profile_images: ProfileImages, limits: Limits
+    ) -> None:
+        self._users = users
+        self._index = index
+        self._presence = presence
+        self._profile_images = profile_images
+        self._limits = limits
+        self._changes = FairQueue(1, most_per_key=MOST_PER_USER, most_waiting=MOST_WAITING, seconds=CHANGE_SECONDS)
+        self._cache: TtlCache[str, User] = TtlCache(CACHED_USERS, CACHE_AGE)
+
+    async def get(self, user_id: str) -> User:
+        """An active user. Raises `NotFound`."""
+        user = self._cache.get(user_id)
+        if user is None:
+            found = await self._users.find(user_id)
+            if found is None:
+                raise NotFound("No such user")
+            user = self._cache.fill(user_id, found)
+        if not user.is_active:
+            raise NotFound("No such user")
+        return user
+
+    def cached(self, user_id: str) -> User | None:
+        """The user where they are known here and active, without waiting."""
+        user = self._cache.get(user_id)
+        return user if user is not None and user.is_active else None
+
+    async def get_many(self, user_ids: Iterable[str]) -> dict[str, User]:
+        """Those that exist, by id, inactive ones too: old messages still have senders."""
+        wanted = dict.fromkeys(user_ids)
+        known = {user_id: user for user_id in wanted if (user := self._cache.get(user_id)) is not None}
+        for user in await self._users.find_many([user_id for user_id in wanted if user_id not in known]):
+            known[user.id] = self._cache.fill(user.id, user)
+        return known
+
+    async def find_inactive(self, user_ids: Collection[str]) -> set[str]:
+        """Those who have been deactivated, by whatever means; from now on they are known here as inactive."""
+        inactive = (await self._users.find_inactive()).intersection(user_ids) if user_ids else set()
+        for user_id in inactive:
+            user = self._cache.get(user_id)
+            if user is not None and user.is_active:
+                self._cache.put(user_id, msgspec.structs.replace(user, is_active=False))
+        return inactive
+
+    async def profile(self, user_id: str) -> UserView:
+        """Raises `NotFound` for an unknown or inactive user."""
+        user = await self.get(user_id)
+        return (await self.views([user]))[0]
+
+    async def views(self, users: Collection[User]) -> list[UserView]:
+        """The users as clients see them, in the same order. Without presence (Redis away) they are offline."""
+        try:
+            online = await self._presence.online([user.id for user in users]) if users else set()
+        except Unavailable:
+            online = set()
+        return [self.view(user, user.id in online) for user in users]
+
+    def view(self, user: User, is_online: bool) -> UserView:
+        return UserView(
+            id=user.id,
+            email=user.email,
+            first_name=user.first_name,
+            last_name=user.last_name,
+            phone=user.phone,
+            profile_image=user.profile_image,
+            user_type=user.user_type,
+            trust_score=user.trust_score,
+            full_name=user.full_name,
+            is_online=is_online,
+            last_seen_at=None if user.last_seen_at is None else wire_time(user.last_seen_at),
+        )
+
+    async def update(self, user_id: str, patch: ProfilePatch) -> UserView:
+        """Change the fields that the patch holds. Raises `ValidationFailed`, `NotFound`, `RateLimited`."""
+        self._limits.check_profile_change(user_id)
+        fields = _checked(patch)
+        async with self._changes.take(user_id):
+            return await self._update(user_id, fields)
+
+    async def _update(self, user_id: str, fields: dict[str, Any]) -> UserView:
+        before = (await self.get(user_id)).profile_image
+        image = fields.get("profile_image")
+        if image is not None and image != before and profile_rules.is_upload_path(image):
+            await self._profile_images.link_profile(user_id, image)
+        if fields:
+            await self.change(user_id, fields)
+        if before is not None and "profile_image" in fields and image != before:
+            await self._profile_images.release_profile(user_id, before)
+        return await self.profile(user_id)
+
+    async def change(self, user_id: str, fields: dict[str, Any]) -> User:
+        """Change checked fields (named as in `User`) and what the user is found by. Raises `NotFound`."""
+        while True:
+            record = await self._users.find_record(user_id)
+            if record is None:
+                raise NotFound("No such user")
+            if record.pending is not None:
+                await self._index.settle(record.pending)
+            user = msgspec.structs.replace(record.user, **fields)
+            change = await self._index.plan(user, record.indexed)
+            # False when somebody else changed the user in between: begin again from what stands now.
+            if await self._users.change(record, fields, change):
+                self._cache.put(user_id, user)
+                await self._index.settle_soon(change)
+                return user
+
+    async def create(self, user: User, password_hash: str | None) -> None:
+        """Store a new user with checked fields. Raises `Conflict` for a taken email."""
+        change = await self._index.plan(user, {})
+        await self._users.insert(user, password_hash, change)
+        self._cache.put(user.id, user)
+        await self._index.settle_soon(change)
+
+    async def touch_last_seen(self, seen: Mapping[str, datetime]) -> None:
+        """Store when these users disconnected."""
+        await self._users.set_last_seen(seen)
+        for user_id, at in seen.items():
+            user = self._cache.get(user_id)
+            if user is not None and (user.last_seen_at is None or user.last_seen_at < at):
+                self._cache.put(user_id, msgspec.structs.replace(user, last_seen_at=at))
+
+
+def _checked(patch: ProfilePatch) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    with Faults() as faults:
+        if isinstance(patch.first_name, str):
+            fields["first_name"] = faults.of(profile_rules.check_name, "firstName", patch.first_name)
+        if isinstance(patch.last_name, str):
+            fields["last_name"] = faults.of(profile_rules.check_name, "lastName", patch.last_name)
+        if not isinstance(patch.phone, msgspec.UnsetType):
+            fields["phone"] = faults.of(profile_rules.check_phone, patch.phone)
+        if not isinstance(patch.profile_image, msgspec.UnsetType):
+            fields["profile_image"] = faults.of(profile_rules.check_profile_image, patch.profile_image)
+    return fields

@@ -1,0 +1,64 @@
+"""Access tokens: signed and verified JSON Web Tokens."""
+
+import time
+import uuid
+from typing import Any, Final, Protocol
+
+import jwt
+
+from server.errors import TokenExpired, Unauthorized
+from server.models import Identity
+
+ALGORITHM: Final = "HS256"
+ISSUER: Final = "madang"
+
+
+class Verifier(Protocol):
+    """Turns a token into an identity. Raises `Unauthorized`, or `TokenExpired` where only its time is over."""
+
+    def verify(self, token: str) -> Identity: ...
+
+
+class Tokens:
+    """Signs and verifies this server's own access tokens, which live for `access_ttl` seconds."""
+
+    def __init__(self, secret: str | bytes, access_ttl: float) -> None:
+        self._secret = secret
+        self.access_ttl = access_ttl
+        self._jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True})
+        self.issue("", "")  # a secret that is too short is refused here and not at the first login
+
+    def issue(self, user_id: str, session_id: str) -> str:
+        moment = time.time()
+        claims = {
+            "iss": ISSUER,
+            "sub": user_id,
+            "sid": session_id,
+            "jti": uuid.uuid4().hex,
+            "iat": int(moment),
+            "exp": round(moment + self.access_ttl, 3),
+        }
+        return self._jwt.encode(claims, self._secret, algorithm=ALGORITHM)
+
+    def verify(self, token: str) -> Identity:
+        """The identity of a token that this server signed and whose time is not over.
+
+        Whether its session still lives is for `Accounts.authenticate` to say.
+        """
+        try:
+            claims: dict[str, Any] = self._jwt.decode(
+                token,
+                self._secret,
+                algorithms=[ALGORITHM],
+                # PyJWT cuts `exp` to whole seconds; it is compared below as it is written.
+                options={"require": ["exp", "sub"], "verify_exp": False},
+            )
+            expires_at = float(claims["exp"])
+        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError):
+            raise Unauthorized from None
+        if not expires_at > time.time():
+            raise TokenExpired
+        session_id = claims.get("sid")
+        if claims.get("iss") != ISSUER or not isinstance(session_id, str):
+            raise Unauthorized
+        return Identity(user_id=claims["sub"], session_id=session_id, expires_at=expires_at)

@@ -1,0 +1,64 @@
+"""Wires delivery: live to sockets, to offline queues, and to those again after Redis lost them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from server.config.settings import Settings
+from server.failpoints import Failpoints
+from server.realtime.hub import Hub
+from server.services.delivery.delivery import Delivery
+from server.services.delivery.lost_queues import LostQueues
+from server.services.delivery.offline_queue import OfflineQueue
+from server.services.delivery.offline_queue_writer import OfflineQueueWriter
+from server.services.delivery.ports import People, Receipts, Rooms
+from server.services.delivery.unconfirmed import Unconfirmed
+from server.storage.stores import Stores
+
+
+class DeliveryServices(NamedTuple):
+    delivery: Delivery
+    offline_queue: OfflineQueue
+    offline_writer: OfflineQueueWriter
+    unconfirmed: Unconfirmed
+    lost_queues: LostQueues
+
+
+def build_delivery(
+    settings: Settings,
+    stores: Stores,
+    hub: Hub,
+    rooms: Rooms,
+    people: People,
+    receipts: Receipts,
+    end_typing: Callable[[str, str], None],
+    failpoints: Failpoints,
+) -> DeliveryServices:
+    """`end_typing` is told the sender and the room of every message."""
+    kept = settings.offline_queue
+    writer = OfflineQueueWriter(stores.offline_queues, lambda user_ids: offline_queue.flush_to(user_ids), failpoints)
+    offline_queue = OfflineQueue(
+        stores.offline_queues,
+        writer,
+        rooms,
+        stores.messages,
+        people,
+        receipts,
+        hub,
+        failpoints,
+        retention=kept.retention,
+    )
+    unconfirmed = Unconfirmed(hub, writer)
+    lost_queues = LostQueues(
+        stores.offline_queues,
+        stores.rooms,
+        rooms,
+        stores.messages,
+        hub,
+        writer,
+        stores.identity,
+        retention=kept.retention,
+        max_messages=kept.max_messages,
+    )
+    return DeliveryServices(
+        Delivery(hub, writer, unconfirmed, end_typing), offline_queue, writer, unconfirmed, lost_queues
+    )

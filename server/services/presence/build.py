@@ -1,0 +1,26 @@
+"""Wires presence and typing."""
+
+from typing import NamedTuple
+
+from server.config.settings import Settings
+from server.realtime.hub import Hub
+from server.services.presence.online import OnlineUsers
+from server.services.presence.ports import People, Rooms
+from server.services.presence.presence import Presence
+from server.services.presence.typing import Typing
+from server.storage.stores import Stores
+
+
+class PresenceServices(NamedTuple):
+    presence: Presence
+    typing: Typing
+
+
+def build_presence(
+    settings: Settings, stores: Stores, hub: Hub, online: OnlineUsers, rooms: Rooms, people: People
+) -> PresenceServices:
+    kept = settings.presence
+    return PresenceServices(
+        Presence(online, stores.presence_leases, rooms, people, hub, grace=kept.grace, lease=kept.lease),
+        Typing(rooms, hub, timeout=settings.typing.timeout),
+    )

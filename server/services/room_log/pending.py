@@ -1,0 +1,124 @@
+"""A message on its way into the room log: what the sender asked for, and the future that answers them."""
+
+import asyncio
+import hashlib
+import json
+import secrets
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from server.errors import Unavailable
+from server.models import Message, MessageType, now
+from server.protocol import MessageView
+from server.room_state import RoomState
+from server.views import view_message
+
+ID_BYTES: Final = 16
+
+
+class SendResult(NamedTuple):
+    """A stored message; `is_new` is False if an earlier send under the same id stored it."""
+
+    message: Message
+    is_new: bool
+
+
+class PendingMessage:
+    """A checked message that only needs its place in the log.
+
+    `result` ends once the message is stored, or was refused. The sender's name is kept here, so that nothing has to be
+    read from a store after the write. `tried` holds the numbers that the writer tried to store it under.
+    """
+
+    __slots__ = (
+        "attachment_url",
+        "client_message_id",
+        "content",
+        "deadline",
+        "id",
+        "result",
+        "room",
+        "sender_id",
+        "sender_name",
+        "sent_at",
+        "tried",
+        "type",
+    )
+
+    def __init__(
+        self,
+        *,
+        room: RoomState,
+        sender_id: str,
+        sender_name: str,
+        content: str,
+        type: MessageType,
+        attachment_url: str | None,
+        client_message_id: str | None,
+    ) -> None:
+        self.room = room
+        self.sender_id = sender_id
+        self.sender_name = sender_name
+        self.content = content
+        self.type = type
+        self.attachment_url = attachment_url
+        self.client_message_id = client_message_id
+        self.id = derive_message_id(room.id, sender_id, client_message_id)
+        self.sent_at: datetime = now()
+        self.deadline = 0.0
+        self.result: asyncio.Future[SendResult] = asyncio.get_running_loop().create_future()
+        self.tried: list[int] = []
+
+    def number(self, seq: int, sender_seq: int) -> Message:
+        """The message with its number in the room, and its number among the sender's messages there."""
+        self.tried.append(seq)
+        return Message(
+            id=self.id,
+            room_id=self.room.id,
+            seq=seq,
+            sender_id=self.sender_id,
+            sender_seq=sender_seq,
+            content=self.content,
+            type=self.type,
+            sent_at=self.sent_at,
+            attachment_url=self.attachment_url,
+            client_message_id=self.client_message_id,
+        )
+
+    def has_stored(self, message: Message) -> bool:
+        """Whether one of this object's attempts stored `message`, and not an earlier send under the same id."""
+        return message.id == self.id and message.seq in self.tried and message.sent_at == self.sent_at
+
+    def view(self) -> MessageView:
+        """The stored message as its sender sees it. Raises what kept it from being stored."""
+        message = self.result.result().message
+        return view_message(message, self.sender_name, self.room.is_read(message, self.sender_id))
+
+    def refuse(self) -> None:
+        """Answer the sender with `Unavailable`, unless they have an answer."""
+        if not self.result.done():
+            self.result.set_exception(Unavailable("Messages cannot be stored just now"))
+            # The sender may have given up, and then nobody reads the exception.
+            self.result.exception()
+
+    def follow(self, first: "PendingMessage") -> None:
+        """Take over the outcome of the first send under the same id."""
+        first.result.add_done_callback(self._take_outcome)
+
+    def _take_outcome(self, first: "asyncio.Future[SendResult]") -> None:
+        if self.result.done():
+            return
+        if first.cancelled():
+            self.result.set_exception(Unavailable("The first send was given up"))
+        elif (error := first.exception()) is not None:
+            self.result.set_exception(error)
+        else:
+            self.result.set_result(SendResult(first.result().message, is_new=False))
+
+
+def derive_message_id(room_id: str, sender_id: str, client_message_id: str | None) -> str:
+    """Derived from room, sender and `clientMessageId` if there is one, so that the primary key rules out a repeat."""
+    if client_message_id is None:
+        return secrets.token_hex(ID_BYTES)
+    key = json.dumps([room_id, sender_id, client_message_id], ensure_ascii=False).encode()
+    return hashlib.blake2b(key, digest_size=ID_BYTES).hexdigest()

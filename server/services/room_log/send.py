@@ -1,0 +1,130 @@
+"""Messages: the one `send` behind REST and sockets, with everything that is checked before a message is stored."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from server.errors import ValidationFailed
+from server.file_types import IMAGE_EXTENSIONS
+from server.models import MessageType, User
+from server.protocol import MessageView, SendMessage
+from server.room_state import RoomState
+from server.services.room_log.pending import PendingMessage
+from server.services.room_log.ports import Attachments, Limits, People, Rooms
+from server.services.room_log.write_queue import WriteQueue
+from server.web_address import is_web_address
+
+
+class Admitted(NamedTuple):
+    """A message within the limit and with good content, of which no room has been asked yet."""
+
+    user_id: str
+    payload: SendMessage
+    kind: MessageType
+
+
+class Messages:
+    def __init__(
+        self,
+        rooms: Rooms,
+        log: WriteQueue,
+        people: People,
+        limits: Limits,
+        attachments: Attachments,
+        *,
+        max_length: int,
+    ) -> None:
+        self._rooms = rooms
+        self._log = log
+        self._people = people
+        self._limits = limits
+        self._attachments = attachments
+        self._max_length = max_length
+
+    async def send(self, user_id: str, payload: SendMessage) -> tuple[MessageView, bool]:
+        """As `admit` and `store`."""
+        return await self.store(self.admit(user_id, lambda: payload))
+
+    async def store(self, admitted: Admitted) -> tuple[MessageView, bool]:
+        """Store a message and see to its delivery; returns once it would survive the death of every process.
+
+        The message as its sender sees it, and False where an earlier send under the same id had stored it.
+        Raises as `place`.
+        """
+        message = await self.place(admitted)
+        sent = await message.result
+        return message.view(), sent.is_new
+
+    def admit(self, user_id: str, read: Callable[[], SendMessage]) -> Admitted:
+        """The one way into a send: the limit, then the content, and only then, by `place`, the room.
+
+        In another order the answer to bad content would tell a stranger which rooms there are. `read` parses what came,
+        so that what cannot be parsed is counted as well. Raises `RateLimited`, `ValidationFailed`.
+        """
+        self._limits.check_message(user_id)
+        payload = read()
+        self._limits.check_length(user_id, payload.content or "")
+        return Admitted(user_id, payload, self._check_content(payload))
+
+    async def place(self, admitted: Admitted) -> PendingMessage:
+        """Returns as soon as the message has its turn, so that the next one may follow it.
+
+        Raises `ValidationFailed`, `NotFound` for a room of others, or `Unavailable`.
+        """
+        user_id, payload, _kind = admitted
+        room = await self._rooms.access_room(user_id, payload.room_id)
+        sender = await self._people.get(user_id)
+        if payload.attachment_url is not None and self._attachments.is_upload(payload.attachment_url):
+            await self._attachments.link(user_id, payload.attachment_url, await self._rooms.peers(user_id))
+        return self._append(room, sender, admitted)
+
+    def place_now(self, admitted: Admitted) -> PendingMessage | None:
+        """As `place` without waiting; None, and nothing done, where it would have to wait."""
+        user_id, payload, _kind = admitted
+        room = self._rooms.access_cached(user_id, payload.room_id)
+        sender = self._people.cached(user_id)
+        if room is None or sender is None or payload.attachment_url is not None:
+            return None
+        return self._append(room, sender, admitted)
+
+    def _append(self, room: RoomState, sender: User, admitted: Admitted) -> PendingMessage:
+        payload = admitted.payload
+        message = PendingMessage(
+            room=room,
+            sender_id=sender.id,
+            sender_name=sender.full_name,
+            content=payload.content or "",
+            type=admitted.kind,
+            attachment_url=payload.attachment_url,
+            client_message_id=payload.client_message_id,
+        )
+        self._log.append(message)
+        return message
+
+    def _check_content(self, payload: SendMessage) -> MessageType:
+        """Check what needs no store, and say which type the message has."""
+        content, url = payload.content or "", payload.attachment_url
+        if len(content) > self._max_length:
+            raise ValidationFailed.at("content", f"must hold at most {self._max_length} characters")
+        kind = payload.type or payload.message_type or "TEXT"
+        if url is None:
+            if kind != "TEXT":
+                raise ValidationFailed.at("attachmentUrl", f"is required for {kind}")
+            if not content.strip():
+                raise ValidationFailed.at("content", "must not be blank")
+            return "TEXT"
+        check_attachment_url(url, self._attachments.is_upload)
+        return detect_type(url) if kind == "TEXT" else kind
+
+
+def check_attachment_url(url: str, is_upload: Callable[[str], bool]) -> None:
+    """Raise `ValidationFailed` unless `url` is an absolute http(s) URL or has the form of an upload's path."""
+    if not is_upload(url) and not is_web_address(url):
+        words = "must be an upload's path or an absolute http(s) URL without user name and direction marks"
+        raise ValidationFailed.at("attachmentUrl", words)
+
+
+def detect_type(url: str) -> MessageType:
+    """IMAGE where the path ends in an image's extension, else FILE."""
+    _, dot, extension = urlsplit(url).path.rpartition("/")[2].rpartition(".")
+    return "IMAGE" if dot and extension.lower() in IMAGE_EXTENSIONS else "FILE"

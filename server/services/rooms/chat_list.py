@@ -1,0 +1,131 @@
+"""Rooms as people see them: opening one, and the list of chats with the latest first."""
+
+import base64
+import binascii
+from typing import Final
+
+import msgspec
+
+from server.errors import ValidationFailed
+from server.models import User
+from server.protocol import ROOM_NEW, ChatPage, ChatsQuery, ChatView, RoomRequest, RoomView, wire_time
+from server.realtime.hub import Hub
+from server.room_state import RoomState
+from server.services.rooms.ports import People, Presence
+from server.services.rooms.rooms import Rooms
+from server.storage.mongo.identity import IdentityStore
+from server.views import name_of, view_message
+
+# A page of the list, which ends earlier where it would be larger.
+PAGE_BYTES: Final = 2 * 1024 * 1024
+# What JSON makes of one character at most.
+MOST_PER_CHARACTER: Final = 12
+# Rooms with a message come before those without; then by time in milliseconds; then by id, so that the order is total.
+Place = tuple[bool, int, str]
+
+
+class ChatList:
+    def __init__(
+        self, rooms: Rooms, people: People, presence: Presence, sockets: Hub, identities: IdentityStore
+    ) -> None:
+        self._rooms = rooms
+        self._people = people
+        self._presence = presence
+        self._sockets = sockets
+        self._identities = identities
+
+    async def open_room(self, user_id: str, request: RoomRequest) -> tuple[RoomView, bool]:
+        """The room of this pair and booking, made if need be and then told to the other; says whether it is new.
+
+        Raises `ValidationFailed` for oneself, `NotFound` for an unknown or inactive person, and `RateLimited` where the
+        user has made too many new ones.
+        """
+        room, is_new = await self._rooms.open(user_id, request)
+        if is_new:
+            for other in room.others(user_id):
+                self._sockets.emit([other], ROOM_NEW, await self._view_room(other, room))
+        return await self._view_room(user_id, room), is_new
+
+    async def get_room(self, user_id: str, room_id: str) -> RoomView:
+        """A room as one of its members sees it. Raises `NotFound` to everybody else."""
+        return await self._view_room(user_id, await self._rooms.access_room(user_id, room_id))
+
+    async def list_chats(self, user_id: str, query: ChatsQuery) -> ChatPage:
+        """One page of the list. The cursor is a place in its order: rooms that move up later are on an earlier page."""
+        after = None if query.cursor is None else _read_cursor(query.cursor)
+        rooms = sorted(await self._rooms.of_user(user_id), key=_place, reverse=True)
+        if after is not None:
+            rooms = [room for room in rooms if _place(room) < after]
+        page = rooms[: query.limit]
+        peers = {peer for room in page for peer in room.others(user_id)}
+        people = await self._people.get_many(peers)
+        online = await self._presence.online(peers)
+        chats = _within_bytes([_view_chat(room, user_id, people, online) for room in page])
+        return ChatPage(
+            chats=chats,
+            next_cursor=_write_cursor(_place(page[len(chats) - 1])) if len(rooms) > len(chats) else None,
+        )
+
+    async def _view_room(self, user_id: str, room: RoomState) -> RoomView:
+        last = room.last_message
+        people = await self._people.get_many([last.sender_id] if last is not None else [])
+        return RoomView(
+            id=room.id,
+            user1_id=room.user_ids[0],
+            user2_id=room.user_ids[1],
+            booking_id=room.booking_id,
+            created_at=wire_time(room.created_at),
+            last_seq=room.last_seq,
+            last_message=None
+            if last is None
+            else view_message(last, name_of(people.get(last.sender_id)), room.is_read(last, user_id)),
+            members=room.member_views(),
+            epoch=self._identities.known.epoch,
+        )
+
+
+def _within_bytes(chats: list[ChatView]) -> list[ChatView]:
+    """The first ones, one at least, that are not too long together: each carries its last message."""
+    if sum(len(chat.last_message or "") for chat in chats) * MOST_PER_CHARACTER <= PAGE_BYTES:
+        return chats
+    left = PAGE_BYTES
+    for position, chat in enumerate(chats):
+        left -= len(msgspec.json.encode(chat))
+        if left < 0 and position > 0:
+            return chats[:position]
+    return chats
+
+
+def _place(room: RoomState) -> Place:
+    moment = room.created_at if room.last_message is None else room.last_message.sent_at
+    return room.last_message is not None, round(moment.timestamp() * 1000), room.id
+
+
+def _write_cursor(place: Place) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()
+
+
+def _read_cursor(cursor: str) -> Place:
+    try:
+        place: Place = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=Place)
+        return place
+    except (binascii.Error, ValueError):
+        raise ValidationFailed.at("cursor", "is not one that this list gave out") from None
+
+
+def _view_chat(room: RoomState, user_id: str, people: dict[str, User], online: set[str]) -> ChatView:
+    peer_id = room.others(user_id)[0]
+    peer = people.get(peer_id)
+    last = room.last_message
+    return ChatView(
+        chat_id=room.id,
+        participant_id=peer_id,
+        participant_name=name_of(peer),
+        participant_image=None if peer is None else peer.profile_image,
+        last_message=None if last is None else last.content,
+        last_message_type=None if last is None else last.type,
+        last_message_time=None if last is None else wire_time(last.sent_at),
+        unread_count=room.unread(user_id),
+        is_online=peer_id in online,
+        transaction_id=room.booking_id,
+    )

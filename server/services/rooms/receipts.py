@@ -1,0 +1,99 @@
+"""Delivered and read receipts: marks per member that only grow, stored before they are shown to anybody."""
+
+import asyncio
+import contextlib
+from collections.abc import Collection
+from typing import Any, Protocol
+
+from server.concurrency.batcher import Batcher
+from server.errors import NotFound
+from server.models import Member, Message, now
+from server.protocol import MESSAGE_DELIVERED, MESSAGE_READ, ReadMark, Receipt, wire_time
+from server.realtime.hub import Hub
+from server.room_state import RoomState
+from server.services.rooms.ports import Log
+from server.services.rooms.rooms import Rooms
+from server.storage.mongo.messages import MessageStore
+
+
+class Delivered(Protocol):
+    """A message that has arrived, and with it everything before it in its room."""
+
+    @property
+    def message_id(self) -> str: ...
+
+    @property
+    def room_id(self) -> str: ...
+
+    @property
+    def seq(self) -> int: ...
+
+
+class Receipts:
+    """A mark covers its message and everything before it in the room."""
+
+    def __init__(self, rooms: Rooms, log: Log, store: MessageStore, marks: Batcher[Member], sockets: Hub) -> None:
+        self._rooms = rooms
+        self._log = log
+        self._store = store
+        self._marks = marks
+        self._sockets = sockets
+
+    async def mark_read(self, user_id: str, message_id: str, *, room_id: str = "", skip: Any = None) -> ReadMark:
+        """Raise the user's read mark to this message and tell everybody else in the room, and the user's other sockets.
+
+        `room_id`, where given, must be the message's room. Raises `NotFound` for a message of others.
+        """
+        room, message = await self._access_message(user_id, message_id, room_id)
+        if message.seq > room.members[user_id].read:
+            own = room.own_upto(message, user_id)
+            mark = Member(room.id, user_id, last_read_seq=message.seq, last_delivered_seq=message.seq, read_own=own)
+            with room.pinned():
+                await self._marks.add(mark)
+                if room.raise_read(user_id, message.seq, own):
+                    self._tell(MESSAGE_READ, room, message.id, message.seq, user_id, skip)
+        return ReadMark(room_id=room.id, seq=room.members[user_id].read, unread_count=room.unread(user_id))
+
+    async def mark_delivered(self, user_id: str, message_id: str, *, skip: Any = None) -> None:
+        """Raise the user's delivered mark to this message. Raises `NotFound` for a message of others."""
+        room, message = await self._access_message(user_id, message_id, "")
+        await self._raise_delivered(room, user_id, message.seq, message.id, skip)
+
+    async def mark_all_delivered(self, user_id: str, last: Collection[Delivered], *, skip: Any = None) -> None:
+        """Raise the user's delivered marks to these messages, one of each room; the marks are stored together.
+
+        Rooms that the user is no longer in are passed over.
+        """
+        rooms = await self._rooms.access_many(user_id, [message.room_id for message in last])
+        with contextlib.ExitStack() as pins:
+            for room in rooms.values():
+                pins.enter_context(room.pinned())
+            await asyncio.gather(
+                *(
+                    self._raise_delivered(rooms[message.room_id], user_id, message.seq, message.message_id, skip)
+                    for message in last
+                    if message.room_id in rooms
+                )
+            )
+
+    async def _raise_delivered(self, room: RoomState, user_id: str, seq: int, message_id: str, skip: Any) -> None:
+        if seq <= room.members[user_id].delivered:
+            return
+        with room.pinned():
+            await self._marks.add(Member(room.id, user_id, last_delivered_seq=seq))
+            if room.raise_delivered(user_id, seq):
+                self._tell(MESSAGE_DELIVERED, room, message_id, seq, user_id, skip)
+
+    async def _access_message(self, user_id: str, message_id: str, room_id: str) -> tuple[RoomState, Message]:
+        """The one gate to messages by id."""
+        message = self._log.find_recent(message_id) or await self._store.find(message_id)
+        if message is None or (room_id and message.room_id != room_id):
+            raise NotFound("No such message")
+        try:
+            return await self._rooms.access_room(user_id, message.room_id), message
+        except NotFound:
+            raise NotFound("No such message") from None
+
+    def _tell(self, event: str, room: RoomState, message_id: str, seq: int, user_id: str, skip: Any) -> None:
+        receipt = Receipt(room_id=room.id, message_id=message_id, seq=seq, user_id=user_id, at=wire_time(now()))
+        self._sockets.emit(room.user_ids, event, receipt, skip=skip)

@@ -1,0 +1,239 @@
+"""Rooms: one per pair and booking, the one gate to them, and the cache that every other service reads."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
+
+from server.concurrency.batcher import in_groups
+from server.errors import NotFound, ValidationFailed
+from server.models import Member, Message, Room, derive_room_id, members_of, now
+from server.protocol import RoomRequest
+from server.room_state import RoomState
+from server.services.rooms.peers import Peers
+from server.services.rooms.ports import Limits, People
+from server.services.rooms.room_cache import RoomCache
+from server.storage.mongo.messages import MessageStore
+from server.storage.mongo.rooms import MemberStore, RoomStore
+
+# Whoever needs one of the rooms that are loaded together waits for all of them: 60 ms on the embedded store.
+LOADED_TOGETHER: Final = 100
+# Rooms that are saved without a pause by one call: far below the time that a call may take.
+MAX_TOGETHER: Final = 250
+# Writing ends and marks delays messages: 1.5 ms for each room on the embedded store.
+SAVED_TOGETHER: Final = 5
+# The share of the time that saving may take; the rest is left to messages.
+SAVING_SHARE: Final = 0.1
+
+
+class Rooms:
+    """Loads, makes and guards rooms. Everything it hands out is the one object of that room in this process."""
+
+    def __init__(
+        self,
+        rooms: RoomStore,
+        members: MemberStore,
+        messages: MessageStore,
+        people: People,
+        limits: Limits,
+        peers: Peers,
+        *,
+        max_cached: int,
+        room_key: Callable[[], bytes],
+    ) -> None:
+        self._rooms = rooms
+        self._members = members
+        self._messages = messages
+        self._people = people
+        self._limits = limits
+        self._room_key = room_key
+        self._peers = peers
+        self._cache = RoomCache(max_cached)
+        self._loading: dict[str, asyncio.Task[Mapping[str, RoomState]]] = {}
+
+    async def open(self, user_id: str, request: RoomRequest) -> tuple[RoomState, bool]:
+        """The room of this pair and booking, made if need be; says whether it is new.
+
+        Raises `ValidationFailed` for oneself, `NotFound` for an unknown or inactive person, and `RateLimited` where the
+        user has made too many new ones.
+        """
+        other_id = request.other_user_id
+        if other_id == user_id:
+            raise ValidationFailed.at("otherUserId", "must be somebody else")
+        await self._people.get(other_id)
+        pair = user_id, other_id, request.booking_id
+        room = Room(
+            id=derive_room_id(*pair, self._room_key()),
+            user_ids=(user_id, other_id),
+            booking_id=request.booking_id,
+            created_at=now(),
+        )
+        state, is_new = await self._find_either(room.id, derive_room_id(*pair)), False
+        if state is None:
+            await self._limits.check_new_room(user_id)
+            is_new = await self._rooms.create(room)
+            # The first may join a load of somebody else's that began before the room was there.
+            state = await self._load(room.id) or await self._load(room.id)
+        if state is None:
+            raise NotFound
+        return state, is_new
+
+    def cached(self, room_id: str) -> RoomState | None:
+        """The room if it is in memory and read to its end: the way for what must not wait."""
+        state = self._cache.find(room_id)
+        return state if state is not None and state.is_checked else None
+
+    def access_cached(self, user_id: str, room_id: str) -> RoomState | None:
+        """As `access_room` without waiting; None where it would have to wait. Raises `NotFound`."""
+        state = self.cached(room_id)
+        if state is not None and user_id not in state.members:
+            raise NotFound("No such room")
+        return state
+
+    async def access_room(self, user_id: str, room_id: str) -> RoomState:
+        """The room, for one of its members. Raises `NotFound` to everybody else, as for one that does not exist."""
+        state = self.cached(room_id) or await self._load(room_id)
+        if state is None or user_id not in state.members:
+            raise NotFound("No such room")
+        return state
+
+    async def access_many(self, user_id: str, room_ids: Collection[str]) -> dict[str, RoomState]:
+        """Those of these rooms that the user is in, by their ids."""
+        found = await self._load_all(set(room_ids))
+        return {room_id: state for room_id, state in found.items() if user_id in state.members}
+
+    async def of_user(self, user_id: str) -> list[RoomState]:
+        """All rooms of a user, in no order, each read to the end of its log."""
+        return list((await self._load_all(await self._peers.by_room(user_id))).values())
+
+    async def _find_either(self, room_id: str, older_id: str) -> RoomState | None:
+        """The room of a pair, which may be from before ids had a key; not a question more than for one id."""
+        state = self.cached(room_id) or self.cached(older_id)
+        if state is not None:
+            return state
+        found = await self._load_some((room_id, older_id))
+        return found.get(room_id) or found.get(older_id)
+
+    async def peers(self, user_id: str) -> set[str]:
+        """Everybody who shares a room with the user."""
+        return set((await self._peers.by_room(user_id)).values())
+
+    async def read_tail(self, state: RoomState) -> list[Message]:
+        """Take in what the log holds beyond the end that is known here, and say what that was."""
+        found = []
+        for message in await self._messages.read_tail(state.id, state.last_seq):
+            if message.seq == state.last_seq + 1:
+                state.append(message)
+                found.append(message)
+        state.is_checked = True
+        return found
+
+    async def pin_many(self, room_ids: Sequence[str]) -> list[RoomState]:
+        """Those of these rooms that exist, with one hold on each, and not yet read beyond their stored ends."""
+        pinned: list[RoomState] = []
+        for batch in in_groups(room_ids, LOADED_TOGETHER):
+            states = [self._cache.find(state.id) or state for state in await self._fetch(batch)]
+            for state in states:
+                state.pins += 1
+            self._cache.put(states)
+            pinned += states
+        return pinned
+
+    async def save_changed(self) -> None:
+        """Store the derived ends and marks of all rooms that changed, few at a time and with pauses.
+
+        A room's end is stored only once everything up to it is delivered: what lies beyond is mended after a crash.
+        Raises `Unavailable`.
+        """
+        loop = asyncio.get_running_loop()
+        for states in in_groups(self._cache.changed(), SAVED_TOGETHER):
+            begun = loop.time()
+            await self._save([state for state in states if state.is_changed])
+            await asyncio.sleep((loop.time() - begun) * (1 / SAVING_SHARE - 1))
+
+    async def save_all(self) -> None:
+        """As `save_changed`, at once: nobody is waiting for anything else. Raises `Unavailable`."""
+        for states in in_groups(self._cache.changed(), MAX_TOGETHER):
+            await self._save(states)
+
+    async def _save(self, changed: Sequence[RoomState]) -> None:
+        ends = [state.settled_end for state in changed if state.settled_end is not None]
+        marks = [member for state in changed for member in state.take_changes()]
+        try:
+            # Marks first: a crash in between leaves an old end, and reading the log from there repeats the marks.
+            await self._members.save_marks(marks)
+            await self._rooms.save_ends(ends)
+        except BaseException:
+            for state in changed:
+                state.keep_changes()
+            raise
+
+    async def _load(self, room_id: str) -> RoomState | None:
+        """The room read to the end of its log; None where it does not exist."""
+        return (await self._load_some([room_id])).get(room_id)
+
+    async def _load_all(self, room_ids: Collection[str]) -> dict[str, RoomState]:
+        """Those of these rooms that exist, each read to the end of its log."""
+        found: dict[str, RoomState] = {}
+        for batch in in_groups(list(room_ids), LOADED_TOGETHER):
+            found.update(await self._load_some(batch))
+        return found
+
+    async def _load_some(self, room_ids: Sequence[str]) -> dict[str, RoomState]:
+        """As `_load_all`. Concurrent loads of a room share one, so that none takes what was stored before the other."""
+        found: dict[str, RoomState] = {}
+        missing: list[str] = []
+        loads: set[asyncio.Task[Mapping[str, RoomState]]] = set()
+        for room_id in room_ids:
+            state = self.cached(room_id)
+            if state is not None:
+                found[room_id] = state
+            elif room_id in self._loading:
+                loads.add(self._loading[room_id])
+            else:
+                missing.append(room_id)
+        if missing:
+            loading = asyncio.ensure_future(self._load_anew(missing))
+            self._loading.update(dict.fromkeys(missing, loading))
+            loads.add(loading)
+        # Others wait for them too.
+        for loaded in await asyncio.gather(*map(asyncio.shield, loads)):
+            found.update((room_id, loaded[room_id]) for room_id in room_ids if room_id in loaded)
+        return found
+
+    async def _load_anew(self, room_ids: Sequence[str]) -> Mapping[str, RoomState]:
+        """Load rooms that are not in memory, and read them, and those whose end is in doubt, to their ends."""
+        try:
+            doubtful = [state for state in map(self._cache.find, room_ids) if state is not None]
+            known = {state.id for state in doubtful}
+            new = await self._fetch([room_id for room_id in room_ids if room_id not in known])
+            longer = await self._messages.find_longer({state.id: state.last_seq for state in (*new, *doubtful)})
+            for state in (*new, *doubtful):
+                if state.id in longer:
+                    await self.read_tail(state)
+                else:
+                    state.is_checked = True
+                if state.pins == 0 and state.last_message is not None:
+                    # Nothing of ours is on its way: what was found has been delivered by whoever stored it.
+                    state.settle(state.last_message)
+            self._cache.put(new)
+            return {state.id: state for state in (*new, *doubtful)}
+        finally:
+            for room_id in room_ids:
+                del self._loading[room_id]
+
+    async def _fetch(self, room_ids: Sequence[str]) -> list[RoomState]:
+        """Those of these rooms that exist, as they are stored: their ends may lie behind those of their logs."""
+        rooms, members = await asyncio.gather(self._rooms.find_many(room_ids), self._members.of_rooms(room_ids))
+        by_room: dict[str, list[Member]] = {}
+        for member in members:
+            by_room.setdefault(member.room_id, []).append(member)
+        states = []
+        for room in rooms:
+            present = by_room.get(room.id, [])
+            if len(present) < len(room.user_ids):
+                # New, or its maker died between the room and its members.
+                present = members_of(room)
+                await self._members.create(present)
+            self._peers.note(room.id, room.user_ids)
+            states.append(RoomState(room, present))
+        return states

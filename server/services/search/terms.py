@@ -1,0 +1,105 @@
+"""What a person can be found by: the normalised terms of a profile, and the same normalisation for a query."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from server.lookalikes import fold
+from server.models import PHONE, User
+
+# A query has at most 100 characters, so that nothing behind them can matter.
+TERM_LENGTH: Final = 100
+# The forms without a space are for names as they are written in Korean, Chinese and Japanese, which are short.
+JOINED_LENGTH: Final = 40
+
+# Calling codes of one and two digits whose countries write a 0 in front at home; those of three digits are all others
+# but 1 and 7, where no 0 is written.
+SHORT_CALLING_CODE: Final = re.compile(r"2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]")
+NO_NATIONAL_ZERO: Final = ("1", "7")
+# Hangul (jamo, compatibility jamo, extensions, syllables), Han with its extensions, Hiragana, Katakana, Bopomofo.
+CJK: Final = re.compile(
+    "[\u1100-\u11ff\u3040-\u318f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff\u3005\u3007]"
+)
+
+
+def normalise(text: str) -> str:
+    """One spelling for all notations that people take for the same, with single blanks."""
+    return " ".join(fold(text).split())
+
+
+def queries(text: str) -> list[str]:
+    """The prefixes to look for: the text itself, and the digits of what looks like a phone number."""
+    query = normalise(text)[:TERM_LENGTH]
+    if not PHONE.fullmatch(query):
+        return [query]
+    digits = _digits(query)
+    return [query] if digits == query else [query, digits]
+
+
+def terms_of(user: User) -> set[str]:
+    """Every term that a query may be a prefix of. Terms that are prefixes of others are left out."""
+    first, last = normalise(user.first_name), normalise(user.last_name)
+    found: set[str] = set()
+    for name in _forms(first, last):
+        found.update(_tails(name))
+    found.update(_tails(normalise(user.email)))
+    if user.phone:
+        found.update(_phone_forms(normalise(user.phone)))
+    found.add(normalise(user.id))
+    found.discard("")
+    return set(_longest(term[:TERM_LENGTH] for term in found))
+
+
+def matches(user: User, query: str) -> bool:
+    """Whether the prefix `query` finds this user."""
+    return any(term.startswith(query) for term in terms_of(user))
+
+
+def _forms(first: str, last: str) -> list[str]:
+    forms = [f"{first} {last}", f"{last} {first}"]
+    if len(first) + len(last) <= JOINED_LENGTH and CJK.search(first + last):
+        forms += [first + last, last + first]
+    return forms
+
+
+def _tails(text: str) -> Iterator[str]:
+    """The text from the beginning of each of its words on, and from each Korean, Chinese or Japanese character."""
+    previous = " "
+    for position, character in enumerate(text):
+        if character == " ":
+            pass
+        elif previous == " " or CJK.match(character) or (_is_of_word(character) and not _is_of_word(previous)):
+            yield text[position:]
+        previous = character
+
+
+def _phone_forms(phone: str) -> Iterator[str]:
+    """The digits as they stand, and as they are dialled at home: `+82 10-1234-5678` is `010-1234-5678` too."""
+    digits = _digits(phone)
+    yield digits
+    if not phone.startswith("+") or digits.startswith(NO_NATIONAL_ZERO):
+        return
+    code = SHORT_CALLING_CODE.match(digits)
+    national = digits[code.end() if code else 3 :].removeprefix("0")
+    if national:
+        yield f"0{national}"
+
+
+def _is_of_word(character: str) -> bool:
+    # Marks are part of words: the vowels of many Indian scripts are marks.
+    return character.isalnum() or unicodedata.category(character).startswith("M")
+
+
+def _digits(text: str) -> str:
+    return "".join(character for character in text if character.isdecimal())
+
+
+def _longest(found: Iterable[str]) -> Iterator[str]:
+    previous = ""
+    for term in sorted(found, reverse=True):
+        # In descending order a prefix comes directly after the terms that begin with it.
+        if not previous.startswith(term):
+            yield term
+            previous = term

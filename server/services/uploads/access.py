@@ -1,0 +1,123 @@
+"""Stored uploads: who may use them, handing them out, and removing those that nothing uses."""
+
+import logging
+import re
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+
+from server.errors import ChatError, NotFound, ValidationFailed
+from server.file_types import PICTURES, picture_name
+from server.storage.blobs import Blob, Blobs
+from server.storage.mongo.upload_records import UploadRecord, UploadRecords
+from server.storage.mongo.users import Users
+
+__all__ = ["Blob", "ServedFile", "UploadAccess"]
+
+log = logging.getLogger(__name__)
+
+PATH: Final = re.compile(r"/uploads/([0-9a-f]{40})(-thumb)?\.[a-z0-9]{1,10}")
+# What browsers show without running anything in it; these have been decoded whole before they were stored.
+INLINE: Final = frozenset(kind.mime_type for kind in PICTURES.values())
+THUMBNAIL_TYPES: Final = {"jpg": "image/jpeg", "webp": "image/webp"}
+# One round of removing; the next one goes on.
+MAX_REMOVED: Final = 500
+
+
+class ServedFile(msgspec.Struct, frozen=True):
+    """A file to hand out. `tag` names its content for ever; `file_name` is for people."""
+
+    blob_name: str
+    tag: str
+    mime_type: str
+    is_inline: bool
+    file_name: str
+
+
+class UploadAccess:
+    def __init__(self, records: UploadRecords, blobs: Blobs, users: Users) -> None:
+        self._records = records
+        self._blobs = blobs
+        self._users = users
+
+    def is_upload(self, url: str) -> bool:
+        """Whether this has the form of an upload's address; whether there is one is another question."""
+        return PATH.fullmatch(url) is not None
+
+    async def link(self, user_id: str, url: str, peers: Collection[str]) -> None:
+        """Use an upload in a message: one's own, or one of a peer, who has sent it before.
+
+        Raises `ValidationFailed` where it is not there, a stranger's, or a peer's that is in no message yet.
+        """
+        if not await self._use(user_id, url, in_message=True) and not await self._was_sent(url, peers):
+            raise ValidationFailed.at("attachmentUrl", "must be the path of an upload that you made or were sent")
+
+    async def link_profile(self, user_id: str, url: str) -> None:
+        """The same for one's own picture."""
+        if not await self._use(user_id, url, in_message=False):
+            raise ValidationFailed.at("profileImage", "must be the path of an upload of yours that exists")
+
+    async def release_profile(self, user_id: str, url: str) -> None:
+        """A profile shows this no longer: it is removed in time, unless a message uses it."""
+        found = PATH.fullmatch(url)
+        if found is not None:
+            await self._records.release(found[1], user_id)
+
+    async def find(self, path: str) -> ServedFile:
+        """The file at an address. Raises `NotFound`."""
+        record = await self._find(path)
+        if record is None:
+            raise NotFound("No such file")
+        if path == record.url:
+            is_inline = record.mime_type in INLINE
+            name = picture_name(record.file_name, record.mime_type) if is_inline else record.file_name
+            return ServedFile(record.id, record.id, record.mime_type, is_inline, name)
+        stem = record.file_name.rpartition(".")[0] or record.file_name
+        name = f"{stem}-thumb.{record.thumbnail}"
+        mime_type = THUMBNAIL_TYPES[record.thumbnail or "jpg"]
+        return ServedFile(record.thumbnail_blob, record.thumbnail_blob, mime_type, True, name)
+
+    async def open(self, file: ServedFile) -> Blob:
+        """Its bytes. Raises `NotFound` where it was removed in this moment, `Unavailable`."""
+        blob = await self._blobs.open(file.blob_name)
+        if blob is None:
+            raise NotFound("No such file")
+        return blob
+
+    async def sweep(self) -> None:
+        """Remove what nothing used in time, and what was never stored whole."""
+        for record in await self._records.find_expired(MAX_REMOVED):
+            if record.state == "ready" and await self._is_profile_image(record):
+                await self._records.use(record.id, record.owner_id, in_message=False)
+            elif await self._records.claim(record):
+                await self._remove(record)
+
+    async def _remove(self, record: UploadRecord) -> None:
+        try:
+            for name in (record.thumbnail_blob, record.id):
+                await self._blobs.remove(name)
+            # Last, so that a failure before is found again by the next round.
+            await self._records.delete(record.id)
+        except ChatError as error:
+            log.warning("an upload is removed later: %s", error)
+
+    async def _is_profile_image(self, record: UploadRecord) -> bool:
+        """Whether its owner's profile shows it: two changes of a profile at once may have released it too early."""
+        owner = await self._users.find(record.owner_id)
+        return owner is not None and owner.profile_image in (record.url, record.thumbnail_url)
+
+    async def _use(self, user_id: str, url: str, *, in_message: bool) -> bool:
+        record = await self._find(url)
+        # The record may be claimed for removal in between; then `use` finds it no more.
+        return record is not None and await self._records.use(record.id, user_id, in_message=in_message)
+
+    async def _was_sent(self, url: str, senders: Collection[str]) -> bool:
+        record = await self._find(url)
+        return record is not None and record.owner_id in senders and record.in_message
+
+    async def _find(self, url: str) -> UploadRecord | None:
+        """The ready upload with exactly this address, or with this address of its small picture."""
+        found = PATH.fullmatch(url)
+        record = None if found is None else await self._records.find(found[1])
+        return record if record is not None and url in (record.url, record.thumbnail_url) else None

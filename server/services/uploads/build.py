@@ -1,0 +1,24 @@
+"""Wires uploads on their stores."""
+
+from typing import NamedTuple
+
+from server.config.settings import Settings
+from server.services.uploads.access import UploadAccess
+from server.services.uploads.images import ImageWorkers
+from server.services.uploads.receive import Limits, Uploads
+from server.storage.stores import Stores
+
+
+class UploadServices(NamedTuple):
+    uploads: Uploads
+    access: UploadAccess
+    images: ImageWorkers
+
+
+def build_uploads(settings: Settings, stores: Stores, limits: Limits) -> UploadServices:
+    images = ImageWorkers(is_limited=settings.limits.enabled)
+    return UploadServices(
+        Uploads(settings.uploads, stores.spool, stores.blobs, stores.upload_records, images, limits),
+        UploadAccess(stores.upload_records, stores.blobs, stores.users),
+        images,
+    )

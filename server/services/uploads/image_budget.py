@@ -1,0 +1,44 @@
+"""How much of the processor each user's pictures may take, and who took too much of it."""
+
+import time
+from typing import Final
+
+from server.concurrency.ttl_cache import TtlCache
+from server.errors import RateLimited
+
+# An album of some hundred photographs at once; then a quarter of one core for good.
+BURST_SECONDS: Final = 120.0
+SHARE: Final = 0.25
+# Who is not among these most recent ones has all of it again, or is forgiven.
+MAX_USERS: Final = 10_000
+# So long they come last.
+PENANCE: Final = 600.0
+
+
+class ImageBudget:
+    """Seconds of the processor for each user, which come back with time."""
+
+    def __init__(self, *, is_limited: bool) -> None:
+        self._is_limited = is_limited
+        self._spent: TtlCache[str, tuple[float, float]] = TtlCache(MAX_USERS, BURST_SECONDS / SHARE)
+        self._slow: TtlCache[str, bool] = TtlCache(MAX_USERS, PENANCE)
+
+    def check(self, user_id: str) -> None:
+        """Raise `RateLimited` where nothing is left."""
+        over = self._owed(user_id) - BURST_SECONDS
+        if self._is_limited and over >= 0:
+            raise RateLimited("Your images took too much time", retry_after=max(1.0, over / SHARE))
+
+    def spend(self, user_id: str, seconds: float) -> None:
+        self._spent.put(user_id, (self._owed(user_id) + seconds, time.monotonic()))
+
+    def note_slow(self, user_id: str) -> None:
+        """A picture of this user ran into the time limit."""
+        self._slow.put(user_id, True)
+
+    def is_slow(self, user_id: str) -> bool:
+        return self._slow.get(user_id) is not None
+
+    def _owed(self, user_id: str) -> float:
+        spent, at = self._spent.get(user_id) or (0.0, 0.0)
+        return max(0.0, spent - (time.monotonic() - at) * SHARE)

@@ -1,0 +1,181 @@
+"""Asks worker processes about pictures, within a time, and replaces those that die or take too long."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import struct
+import sys
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from server.concurrency.fair_queue import FairQueue
+from server.errors import Unavailable, UnsupportedMediaType
+from server.services.uploads.image_budget import ImageBudget
+
+WORKER: Final = Path(__file__).resolve().with_name("image_worker.py")
+# All that Python and Pillow need: how file names are encoded, and where libraries are. The rest may hold secrets, which
+# are no business of a process that reads strangers' files.
+ENVIRONMENT: Final = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+# Two pictures at once are what two cores can do beside chatting.
+WORKERS: Final = 2
+# The worker itself ends after six seconds of the processor, of which it may get little.
+TIMEOUT: Final = 15.0
+# Photographs take less, drawings of many pixels more.
+LOOK_SECONDS: Final = 0.25
+# An album that is sent at once.
+MAX_WAITING_PER_USER: Final = 200
+# They wait on the disk, and each holds a request.
+MAX_WAITING: Final = 2_000
+# A worker is replaced now and then, so that no leak of a decoder grows.
+PICTURES_PER_WORKER: Final = 500
+
+
+class Image(msgspec.Struct, frozen=True):
+    """Size in pixels as it is seen. `thumbnail` is the extension of the small picture that was written."""
+
+    format: Literal["PNG", "JPEG", "WEBP", "GIF"]
+    width: int
+    height: int
+    thumbnail: str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a worker says: the picture, or why it is none to be shown; and the time of the processor that it took."""
+
+    seconds: float
+    picture: Image | None = None
+    refused: str = ""
+    is_too_slow: bool = False
+
+
+TOO_SLOW: Final = Answer(TIMEOUT, refused="looking at the picture takes too long", is_too_slow=True)
+
+
+class Worker:
+    """One process. After any failure it is dead and of no more use."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._left = PICTURES_PER_WORKER
+
+    @classmethod
+    async def start(cls) -> "Worker":
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            str(WORKER),
+            str(os.getpid()),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+            env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+        )
+        return cls(process)
+
+    @property
+    def is_usable(self) -> bool:
+        return self._process.returncode is None and self._left > 0
+
+    async def ask(self, request: dict[str, str]) -> Answer:
+        """Raises `OSError` or `EOFError` where the process dies of the question."""
+        self._left -= 1
+        source, target = self._process.stdout, self._process.stdin
+        if source is None or target is None:
+            raise EOFError
+        data = json.dumps(request).encode()
+        target.write(struct.pack(">I", len(data)) + data)
+        await target.drain()
+        (length,) = struct.unpack(">I", await source.readexactly(4))
+        return msgspec.json.decode(await source.readexactly(length), type=Answer)
+
+    async def end(self) -> int:
+        """End it where it lives still; how it ended, as `Popen.returncode` says it."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        return await self._process.wait()
+
+
+class ImageWorkers:
+    """At most `WORKERS` processes, each started when it is first needed, where the users who ask take turns."""
+
+    def __init__(self, *, is_limited: bool) -> None:
+        """Too many pictures of one user are refused unless `is_limited` is false; too many in all always."""
+        self._budget = ImageBudget(is_limited=is_limited)
+        self._turns = FairQueue(
+            WORKERS,
+            most_per_key=MAX_WAITING_PER_USER if is_limited else None,
+            most_waiting=MAX_WAITING,
+            seconds=LOOK_SECONDS,
+            is_last=self._budget.is_slow,
+        )
+        self._idle: list[Worker] = []
+        self._workers: set[Worker] = set()
+
+    async def examine(self, user_id: str, path: Path, thumbnail: Path) -> Image:
+        """What the picture in a file is; a small one without metadata is written to the path `thumbnail`.
+
+        Raises `UnsupportedMediaType` for anything that is no picture, too large, too slow or damaged; `RateLimited`
+        where too many pictures of this user wait already, or took too much time; `Unavailable` where too many wait in
+        all.
+        """
+        self._budget.check(user_id)
+        request = {"path": str(path), "thumbnail": str(thumbnail)}
+        async with self._turns.take(user_id):
+            # Of many that waited, those before this one may have used it up.
+            self._budget.check(user_id)
+            answer = await self._ask(await self._take(), request)
+            if answer is None:
+                # A worker may have died by no fault of this picture; a new one does not.
+                answer = await self._ask(await self._start(), request)
+            if answer is None:
+                raise UnsupportedMediaType("The picture could not be read within the limits of memory")
+            self._budget.spend(user_id, answer.seconds)
+            if answer.is_too_slow:
+                self._budget.note_slow(user_id)
+        if answer.picture is None:
+            raise UnsupportedMediaType(f"The upload is refused: {answer.refused}")
+        return answer.picture
+
+    async def close(self) -> None:
+        await asyncio.gather(*(self._end(worker) for worker in list(self._workers)))
+
+    async def _ask(self, worker: Worker, request: dict[str, str]) -> Answer | None:
+        """The answer of a worker; None where it died. Whoever leaves early takes its worker with it."""
+        try:
+            answer = await asyncio.wait_for(worker.ask(request), TIMEOUT)
+        except TimeoutError:
+            await self._end(worker)
+            return TOO_SLOW
+        except (EOFError, OSError):
+            return TOO_SLOW if await self._end(worker) == -signal.SIGPROF else None
+        except BaseException:
+            await self._end(worker)
+            raise
+        self._idle.append(worker)
+        return answer
+
+    async def _take(self) -> Worker:
+        """A worker that lives, or a new one."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_usable:
+                return worker
+            await self._end(worker)
+        return await self._start()
+
+    async def _start(self) -> Worker:
+        try:
+            worker = await Worker.start()
+        except OSError as error:
+            raise Unavailable("ImageWorkers cannot be looked at just now") from error
+        self._workers.add(worker)
+        return worker
+
+    async def _end(self, worker: Worker) -> int:
+        self._workers.discard(worker)
+        return await worker.end()

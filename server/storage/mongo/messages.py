@@ -1,0 +1,112 @@
+"""The message log as a collection: ordered batches in, bounded ranges out."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from pymongo.errors import BulkWriteError
+
+from server.models import Message
+from server.storage.mongo.database import DUPLICATE_KEY, Database
+
+# A range is read in steps of this size: one answer stays small, and a cost is never that of the whole room.
+RANGE_STEP: Final = 1_000
+# Each is a look into the index, a quarter of a millisecond on the embedded store; a real one plans each by itself.
+PLACES_PER_QUERY: Final = 100
+
+
+class MessageStore:
+    """Two unique keys judge every write: the message's own `_id`, and its place `(roomId, seq)`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._messages = database.collection("messages")
+
+    async def prepare(self) -> None:
+        await self._database.run(self._messages.create_index, [("roomId", 1), ("seq", 1)], unique=True)
+
+    async def insert(self, messages: Sequence[Message]) -> int:
+        """Store in order and say how many were stored: fewer than all means that the next one collided on a key.
+
+        Raises `Unavailable` where the outcome is unknown: some, all or none may be stored.
+        """
+        documents = [message_to_document(message) for message in messages]
+        try:
+            await self._database.run(self._messages.insert_many, documents, ordered=True)
+        except BulkWriteError as error:
+            failure = error.details["writeErrors"][0]
+            if failure["code"] != DUPLICATE_KEY:
+                raise
+            return int(failure["index"])
+        return len(messages)
+
+    async def find(self, message_id: str) -> Message | None:
+        document = await self._database.run(self._messages.find_one, {"_id": message_id})
+        return None if document is None else message_from_document(document)
+
+    async def find_many(self, message_ids: Collection[str]) -> dict[str, Message]:
+        documents = await self._database.find_by_keys(self._messages, "_id", message_ids)
+        return {document["_id"]: message_from_document(document) for document in documents}
+
+    async def read_range(self, room_id: str, after: int, upto: int) -> list[Message]:
+        """The messages with `after < seq <= upto`, ascending."""
+        messages: list[Message] = []
+        while after < upto:
+            step = min(upto, after + RANGE_STEP)
+            bounds = {"roomId": room_id, "seq": {"$gt": after, "$lte": step}}
+            cursor = self._messages.find(bounds).sort("seq", 1)
+            documents = await self._database.run(cursor.to_list, None)
+            messages.extend(message_from_document(document) for document in documents)
+            after = step
+        return messages
+
+    async def find_longer(self, ends: Mapping[str, int]) -> set[str]:
+        """Of rooms with the ends that are known of them, those whose logs go on behind."""
+        places = [{"roomId": room_id, "seq": end + 1} for room_id, end in ends.items()]
+        longer: set[str] = set()
+        for start in range(0, len(places), PLACES_PER_QUERY):
+            some = places[start : start + PLACES_PER_QUERY]
+            query = some[0] if len(some) == 1 else {"$or": some}
+            cursor = self._messages.find(query, {"_id": False, "roomId": True})
+            longer.update(document["roomId"] for document in await self._database.run(cursor.to_list, None))
+        return longer
+
+    async def read_tail(self, room_id: str, after: int) -> list[Message]:
+        """Every message with `seq > after`, ascending. Cheap when `after` is near the end, as a log has no gaps."""
+        messages: list[Message] = []
+        while step := await self.read_range(room_id, after, after + RANGE_STEP):
+            messages.extend(step)
+            after = step[-1].seq
+        return messages
+
+
+def message_to_document(message: Message) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "_id": message.id,
+        "roomId": message.room_id,
+        "seq": message.seq,
+        "senderId": message.sender_id,
+        "senderSeq": message.sender_seq,
+        "content": message.content,
+        "type": message.type,
+        "sentAt": message.sent_at,
+    }
+    if message.attachment_url is not None:
+        document["attachmentUrl"] = message.attachment_url
+    if message.client_message_id is not None:
+        document["clientMessageId"] = message.client_message_id
+    return document
+
+
+def message_from_document(document: dict[str, Any]) -> Message:
+    return Message(
+        id=document["_id"],
+        room_id=document["roomId"],
+        seq=document["seq"],
+        sender_id=document["senderId"],
+        sender_seq=document["senderSeq"],
+        content=document["content"],
+        type=document["type"],
+        sent_at=document["sentAt"],
+        attachment_url=document.get("attachmentUrl"),
+        client_message_id=document.get("clientMessageId"),
+    )

@@ -1,0 +1,161 @@
+"""Rooms and their members: one unique key per pair and booking, and marks that only grow."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from server.models import Member, Message, Room
+from server.storage.mongo.database import DUPLICATE_KEY, Database
+from server.storage.mongo.messages import message_from_document, message_to_document
+
+# Read in one call of those of one person, who may be in any number of rooms: each call has a time of its own.
+MEMBERS_PER_CALL: Final = 1_000
+
+
+# A hundred thousand rooms are read in some seconds.
+SCAN_TIMEOUT: Final = 60.0
+
+
+class RoomStore:
+    """Rooms by their id, which the caller derives, so that the primary key makes a second one impossible."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._rooms = database.collection("rooms")
+
+    async def prepare(self) -> None:
+        """Nothing to prepare: the primary key is the only index."""
+
+    async def create(self, room: Room) -> bool:
+        """Store a new room; False where one with this id exists."""
+        document = {
+            "_id": room.id,
+            "userIds": list(room.user_ids),
+            "bookingId": room.booking_id,
+            "createdAt": room.created_at,
+            "lastSeq": 0,
+        }
+        try:
+            await self._database.run(self._rooms.insert_one, document)
+        except DuplicateKeyError:
+            return False
+        return True
+
+    async def find_many(self, room_ids: Collection[str]) -> list[Room]:
+        documents = await self._database.find_by_keys(self._rooms, "_id", room_ids)
+        return [_room_from_document(document) for document in documents]
+
+    async def find_active_since(self, moment: datetime) -> list[str]:
+        """The ids of rooms whose stored end is not older, the latest last. It looks at all rooms."""
+        found = await self._database.run(
+            self._rooms.find({"lastMessage.sentAt": {"$gte": moment}}, {"lastMessage.sentAt": 1}).to_list,
+            None,
+            timeout=SCAN_TIMEOUT,
+        )
+        found.sort(key=lambda document: document["lastMessage"]["sentAt"])
+        return [document["_id"] for document in found]
+
+    async def save_ends(self, ends: Sequence[Message]) -> None:
+        """Record each room's last message; an older end never replaces a newer one."""
+        updates = [
+            UpdateOne(
+                {"_id": end.room_id, "lastSeq": {"$lt": end.seq}},
+                {"$set": {"lastSeq": end.seq, "lastMessage": message_to_document(end)}},
+            )
+            for end in ends
+        ]
+        if updates:
+            await self._database.run(self._rooms.bulk_write, updates, ordered=False)
+
+
+class MemberStore:
+    """Who is in which room, with what they have received and read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._members = database.collection("members")
+
+    async def prepare(self) -> None:
+        await self._database.run(self._members.create_index, "userId")
+        await self._database.run(self._members.create_index, "roomId")
+
+    async def create(self, members: Sequence[Member]) -> None:
+        """Store new members; those who are members already stay as they are."""
+        documents = [
+            {
+                "_id": _member_id(member.room_id, member.user_id),
+                "roomId": member.room_id,
+                "userId": member.user_id,
+                "peerId": member.peer_id,
+                "role": member.role,
+                "lastDeliveredSeq": 0,
+                "lastReadSeq": 0,
+                "readOwn": 0,
+            }
+            for member in members
+        ]
+        try:
+            await self._database.run(self._members.insert_many, documents, ordered=False)
+        except BulkWriteError as error:
+            if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
+                raise
+
+    async def of_rooms(self, room_ids: Collection[str]) -> list[Member]:
+        documents = await self._database.find_by_keys(self._members, "roomId", room_ids)
+        return [_member_from_document(document) for document in documents]
+
+    async def of_user(self, user_id: str) -> list[Member]:
+        documents: list[dict[str, Any]] = []
+        cursor = self._members.find({"userId": user_id})
+        while some := await self._database.run(cursor.to_list, MEMBERS_PER_CALL):
+            documents.extend(some)
+        return [_member_from_document(document) for document in documents]
+
+    async def save_marks(self, members: Sequence[Member]) -> None:
+        """Raise the marks to those given; a mark never falls, and `readOwn` grows with its mark."""
+        updates = [
+            UpdateOne(
+                {"_id": _member_id(member.room_id, member.user_id)},
+                {
+                    "$max": {
+                        "lastDeliveredSeq": member.last_delivered_seq,
+                        "lastReadSeq": member.last_read_seq,
+                        "readOwn": member.read_own,
+                    }
+                },
+            )
+            for member in members
+        ]
+        if updates:
+            await self._database.run(self._members.bulk_write, updates, ordered=False)
+
+
+def _member_id(room_id: str, user_id: str) -> str:
+    return f"{room_id}:{user_id}"
+
+
+def _room_from_document(document: dict[str, Any]) -> Room:
+    last_message = document.get("lastMessage")
+    return Room(
+        id=document["_id"],
+        user_ids=tuple(document["userIds"]),
+        booking_id=document["bookingId"],
+        created_at=document["createdAt"],
+        last_seq=document["lastSeq"],
+        last_message=None if last_message is None else message_from_document(last_message),
+    )
+
+
+def _member_from_document(document: dict[str, Any]) -> Member:
+    return Member(
+        room_id=document["roomId"],
+        user_id=document["userId"],
+        peer_id=document["peerId"],
+        role=document["role"],
+        last_delivered_seq=document["lastDeliveredSeq"],
+        last_read_seq=document["lastReadSeq"],
+        read_own=document["readOwn"],
+    )

@@ -1,0 +1,136 @@
+"""What is known of each upload: whose it is, what it is, and whether anything uses it."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+import msgspec
+
+from server.models import now
+from server.storage.mongo.database import Database
+
+State = Literal["pending", "ready", "removing"]
+# A store that takes longer than this for one file has failed; what it has of the file is removed.
+PENDING: Final = timedelta(minutes=30)
+
+
+class UploadRecord(msgspec.Struct, frozen=True):
+    """`expires_at` is when it may be removed; None while a message or a profile uses it.
+
+    `extension` and `thumbnail` (the extension of the small picture, if there is one) are without a dot.
+    """
+
+    id: str
+    owner_id: str
+    file_name: str
+    mime_type: str
+    size: int
+    type: Literal["IMAGE", "FILE"]
+    extension: str
+    purpose: str | None = None
+    width: int | None = None
+    height: int | None = None
+    thumbnail: str | None = None
+    state: State = "pending"
+    in_message: bool = False
+    expires_at: datetime | None = None
+
+    @property
+    def url(self) -> str:
+        return f"/uploads/{self.id}.{self.extension}"
+
+    @property
+    def thumbnail_url(self) -> str | None:
+        return None if self.thumbnail is None else f"/uploads/{self.thumbnail_blob}.{self.thumbnail}"
+
+    @property
+    def thumbnail_blob(self) -> str:
+        """The name of the small picture among the blobs; the file itself is under its id."""
+        return f"{self.id}-thumb"
+
+
+FIELDS: Final = {
+    "owner_id": "ownerId",
+    "file_name": "fileName",
+    "mime_type": "mimeType",
+    "size": "size",
+    "type": "type",
+    "extension": "extension",
+    "purpose": "purpose",
+    "width": "width",
+    "height": "height",
+    "thumbnail": "thumbnail",
+    "state": "state",
+    "in_message": "inMessage",
+}
+
+
+class UploadRecords:
+    """The collection `uploads`. A record stands before its bytes do, so that no bytes are ever without a record.
+
+    It is `pending` until all bytes are stored, then `ready`, and `removing` while it is taken away.
+    """
+
+    def __init__(self, database: Database, orphan_ttl: float) -> None:
+        self._database = database
+        self._uploads: Any = database.collection("uploads")
+        self._orphan_ttl = timedelta(milliseconds=round(orphan_ttl * 1000))
+
+    async def prepare(self) -> None:
+        await self._database.run(self._uploads.create_index, "ownerId", name="owner")
+        await self._database.run(self._uploads.create_index, "expiresAt", sparse=True, name="expiry")
+
+    async def insert(self, record: UploadRecord) -> None:
+        """Store it as pending."""
+        document = {"_id": record.id, **{stored: getattr(record, name) for name, stored in FIELDS.items()}}
+        document |= {"createdAt": now(), "expiresAt": now() + PENDING}
+        await self._database.run(self._uploads.insert_one, document)
+
+    async def set_ready(self, upload_id: str) -> bool:
+        """All bytes are stored; False where it took so long that the record has been given up."""
+        changes = {"$set": {"state": "ready", "expiresAt": now() + self._orphan_ttl}}
+        return await self._update({"_id": upload_id, "state": "pending"}, changes)
+
+    async def find(self, upload_id: str) -> UploadRecord | None:
+        """A ready one."""
+        found = await self._database.run(self._uploads.find_one, {"_id": upload_id, "state": "ready"})
+        return None if found is None else _record(found)
+
+    async def use(self, upload_id: str, owner_id: str, *, in_message: bool) -> bool:
+        """From now on it is used, and stays. False where it is not there, not ready or somebody else's."""
+        changes: dict[str, Any] = {"$unset": {"expiresAt": ""}}
+        if in_message:
+            changes["$set"] = {"inMessage": True}
+        return await self._update({"_id": upload_id, "ownerId": owner_id, "state": "ready"}, changes)
+
+    async def release(self, upload_id: str, owner_id: str) -> None:
+        """Its owner's profile uses it no longer: it may go in time, unless a message uses it."""
+        known = {"_id": upload_id, "ownerId": owner_id, "state": "ready", "inMessage": False}
+        await self._update(known, {"$set": {"expiresAt": now() + self._orphan_ttl}})
+
+    async def find_expired(self, limit: int) -> list[UploadRecord]:
+        """Some of those whose time is over, whatever their state."""
+        cursor = self._uploads.find({"expiresAt": {"$lt": now()}}).limit(limit)
+        return [_record(document) for document in await self._database.run(cursor.to_list, None)]
+
+    async def claim(self, record: UploadRecord) -> bool:
+        """Begin to remove an expired one; from now on nobody can use it. False where it came into use meanwhile."""
+        return await self._update({"_id": record.id, "expiresAt": record.expires_at}, {"$set": {"state": "removing"}})
+
+    async def delete(self, upload_id: str) -> None:
+        await self._database.run(self._uploads.delete_one, {"_id": upload_id})
+
+    async def usage(self, owner_id: str) -> int:
+        """The bytes of all uploads of one user."""
+        pipeline = [{"$match": {"ownerId": owner_id}}, {"$group": {"_id": None, "bytes": {"$sum": "$size"}}}]
+        sums = await self._database.run(self._uploads.aggregate(pipeline).to_list, None)
+        return int(sums[0]["bytes"]) if sums else 0
+
+    async def _update(self, known: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+        result = await self._database.run(self._uploads.update_one, known, changes)
+        return bool(result.matched_count)
+
+
+def _record(document: dict[str, Any]) -> UploadRecord:
+    fields: dict[str, Any] = {name: document.get(stored) for name, stored in FIELDS.items()}
+    return UploadRecord(id=document["_id"], expires_at=document.get("expiresAt"), **fields)
