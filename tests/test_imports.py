@@ -1,6 +1,7 @@
 """The import rules: every module has one layer, imports point down, libraries stay in their place."""
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -137,6 +138,15 @@ def test_an_arrow_back_up_is_found(tmp_path: Path) -> None:
     planted.write_text('"""Looks up."""\nfrom server.services.limits import Limits\n')
     found = find_upward({**MODULES, "server.storage.planted": planted})
     assert found == ["server.storage.planted:2 imports server.services.limits: storage may not import services"]
+
+
+def test_the_picture_of_the_architecture_shows_the_arrows_that_there_are() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = set(re.findall(r"^ +(\w+) --> (\w+)$", page, flags=re.MULTILINE))
+    (layers,) = zip(*(layers_of(name) for name in MODULES), strict=True)
+    layer_of = dict(zip(MODULES, layers, strict=True))
+    there = {(layer_of[one.importer], layer_of[one.imported]) for one in IMPORTS if one.imported in MODULES}
+    assert drawn == {(own, other) for own, other in there if own != other}
 
 
 def test_packages_of_services_do_not_know_each_other() -> None:
