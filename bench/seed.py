@@ -9,8 +9,9 @@ from typing import Final
 import jwt
 import msgspec
 
-from server.models import Room, User, derive_room_id, members_of, now
+from server.models import Room, User, now
 from server.services.accounts.tokens import ALGORITHM, ISSUER
+from server.services.rooms.direct import derive_room_id, members_of
 from server.storage.mongo.database import Database
 from server.storage.mongo.rooms import MemberStore, RoomStore
 from server.storage.mongo.search_terms import IndexChange

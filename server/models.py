@@ -1,7 +1,5 @@
-"""The frozen values that storage and services hand to each other, and how a room follows from its pair."""
+"""Frozen data types shared by storage and services."""
 
-import hashlib
-import json
 import re
 import time
 from datetime import UTC, datetime
@@ -98,20 +96,3 @@ class Room(msgspec.Struct, frozen=True):
     created_at: datetime
     last_seq: int = 0
     last_message: Message | None = None
-
-
-def derive_room_id(user_id: str, other_id: str, booking_id: str | None, key: bytes = b"") -> str:
-    """The same id for the same pair and booking, whoever asks: the primary key then allows one room only.
-
-    Without the secret `key` anybody could compute it. Rooms from before there was one have the id of an empty key.
-    """
-    pair = json.dumps([*sorted((user_id, other_id)), booking_id], ensure_ascii=False).encode()
-    return hashlib.blake2b(pair, digest_size=16, key=key).hexdigest()
-
-
-def members_of(room: Room) -> list[Member]:
-    first, second = room.user_ids
-    return [
-        Member(room_id=room.id, user_id=first, peer_id=second),
-        Member(room_id=room.id, user_id=second, peer_id=first),
-    ]

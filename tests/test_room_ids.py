@@ -7,7 +7,7 @@ from typing import Any
 
 import pymongo
 
-from server.models import derive_room_id
+from server.services.rooms.direct import derive_room_id
 from tests.conftest import StartServer
 from tests.support.own_stores import stores_in
 from tests.support.people import Person, Town

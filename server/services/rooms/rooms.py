@@ -6,9 +6,10 @@ from typing import Final
 
 from server.concurrency.batcher import in_groups
 from server.errors import NotFound, ValidationFailed
-from server.models import Member, Message, Room, derive_room_id, members_of, now
+from server.models import Member, Message
 from server.protocol import RoomRequest
 from server.room_state import RoomState
+from server.services.rooms.direct import build_room, members_of
 from server.services.rooms.peers import Peers
 from server.services.rooms.ports import Limits, People
 from server.services.rooms.room_cache import RoomCache
@@ -60,14 +61,8 @@ class Rooms:
         if other_id == user_id:
             raise ValidationFailed.at("otherUserId", "must be somebody else")
         await self._people.get(other_id)
-        pair = user_id, other_id, request.booking_id
-        room = Room(
-            id=derive_room_id(*pair, self._room_key()),
-            user_ids=(user_id, other_id),
-            booking_id=request.booking_id,
-            created_at=now(),
-        )
-        state, is_new = await self._find_either(room.id, derive_room_id(*pair)), False
+        room, older_id = build_room(user_id, other_id, request.booking_id, self._room_key())
+        state, is_new = await self._find_either(room.id, older_id), False
         if state is None:
             await self._limits.check_new_room(user_id)
             is_new = await self._rooms.create(room)
