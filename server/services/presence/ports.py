@@ -1,4 +1,4 @@
-"""What presence needs of other services. Each is implemented by one of them, and wired in `server/context.py`."""
+"""Protocols of the services that presence depends on; `server/context.py` wires their implementations."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Wires rooms on their stores: the rooms themselves, the chat list, history and receipts."""
+"""Wires the room services: rooms, chat list, history and receipts."""
 
 from typing import Final, NamedTuple
 
@@ -14,7 +14,7 @@ from server.services.rooms.receipts import Receipts
 from server.services.rooms.rooms import Rooms
 from server.storage.stores import Stores
 
-# Writing marks delays messages: 50 take about 40 ms on the embedded store.
+# Messages wait while marks are written: 50 take about 40 ms on the embedded store.
 MAX_MARKS: Final = 50
 
 

@@ -1,4 +1,4 @@
-"""Rooms as people see them: opening one, and the list of chats with the latest first."""
+"""The list of chats, latest first, and single rooms as their members see them."""
 
 import base64
 import binascii
@@ -16,12 +16,12 @@ from server.services.rooms.rooms import Rooms
 from server.storage.mongo.identity import IdentityStore
 from server.views import name_of, view_message
 
-# A page of the list, which ends earlier where it would be larger.
+# A page of the list that would be larger ends early.
 PAGE_BYTES: Final = 2 * 1024 * 1024
-# What JSON makes of one character at most.
-MOST_PER_CHARACTER: Final = 12
+# An upper bound for JSON.
+MAX_BYTES_PER_CHARACTER: Final = 12
 # Rooms with a message come before those without; then by time in milliseconds; then by id, so that the order is total.
-Place = tuple[bool, int, str]
+SortKey = tuple[bool, int, str]
 
 
 class ChatList:
@@ -35,10 +35,10 @@ class ChatList:
         self._identities = identities
 
     async def open_room(self, user_id: str, request: RoomRequest) -> tuple[RoomView, bool]:
-        """The room of this pair and booking, made if need be and then told to the other; says whether it is new.
+        """The room of this pair and booking, created and announced to the other if needed; and whether it is new.
 
-        Raises `ValidationFailed` for oneself, `NotFound` for an unknown or inactive person, and `RateLimited` where the
-        user has made too many new ones.
+        Raises `ValidationFailed` for a room with oneself, `NotFound` if the other user is unknown or inactive, and
+        `RateLimited` if the user has created too many rooms.
         """
         room, is_new = await self._rooms.open(user_id, request)
         if is_new:
@@ -47,15 +47,15 @@ class ChatList:
         return await self._view_room(user_id, room), is_new
 
     async def get_room(self, user_id: str, room_id: str) -> RoomView:
-        """A room as one of its members sees it. Raises `NotFound` to everybody else."""
+        """A room as one of its members sees it. Raises `NotFound` for other users."""
         return await self._view_room(user_id, await self._rooms.access_room(user_id, room_id))
 
     async def list_chats(self, user_id: str, query: ChatsQuery) -> ChatPage:
-        """One page of the list. The cursor is a place in its order: rooms that move up later are on an earlier page."""
+        """One page of the list. The cursor is a sort key: rooms that move up later are on an earlier page."""
         after = None if query.cursor is None else _read_cursor(query.cursor)
-        rooms = sorted(await self._rooms.of_user(user_id), key=_place, reverse=True)
+        rooms = sorted(await self._rooms.of_user(user_id), key=_sort_key, reverse=True)
         if after is not None:
-            rooms = [room for room in rooms if _place(room) < after]
+            rooms = [room for room in rooms if _sort_key(room) < after]
         page = rooms[: query.limit]
         peers = {peer for room in page for peer in room.others(user_id)}
         people = await self._people.get_many(peers)
@@ -63,7 +63,7 @@ class ChatList:
         chats = _within_bytes([_view_chat(room, user_id, people, online) for room in page])
         return ChatPage(
             chats=chats,
-            next_cursor=_write_cursor(_place(page[len(chats) - 1])) if len(rooms) > len(chats) else None,
+            next_cursor=_write_cursor(_sort_key(page[len(chats) - 1])) if len(rooms) > len(chats) else None,
         )
 
     async def _view_room(self, user_id: str, room: RoomState) -> RoomView:
@@ -85,8 +85,8 @@ class ChatList:
 
 
 def _within_bytes(chats: list[ChatView]) -> list[ChatView]:
-    """The first ones, one at least, that are not too long together: each carries its last message."""
-    if sum(len(chat.last_message or "") for chat in chats) * MOST_PER_CHARACTER <= PAGE_BYTES:
+    """The first chats that fit in one page, at least one. Each carries its last message, so sizes vary."""
+    if sum(len(chat.last_message or "") for chat in chats) * MAX_BYTES_PER_CHARACTER <= PAGE_BYTES:
         return chats
     left = PAGE_BYTES
     for position, chat in enumerate(chats):
@@ -96,19 +96,19 @@ def _within_bytes(chats: list[ChatView]) -> list[ChatView]:
     return chats
 
 
-def _place(room: RoomState) -> Place:
+def _sort_key(room: RoomState) -> SortKey:
     moment = room.created_at if room.last_message is None else room.last_message.sent_at
     return room.last_message is not None, round(moment.timestamp() * 1000), room.id
 
 
-def _write_cursor(place: Place) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()
+def _write_cursor(sort_key: SortKey) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(sort_key)).decode()
 
 
-def _read_cursor(cursor: str) -> Place:
+def _read_cursor(cursor: str) -> SortKey:
     try:
-        place: Place = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=Place)
-        return place
+        sort_key: SortKey = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=SortKey)
+        return sort_key
     except (binascii.Error, ValueError):
         raise ValidationFailed.at("cursor", "is not one that this list gave out") from None
 

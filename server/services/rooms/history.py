@@ -1,4 +1,4 @@
-"""Reading back: pages of a room's history, and what a returning client has missed; each bounded in bytes."""
+"""Reads history: pages of a room, and `sync` for returning clients. Every answer is bounded in bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,40 +19,40 @@ from server.storage.mongo.messages import MessageStore
 from server.views import name_of, view_message
 
 SYNC_PER_ROOM: Final = 200
-SYNC_IN_ALL: Final = 2_000
-# An answer over a socket is one frame, and clients refuse larger ones than they expect (python-socketio 4 MiB).
+SYNC_TOTAL: Final = 2_000
+# An answer over a socket is one frame, and clients refuse frames above their limit (python-socketio: 4 MiB).
 SYNC_BYTES: Final = 2 * 1024 * 1024
-# A page of the usual 50 messages is below it even where each has 10,000 characters of four bytes.
+# A page of the usual 50 messages stays below it, even if each has 10,000 characters of four bytes.
 PAGE_BYTES: Final = 2 * 1024 * 1024
-# Messages that are read of a range before it is known how long they are.
+# Messages in the first read of a range, before their size is known.
 FIRST_READ: Final = 100
-# The same where ranges are read beside each other.
+# The same if several ranges are read concurrently.
 FIRST_READ_AMONG_OTHERS: Final = 50
-# Encoded in one turn of the event loop: about a millisecond's work.
-BYTES_PER_TURN: Final = 128 * 1024
-ROOMS_PER_TURN: Final = 500
-# Large answers that are made at the same time, which bounds the memory that they take; users take turns.
+# Work between two yields to the event loop: about a millisecond.
+BYTES_PER_YIELD: Final = 128 * 1024
+ROOMS_PER_YIELD: Final = 500
+# Large answers that are built at the same time, to bound their memory. The fair queue is keyed by user.
 READERS: Final = 4
-MOST_PER_USER: Final = 100
-MOST_WAITING: Final = 5_000
+MAX_WAITING_PER_USER: Final = 100
+MAX_WAITING: Final = 5_000
 READ_SECONDS: Final = 0.02
-# At least this is for messages, however many rooms there are: with 20,000 a frame is still below 4 MiB.
-SYNC_LEAST_BYTES: Final = 512 * 1024
-# Ranges read at the same time by one sync: enough to hide the way to the store, few enough to leave it to others.
+# Reserved for messages, however many rooms there are: with 20,000 rooms a frame is still below 4 MiB.
+SYNC_MIN_BYTES: Final = 512 * 1024
+# Ranges that one sync reads concurrently: enough to hide the latency of the store, few enough to share it.
 SYNC_PARALLEL: Final = 8
-# So many rooms are named in an error: to correct a client a few are enough.
+# Rooms named in one error: a few are enough to correct a client.
 NAMED_ROOMS: Final = 100
 
 
 class Budget:
-    """Bytes that are left for messages. The first message passes however long it is, so that asking again ends."""
+    """Bytes that are left for messages. The first message always fits, so that every request makes progress."""
 
     def __init__(self, size: int) -> None:
         self.size = self.left = size
 
     def take(self, size: int) -> bool:
         if size > self.left and self.left < self.size:
-            # Nothing shorter that comes later may pass it by.
+            # A shorter message that comes later must not overtake this one.
             self.left = min(self.left, 0)
             return False
         self.left -= size
@@ -64,7 +64,7 @@ class Budget:
 
 
 class History:
-    """Every answer is a bounded range of a room's log, so that it costs the same at any depth."""
+    """Answers with bounded ranges of the log, so that a page costs the same at any depth."""
 
     def __init__(
         self, rooms: Rooms, people: People, store: MessageStore, identities: IdentityStore, limits: Limits
@@ -74,12 +74,14 @@ class History:
         self._store = store
         self._identities = identities
         self._limits = limits
-        self._turns = FairQueue(READERS, most_per_key=MOST_PER_USER, most_waiting=MOST_WAITING, seconds=READ_SECONDS)
+        self._queue = FairQueue(
+            READERS, most_per_key=MAX_WAITING_PER_USER, most_waiting=MAX_WAITING, seconds=READ_SECONDS
+        )
 
     async def read_page(self, user_id: str, room_id: str, query: HistoryQuery) -> HistoryPage:
-        """By `page` the newest message comes first; by `before` and by `after` the oldest.
+        """With `page` the newest message comes first; with `before` or `after` the oldest.
 
-        Raises `ValidationFailed` where more than one of the three is given, and `NotFound` for a room of others.
+        Raises `ValidationFailed` if more than one of the three is given, and `NotFound` if the user is no member.
         """
         given = [name for name in ("page", "before", "after") if getattr(query, name) is not None]
         if len(given) > 1:
@@ -94,9 +96,9 @@ class History:
             newest = total - (page - 1) * limit
             last = newest if query.before is None else min(query.before - 1, total)
             first = max(1, last - limit + 1)
-        # A range is read from where the asker stands, so that what does not fit is what they ask for next.
+        # Read from the client's end of the range, so that messages which do not fit are on the next page.
         is_newest_first = query.after is None
-        async with self._turn(user_id):
+        async with self._read_slot(user_id):
             budget = Budget(PAGE_BYTES)
             messages = await self._collect(user_id, room, first, last, budget, is_newest_first=is_newest_first)
             self._limits.charge_read(user_id, budget.used)
@@ -125,8 +127,8 @@ class History:
     async def sync(self, user_id: str, request: SyncRequest) -> SyncAnswer:
         """What the user missed: for each room named, the messages after the seq that the client has.
 
-        Numbers of another epoch count as 0, and a room that is in this one no more is left out. Raises `NotFound`
-        naming a room that is not the user's, and `ValidationFailed` naming rooms that do not reach so far today.
+        Seqs of another epoch count as 0, and unknown rooms are then left out. Otherwise raises `NotFound`
+        naming a room that the user is not in, and `ValidationFailed` naming rooms whose log ends before the given seq.
         """
         self._limits.check_read(user_id, 0)
         epoch = self._identities.known.epoch
@@ -140,30 +142,30 @@ class History:
                 detail = "No such room"
                 raise NotFound(detail, errors=[FieldError(f"rooms.{room_id}", detail)])
         if request.epoch == epoch:
-            # Who names no epoch is a client of before, and goes on as it was: with nothing new.
-            _check_reached(named, rooms)
+            # Older clients send no epoch. For them a seq beyond the log means that nothing is new.
+            _check_within_log(named, rooms)
         ranges: dict[str, tuple[int, int]] = {}
-        budget = SYNC_IN_ALL
+        budget = SYNC_TOTAL
         for room_id, have in named.items():
             count = min(max(rooms[room_id].last_seq - have, 0), SYNC_PER_ROOM, budget)
             ranges[room_id] = (have, have + count)
             budget -= count
-        async with self._turn(user_id):
+        async with self._read_slot(user_id):
             synced = await self._sync(user_id, list(rooms.values()), ranges)
         return SyncAnswer(synced, epoch, reset=is_reset)
 
     async def _sync(
         self, user_id: str, rooms: Sequence[RoomState], ranges: dict[str, tuple[int, int]]
     ) -> list[SyncedRoom]:
-        """As many of the messages as one frame may hold beside the rooms. Rooms that are cut say that there is more."""
+        """All rooms, with as many messages as fit in one frame beside them. Rooms that are cut have `has_more` set."""
         synced: dict[str, SyncedRoom] = {}
         size = 0
-        for some in in_groups(rooms, ROOMS_PER_TURN):
-            views = {room.id: self._view_synced(user_id, room, [], ranges.get(room.id, (None,))[0]) for room in some}
+        for group in in_groups(rooms, ROOMS_PER_YIELD):
+            views = {room.id: self._view_synced(user_id, room, [], ranges.get(room.id, (None,))[0]) for room in group}
             size += len(msgspec.json.encode(list(views.values())))
             synced |= views
             await asyncio.sleep(0)
-        budget = Budget(max(SYNC_BYTES - size, SYNC_LEAST_BYTES))
+        budget = Budget(max(SYNC_BYTES - size, SYNC_MIN_BYTES))
 
         async def read(room: RoomState) -> None:
             have, upto = ranges[room.id]
@@ -178,7 +180,7 @@ class History:
         return list(synced.values())
 
     def _view_synced(self, user_id: str, room: RoomState, messages: list[msgspec.Raw], upto: int | None) -> SyncedRoom:
-        """`upto` is the last number that the client has then; None where it did not say what it has."""
+        """`upto` is the last seq that the client then has; None if the client did not name the room."""
         return SyncedRoom(
             room_id=room.id,
             messages=messages,
@@ -188,9 +190,9 @@ class History:
         )
 
     @asynccontextmanager
-    async def _turn(self, user_id: str) -> AsyncIterator[None]:
-        async with self._turns.take(user_id):
-            # Those that came before this one may have been large.
+    async def _read_slot(self, user_id: str) -> AsyncIterator[None]:
+        async with self._queue.take(user_id):
+            # The user's reads before this one may have been large.
             self._limits.check_read(user_id, 0)
             yield
 
@@ -205,7 +207,7 @@ class History:
         is_newest_first: bool = False,
         first_read: int = FIRST_READ,
     ) -> list[msgspec.Raw]:
-        """The messages of a range from one end of it, as JSON, as far as the budget goes."""
+        """The messages of a range as JSON, from one end of it, until the budget is used up."""
         found: list[msgspec.Raw] = []
         size = 0
         while first <= last and budget.left > 0:
@@ -220,7 +222,7 @@ class History:
             if is_newest_first:
                 messages.reverse()
             people = await self._people.get_many({message.sender_id for message in messages})
-            turn = 0
+            unyielded = 0
             for message in messages:
                 name = name_of(people.get(message.sender_id))
                 encoded = msgspec.json.encode(view_message(message, name, room.is_read(message, user_id)))
@@ -228,15 +230,15 @@ class History:
                     return found
                 found.append(msgspec.Raw(encoded))
                 size += len(encoded)
-                turn += len(encoded)
-                if turn >= BYTES_PER_TURN:
-                    turn = 0
+                unyielded += len(encoded)
+                if unyielded >= BYTES_PER_YIELD:
+                    unyielded = 0
                     await asyncio.sleep(0)
         return found
 
 
-def _check_reached(named: Mapping[str, int], rooms: Mapping[str, RoomState]) -> None:
-    """Raises `ValidationFailed` for numbers that nobody can have been given."""
+def _check_within_log(named: Mapping[str, int], rooms: Mapping[str, RoomState]) -> None:
+    """Raises `ValidationFailed` for seqs beyond the end of their log."""
     beyond = [room_id for room_id, have in named.items() if have > rooms[room_id].last_seq]
     if beyond:
         errors = [

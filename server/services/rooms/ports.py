@@ -1,4 +1,4 @@
-"""What rooms need of other services. Each is implemented by one of them, and wired in `server/context.py`."""
+"""Protocols of the services that rooms depend on; `server/context.py` wires their implementations."""
 
 from collections.abc import Collection
 from typing import Protocol

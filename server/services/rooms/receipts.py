@@ -1,4 +1,4 @@
-"""Delivered and read receipts: marks per member that only grow, stored before they are shown to anybody."""
+"""Delivered and read receipts: marks per member that only grow, stored before they are sent."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from server.storage.mongo.messages import MessageStore
 
 
 class Delivered(Protocol):
-    """A message that has arrived, and with it everything before it in its room."""
+    """A message that was delivered, and everything before it in its room."""
 
     @property
     def message_id(self) -> str: ...
@@ -40,9 +40,9 @@ class Receipts:
         self._sockets = sockets
 
     async def mark_read(self, user_id: str, message_id: str, *, room_id: str = "", skip: Any = None) -> ReadMark:
-        """Raise the user's read mark to this message and tell everybody else in the room, and the user's other sockets.
+        """Raise the user's read mark to this message. Notifies all sockets of the room's members except `skip`.
 
-        `room_id`, where given, must be the message's room. Raises `NotFound` for a message of others.
+        `room_id`, if given, must be the message's room. Raises `NotFound` if the user is not in the message's room.
         """
         room, message = await self._access_message(user_id, message_id, room_id)
         if message.seq > room.members[user_id].read:
@@ -51,18 +51,18 @@ class Receipts:
             with room.pinned():
                 await self._marks.add(mark)
                 if room.raise_read(user_id, message.seq, own):
-                    self._tell(MESSAGE_READ, room, message.id, message.seq, user_id, skip)
+                    self._emit_receipt(MESSAGE_READ, room, message.id, message.seq, user_id, skip)
         return ReadMark(room_id=room.id, seq=room.members[user_id].read, unread_count=room.unread(user_id))
 
     async def mark_delivered(self, user_id: str, message_id: str, *, skip: Any = None) -> None:
-        """Raise the user's delivered mark to this message. Raises `NotFound` for a message of others."""
+        """Raise the user's delivered mark to this message. Raises `NotFound` if the user is not in its room."""
         room, message = await self._access_message(user_id, message_id, "")
         await self._raise_delivered(room, user_id, message.seq, message.id, skip)
 
     async def mark_all_delivered(self, user_id: str, last: Collection[Delivered], *, skip: Any = None) -> None:
-        """Raise the user's delivered marks to these messages, one of each room; the marks are stored together.
+        """Raise the user's delivered marks to these messages, one per room. The marks are stored together.
 
-        Rooms that the user is no longer in are passed over.
+        Rooms that the user is no longer in are skipped.
         """
         rooms = await self._rooms.access_many(user_id, [message.room_id for message in last])
         with contextlib.ExitStack() as pins:
@@ -82,10 +82,10 @@ class Receipts:
         with room.pinned():
             await self._marks.add(Member(room.id, user_id, last_delivered_seq=seq))
             if room.raise_delivered(user_id, seq):
-                self._tell(MESSAGE_DELIVERED, room, message_id, seq, user_id, skip)
+                self._emit_receipt(MESSAGE_DELIVERED, room, message_id, seq, user_id, skip)
 
     async def _access_message(self, user_id: str, message_id: str, room_id: str) -> tuple[RoomState, Message]:
-        """The one gate to messages by id."""
+        """Every access to a message by its id comes here. Raises `NotFound`, also if the user is not in its room."""
         message = self._log.find_recent(message_id) or await self._store.find(message_id)
         if message is None or (room_id and message.room_id != room_id):
             raise NotFound("No such message")
@@ -94,6 +94,6 @@ class Receipts:
         except NotFound:
             raise NotFound("No such message") from None
 
-    def _tell(self, event: str, room: RoomState, message_id: str, seq: int, user_id: str, skip: Any) -> None:
+    def _emit_receipt(self, event: str, room: RoomState, message_id: str, seq: int, user_id: str, skip: Any) -> None:
         receipt = Receipt(room_id=room.id, message_id=message_id, seq=seq, user_id=user_id, at=wire_time(now()))
         self._sockets.emit(room.user_ids, event, receipt, skip=skip)

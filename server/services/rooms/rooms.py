@@ -1,4 +1,4 @@
-"""Rooms: one per pair and booking, the one gate to them, and the cache that every other service reads."""
+"""Rooms, one per pair and booking: creation, loading, saving, and the membership check for all other services."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,18 +16,18 @@ from server.services.rooms.room_cache import RoomCache
 from server.storage.mongo.messages import MessageStore
 from server.storage.mongo.rooms import MemberStore, RoomStore
 
-# Whoever needs one of the rooms that are loaded together waits for all of them: 60 ms on the embedded store.
-LOADED_TOGETHER: Final = 100
-# Rooms that are saved without a pause by one call: far below the time that a call may take.
-MAX_TOGETHER: Final = 250
-# Writing ends and marks delays messages: 1.5 ms for each room on the embedded store.
-SAVED_TOGETHER: Final = 5
+# A caller that needs one room of a batch waits for the whole batch: 60 ms on the embedded store.
+LOAD_BATCH: Final = 100
+# Rooms saved in one call without pauses: far below the timeout of a call.
+SAVE_ALL_BATCH: Final = 250
+# Messages wait while ends and marks are written: 1.5 ms for each room on the embedded store.
+SAVE_BATCH: Final = 5
 # The share of the time that saving may take; the rest is left to messages.
 SAVING_SHARE: Final = 0.1
 
 
 class Rooms:
-    """Loads, makes and guards rooms. Everything it hands out is the one object of that room in this process."""
+    """Creates, loads and guards rooms. Returns the only object of a room in this process."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class Rooms:
         self._loading: dict[str, asyncio.Task[Mapping[str, RoomState]]] = {}
 
     async def open(self, user_id: str, request: RoomRequest) -> tuple[RoomState, bool]:
-        """The room of this pair and booking, made if need be; says whether it is new.
+        """The room of this pair and booking, created if needed; and whether it is new.
 
-        Raises `ValidationFailed` for oneself, `NotFound` for an unknown or inactive person, and `RateLimited` where the
-        user has made too many new ones.
+        Raises `ValidationFailed` for a room with oneself, `NotFound` if the other user is unknown or inactive, and
+        `RateLimited` if the user has created too many rooms.
         """
         other_id = request.other_user_id
         if other_id == user_id:
@@ -66,26 +66,26 @@ class Rooms:
         if state is None:
             await self._limits.check_new_room(user_id)
             is_new = await self._rooms.create(room)
-            # The first may join a load of somebody else's that began before the room was there.
+            # The first may join a load by another caller that began before the room was stored.
             state = await self._load(room.id) or await self._load(room.id)
         if state is None:
             raise NotFound
         return state, is_new
 
     def cached(self, room_id: str) -> RoomState | None:
-        """The room if it is in memory and read to its end: the way for what must not wait."""
+        """The room if it is in memory and read to the end of its log; for callers that must not wait."""
         state = self._cache.find(room_id)
         return state if state is not None and state.is_checked else None
 
     def access_cached(self, user_id: str, room_id: str) -> RoomState | None:
-        """As `access_room` without waiting; None where it would have to wait. Raises `NotFound`."""
+        """As `access_room` without waiting; None if it would have to wait. Raises `NotFound`."""
         state = self.cached(room_id)
         if state is not None and user_id not in state.members:
             raise NotFound("No such room")
         return state
 
     async def access_room(self, user_id: str, room_id: str) -> RoomState:
-        """The room, for one of its members. Raises `NotFound` to everybody else, as for one that does not exist."""
+        """The room, for one of its members. Raises `NotFound` for other users, as for a room that does not exist."""
         state = self.cached(room_id) or await self._load(room_id)
         if state is None or user_id not in state.members:
             raise NotFound("No such room")
@@ -101,7 +101,7 @@ class Rooms:
         return list((await self._load_all(await self._peers.by_room(user_id))).values())
 
     async def _find_either(self, room_id: str, older_id: str) -> RoomState | None:
-        """The room of a pair, which may be from before ids had a key; not a question more than for one id."""
+        """The room of a pair, which has the older id if it is from before ids had a key. One query for both ids."""
         state = self.cached(room_id) or self.cached(older_id)
         if state is not None:
             return state
@@ -109,11 +109,11 @@ class Rooms:
         return found.get(room_id) or found.get(older_id)
 
     async def peers(self, user_id: str) -> set[str]:
-        """Everybody who shares a room with the user."""
+        """The ids of all users who share a room with this user."""
         return set((await self._peers.by_room(user_id)).values())
 
     async def read_tail(self, state: RoomState) -> list[Message]:
-        """Take in what the log holds beyond the end that is known here, and say what that was."""
+        """Append and return the messages that the log holds beyond the end known here."""
         found = []
         for message in await self._messages.read_tail(state.id, state.last_seq):
             if message.seq == state.last_seq + 1:
@@ -123,9 +123,9 @@ class Rooms:
         return found
 
     async def pin_many(self, room_ids: Sequence[str]) -> list[RoomState]:
-        """Those of these rooms that exist, with one hold on each, and not yet read beyond their stored ends."""
+        """Those of these rooms that exist, each pinned once, and not yet read beyond their stored ends."""
         pinned: list[RoomState] = []
-        for batch in in_groups(room_ids, LOADED_TOGETHER):
+        for batch in in_groups(room_ids, LOAD_BATCH):
             states = [self._cache.find(state.id) or state for state in await self._fetch(batch)]
             for state in states:
                 state.pins += 1
@@ -134,20 +134,20 @@ class Rooms:
         return pinned
 
     async def save_changed(self) -> None:
-        """Store the derived ends and marks of all rooms that changed, few at a time and with pauses.
+        """Store the delivered positions and marks of all changed rooms, in small batches with pauses.
 
-        A room's end is stored only once everything up to it is delivered: what lies beyond is mended after a crash.
+        After a crash, messages beyond a room's stored position are recovered.
         Raises `Unavailable`.
         """
         loop = asyncio.get_running_loop()
-        for states in in_groups(self._cache.changed(), SAVED_TOGETHER):
+        for states in in_groups(self._cache.changed(), SAVE_BATCH):
             begun = loop.time()
             await self._save([state for state in states if state.is_changed])
             await asyncio.sleep((loop.time() - begun) * (1 / SAVING_SHARE - 1))
 
     async def save_all(self) -> None:
-        """As `save_changed`, at once: nobody is waiting for anything else. Raises `Unavailable`."""
-        for states in in_groups(self._cache.changed(), MAX_TOGETHER):
+        """As `save_changed`, without pauses: for when no messages wait. Raises `Unavailable`."""
+        for states in in_groups(self._cache.changed(), SAVE_ALL_BATCH):
             await self._save(states)
 
     async def _save(self, changed: Sequence[RoomState]) -> None:
@@ -163,18 +163,18 @@ class Rooms:
             raise
 
     async def _load(self, room_id: str) -> RoomState | None:
-        """The room read to the end of its log; None where it does not exist."""
+        """The room read to the end of its log; None if it does not exist."""
         return (await self._load_some([room_id])).get(room_id)
 
     async def _load_all(self, room_ids: Collection[str]) -> dict[str, RoomState]:
         """Those of these rooms that exist, each read to the end of its log."""
         found: dict[str, RoomState] = {}
-        for batch in in_groups(list(room_ids), LOADED_TOGETHER):
+        for batch in in_groups(list(room_ids), LOAD_BATCH):
             found.update(await self._load_some(batch))
         return found
 
     async def _load_some(self, room_ids: Sequence[str]) -> dict[str, RoomState]:
-        """As `_load_all`. Concurrent loads of a room share one, so that none takes what was stored before the other."""
+        """As `_load_all`. Concurrent loads of a room share one task, so that none returns older data than another."""
         found: dict[str, RoomState] = {}
         missing: list[str] = []
         loads: set[asyncio.Task[Mapping[str, RoomState]]] = set()
@@ -190,45 +190,45 @@ class Rooms:
             loading = asyncio.ensure_future(self._load_anew(missing))
             self._loading.update(dict.fromkeys(missing, loading))
             loads.add(loading)
-        # Others wait for them too.
+        # Other callers wait for them too.
         for loaded in await asyncio.gather(*map(asyncio.shield, loads)):
             found.update((room_id, loaded[room_id]) for room_id in room_ids if room_id in loaded)
         return found
 
     async def _load_anew(self, room_ids: Sequence[str]) -> Mapping[str, RoomState]:
-        """Load rooms that are not in memory, and read them, and those whose end is in doubt, to their ends."""
+        """Load rooms that are not in memory. Read these and the unchecked ones in memory to the ends of their logs."""
         try:
-            doubtful = [state for state in map(self._cache.find, room_ids) if state is not None]
-            known = {state.id for state in doubtful}
+            unchecked = [state for state in map(self._cache.find, room_ids) if state is not None]
+            known = {state.id for state in unchecked}
             new = await self._fetch([room_id for room_id in room_ids if room_id not in known])
-            longer = await self._messages.find_longer({state.id: state.last_seq for state in (*new, *doubtful)})
-            for state in (*new, *doubtful):
+            longer = await self._messages.find_longer({state.id: state.last_seq for state in (*new, *unchecked)})
+            for state in (*new, *unchecked):
                 if state.id in longer:
                     await self.read_tail(state)
                 else:
                     state.is_checked = True
                 if state.pins == 0 and state.last_message is not None:
-                    # Nothing of ours is on its way: what was found has been delivered by whoever stored it.
+                    # Nothing is in flight here: the process that stored these messages has delivered them.
                     state.settle(state.last_message)
             self._cache.put(new)
-            return {state.id: state for state in (*new, *doubtful)}
+            return {state.id: state for state in (*new, *unchecked)}
         finally:
             for room_id in room_ids:
                 del self._loading[room_id]
 
     async def _fetch(self, room_ids: Sequence[str]) -> list[RoomState]:
-        """Those of these rooms that exist, as they are stored: their ends may lie behind those of their logs."""
+        """Those of these rooms that exist, as stored: their ends may lag behind their logs."""
         rooms, members = await asyncio.gather(self._rooms.find_many(room_ids), self._members.of_rooms(room_ids))
         by_room: dict[str, list[Member]] = {}
         for member in members:
             by_room.setdefault(member.room_id, []).append(member)
         states = []
         for room in rooms:
-            present = by_room.get(room.id, [])
-            if len(present) < len(room.user_ids):
-                # New, or its maker died between the room and its members.
-                present = members_of(room)
-                await self._members.create(present)
+            stored = by_room.get(room.id, [])
+            if len(stored) < len(room.user_ids):
+                # A new room, or the server crashed after it stored the room and before its members.
+                stored = members_of(room)
+                await self._members.create(stored)
             self._peers.note(room.id, room.user_ids)
-            states.append(RoomState(room, present))
+            states.append(RoomState(room, stored))
         return states
