@@ -1,4 +1,4 @@
-"""Health: which of the stores answer, for whoever decides where people are sent."""
+"""Readiness: which of the stores answer, for load balancers."""
 
 import asyncio
 from typing import Protocol
@@ -9,7 +9,7 @@ class Store(Protocol):
 
 
 class Health:
-    """The server itself is alive when it can say anything of this."""
+    """Readiness only: a process that answers at all is alive."""
 
     def __init__(self, mongodb: Store, redis: Store) -> None:
         self._stores = {"mongodb": mongodb, "redis": redis}

@@ -19,8 +19,8 @@ class PresenceServices(NamedTuple):
 def build_presence(
     settings: Settings, stores: Stores, hub: Hub, online: OnlineUsers, rooms: Rooms, people: People
 ) -> PresenceServices:
-    kept = settings.presence
+    options = settings.presence
     return PresenceServices(
-        Presence(online, stores.presence_leases, rooms, people, hub, grace=kept.grace, lease=kept.lease),
+        Presence(online, stores.presence_leases, rooms, people, hub, grace=options.grace, lease=options.lease),
         Typing(rooms, hub, timeout=settings.typing.timeout),
     )

@@ -1,10 +1,10 @@
-"""The set of users who are online at this process, shared by those who show it and the one who keeps it."""
+"""The set of online users of this process: `Presence` maintains it, other services read it."""
 
 from collections.abc import Collection
 
 
 class OnlineUsers:
-    """Online is who has a socket, or had one less than the grace time ago."""
+    """A user is online with a connected socket, and for the grace time after the last one."""
 
     def __init__(self) -> None:
         self.user_ids: set[str] = set()

@@ -1,4 +1,4 @@
-"""Who is online: told once when somebody comes, and once when they have stayed away for the grace time."""
+"""Online status: announced when a user connects, and when they stay disconnected for the grace time."""
 
 import asyncio
 import logging
@@ -18,20 +18,20 @@ from server.storage.redis.presence_leases import PresenceLeases
 
 log = logging.getLogger(__name__)
 
-# After a restart clients come back within this time (the official one waits at most 5 s between two tries), so that
-# there is somebody to tell of those who stay away.
-RETURN_TIME: Final = 10.0
-# When a network goes, thousands leave at once: written one by one, they would keep the database from everybody else.
-MAX_DEPARTURES: Final = 200
+# Clients reconnect within this time after a restart (the official one waits at most 5 s between two attempts). Offline
+# events that are sent earlier reach nobody.
+RECONNECT_TIME: Final = 10.0
+# A network failure disconnects thousands at once. Written one by one, they would block the database for others.
+MAX_OFFLINE_BATCH: Final = 200
 
-Departure = tuple[str, datetime]
+OfflineUser = tuple[str, datetime]
 
 
 class Presence:
     """A user is online from their first socket until the grace time after their last one.
 
-    Each online user holds a lease in Redis. A server that dies stops renewing, and the next sweep tells those
-    concerned. Without Redis presence goes on from memory; only what a dead server left behind waits.
+    Each online user has a lease in Redis. A server that dies stops renewing its leases, and the next sweep announces
+    its users as offline. Without Redis, presence works from memory; only such sweeps wait.
     """
 
     def __init__(
@@ -52,90 +52,90 @@ class Presence:
         self._sockets = sockets
         self._grace = grace
         self._lease = lease
-        self._leaving: dict[str, asyncio.Task[None]] = {}
-        self._left_behind: dict[str, datetime] = {}
-        self._departures: Batcher[Departure] = Batcher(self._take_offline, max_batch=MAX_DEPARTURES)
+        self._grace_tasks: dict[str, asyncio.Task[None]] = {}
+        self._inherited_last_seen: dict[str, datetime] = {}
+        self._offline_batcher: Batcher[OfflineUser] = Batcher(self._take_offline, max_batch=MAX_OFFLINE_BATCH)
 
     async def open(self) -> None:
         """Extend leases that end soon, so that users can reconnect after a restart before they are reported offline."""
-        chance = _milliseconds() + round(min(self._lease, RETURN_TIME) * 1000)
-        while ending := await self._leases.find_expired(chance - 1):
-            self._left_behind.update((user_id, self._last_renewed(until)) for user_id, until in ending)
-            await self._leases.renew([user_id for user_id, _ in ending], chance)
+        deadline = _milliseconds() + round(min(self._lease, RECONNECT_TIME) * 1000)
+        while ending := await self._leases.find_expired(deadline - 1):
+            self._inherited_last_seen.update((user_id, self._last_renewed(until)) for user_id, until in ending)
+            await self._leases.renew([user_id for user_id, _ in ending], deadline)
 
     async def connected(self, user_id: str) -> None:
-        """The first socket of a user is there."""
+        """The user's first socket is connected."""
         if not self._sockets.is_connected(user_id):
-            # Gone again before this ran.
+            # Disconnected before this ran.
             return
-        leaving = self._leaving.pop(user_id, None)
-        if leaving is not None:
-            leaving.cancel()
+        task = self._grace_tasks.pop(user_id, None)
+        if task is not None:
+            task.cancel()
         if user_id in self._online:
             return
-        self._left_behind.pop(user_id, None)
+        self._inherited_last_seen.pop(user_id, None)
         self._online.add(user_id)
         await self._renew([user_id])
         try:
             self._sockets.emit(await self._rooms.peers(user_id), USER_ONLINE, {"userId": user_id})
         except Unavailable:
-            log.debug("nobody is told that %s is online while the database is away", user_id)
+            log.debug("online event dropped: store unavailable store=mongodb user=%s", user_id)
 
     def disconnected(self, user_id: str) -> None:
-        """The last socket of a user went; they are offline unless they come back within the grace time."""
-        if user_id in self._online and user_id not in self._leaving:
-            self._leaving[user_id] = asyncio.get_running_loop().create_task(self._leave(user_id, now()))
+        """The user's last socket is disconnected; they are offline unless they reconnect within the grace time."""
+        if user_id in self._online and user_id not in self._grace_tasks:
+            self._grace_tasks[user_id] = asyncio.get_running_loop().create_task(self._end_after_grace(user_id, now()))
 
     async def query(self, request: PresenceQuery) -> list[PresenceView]:
-        """One line for each user asked for; one who does not exist is offline and was never seen."""
+        """One entry per requested user. Unknown users are offline, without a last-seen time."""
         people = await self._people.get_many(request.user_ids)
         return [self._view(user_id, people.get(user_id)) for user_id in request.user_ids]
 
     def close(self) -> None:
-        """Forget who is leaving: their leases end while nobody renews them, and the next start tells it."""
-        for leaving in self._leaving.values():
-            leaving.cancel()
-        self._leaving.clear()
+        """Cancel all grace timers. The leases of these users expire, and the next start announces them as offline."""
+        for task in self._grace_tasks.values():
+            task.cancel()
+        self._grace_tasks.clear()
 
     async def renew_leases(self) -> None:
-        """Renew the leases of everybody who is online; to be called well within the lease time."""
+        """Renew the leases of all online users; to be called well within the lease time."""
         await self._renew(self._online)
 
     async def sweep(self) -> None:
-        """Take offline whose lease ended: they were online at a server that has died. Raises `Unavailable`."""
+        """Take users with expired leases offline: their server has died. Raises `Unavailable`."""
         expired = await self._leases.find_expired(_milliseconds())
         await self._renew([user_id for user_id, _ in expired if user_id in self._online])
-        gone = [
-            (user_id, self._left_behind.get(user_id, self._last_renewed(until)))
+        offline = [
+            (user_id, self._inherited_last_seen.get(user_id, self._last_renewed(until)))
             for user_id, until in expired
             if user_id not in self._online
         ]
-        await asyncio.gather(*map(self._departures.add, gone))
-        for user_id, _ in gone:
-            self._left_behind.pop(user_id, None)
+        await asyncio.gather(*map(self._offline_batcher.add, offline))
+        for user_id, _ in offline:
+            self._inherited_last_seen.pop(user_id, None)
 
     def _last_renewed(self, until: int) -> datetime:
         return datetime.fromtimestamp(until / 1000 - self._lease, UTC)
 
-    async def _leave(self, user_id: str, last_seen: datetime) -> None:
+    async def _end_after_grace(self, user_id: str, last_seen: datetime) -> None:
         await asyncio.sleep(self._grace)
-        del self._leaving[user_id]
+        del self._grace_tasks[user_id]
         if self._sockets.is_connected(user_id):
             return
         self._online.discard(user_id)
         try:
-            await self._departures.add((user_id, last_seen))
+            await self._offline_batcher.add((user_id, last_seen))
         except Unavailable:
-            log.debug("%s went offline; a sweep tells it once the stores are back", user_id)
+            log.debug("offline event deferred to a sweep: store unavailable user=%s", user_id)
 
-    async def _take_offline(self, departures: Sequence[Departure]) -> None:
-        await self._people.touch_last_seen(dict(departures))
-        for user_id, last_seen in departures:
+    async def _take_offline(self, users: Sequence[OfflineUser]) -> None:
+        await self._people.touch_last_seen(dict(users))
+        for user_id, last_seen in users:
             peers = await self._rooms.peers(user_id)
             if user_id not in self._online:
                 self._sockets.emit(peers, USER_OFFLINE, {"userId": user_id, "lastSeenAt": wire_time(last_seen)})
-        # Some may be back again since the stores were asked.
-        await self._leases.release([user_id for user_id, _ in departures if user_id not in self._online])
+        # Some may have reconnected during the calls above.
+        await self._leases.release([user_id for user_id, _ in users if user_id not in self._online])
 
     def _view(self, user_id: str, user: User | None) -> PresenceView:
         last_seen = None if user is None or user.last_seen_at is None else wire_time(user.last_seen_at)
@@ -145,8 +145,8 @@ class Presence:
         try:
             await self._leases.renew(user_ids, _milliseconds() + round(self._lease * 1000))
         except Unavailable:
-            # Said once, by the store that is away, and not at every arrival.
-            log.debug("presence leases are not renewed while Redis is away")
+            # The store itself logs its outage as a warning, once.
+            log.debug("presence leases not renewed: store unavailable store=redis")
 
 
 def _milliseconds() -> int:

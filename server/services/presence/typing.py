@@ -1,4 +1,4 @@
-"""Who is typing where: told to the others in the room, and taken back by itself."""
+"""Typing indicators: sent to the other members of a room, and ended by a timeout."""
 
 import asyncio
 
@@ -9,51 +9,51 @@ from server.services.presence.ports import Rooms
 
 
 class Typing:
-    """At most one running clock per user and room. Whoever types is never told of it, on no device."""
+    """At most one timer per user and room. The typing user is not notified, on any device."""
 
     def __init__(self, rooms: Rooms, sockets: Hub, *, timeout: float) -> None:
         self._rooms = rooms
         self._sockets = sockets
         self._timeout = timeout
-        self._clocks: dict[str, dict[str, tuple[RoomState, asyncio.TimerHandle]]] = {}
+        self._timers: dict[str, dict[str, tuple[RoomState, asyncio.TimerHandle]]] = {}
 
     async def start(self, user_id: str, room_id: str) -> None:
-        """Tell the others, now and until `timeout` after the last start. Raises `NotFound` for a room of others."""
+        """Notify the others; `timeout` seconds after the last start it ends. Raises `NotFound` if not a member."""
         room = await self._rooms.access_room(user_id, room_id)
-        clocks = self._clocks.setdefault(user_id, {})
-        if room_id in clocks:
-            clocks[room_id][1].cancel()
-        clock = asyncio.get_running_loop().call_later(self._timeout, self.end, user_id, room_id)
-        clocks[room_id] = (room, clock)
-        self._tell(TYPING_START, room, user_id)
+        timers = self._timers.setdefault(user_id, {})
+        if room_id in timers:
+            timers[room_id][1].cancel()
+        timer = asyncio.get_running_loop().call_later(self._timeout, self.end, user_id, room_id)
+        timers[room_id] = (room, timer)
+        self._emit(TYPING_START, room, user_id)
 
     async def stop(self, user_id: str, room_id: str) -> None:
-        """Tell the others, also of a start that only a server before this one knew of. Raises `NotFound` as `start`."""
+        """Notify the others, even without a known start: it may be from before a restart. Raises as `start`."""
         room = await self._rooms.access_room(user_id, room_id)
-        self._stop_clock(user_id, room_id)
-        self._tell(TYPING_STOP, room, user_id)
+        self._cancel_timer(user_id, room_id)
+        self._emit(TYPING_STOP, room, user_id)
 
     def end(self, user_id: str, room_id: str) -> None:
-        """Tell the others if they were told of a start."""
-        room = self._stop_clock(user_id, room_id)
+        """Notify the others if a timer runs."""
+        room = self._cancel_timer(user_id, room_id)
         if room is not None:
-            self._tell(TYPING_STOP, room, user_id)
+            self._emit(TYPING_STOP, room, user_id)
 
     def end_all(self, user_id: str) -> None:
-        """The user's last socket went."""
-        for room_id in list(self._clocks.get(user_id, ())):
+        """The user's last socket is disconnected."""
+        for room_id in list(self._timers.get(user_id, ())):
             self.end(user_id, room_id)
 
-    def _stop_clock(self, user_id: str, room_id: str) -> RoomState | None:
-        """The room, if a clock ran there."""
-        clocks = self._clocks.get(user_id)
-        if clocks is None or room_id not in clocks:
+    def _cancel_timer(self, user_id: str, room_id: str) -> RoomState | None:
+        """The room, if a timer ran there."""
+        timers = self._timers.get(user_id)
+        if timers is None or room_id not in timers:
             return None
-        room, clock = clocks.pop(room_id)
-        clock.cancel()
-        if not clocks:
-            del self._clocks[user_id]
+        room, timer = timers.pop(room_id)
+        timer.cancel()
+        if not timers:
+            del self._timers[user_id]
         return room
 
-    def _tell(self, event: str, room: RoomState, user_id: str) -> None:
+    def _emit(self, event: str, room: RoomState, user_id: str) -> None:
         self._sockets.emit(room.others(user_id), event, {"roomId": room.id, "userId": user_id})

@@ -1,4 +1,4 @@
-"""Keeps the search index true to the profiles, also across crashes."""
+"""Keeps the search index consistent with the profiles, also across crashes."""
 
 import asyncio
 import logging
@@ -17,44 +17,44 @@ from server.storage.mongo.users import UserRecord, Users
 
 log = logging.getLogger(__name__)
 
-# A prefix that counts so many people takes no further keys; longer prefixes are counted then. It is more than most
-# answers list, so that most searches need no other node.
+# A prefix with this many users takes no further keys; longer prefixes are counted then. It is more than most answers
+# list, so that most searches need no other node.
 POPULAR: Final = 48
-# No query goes beyond a term, so what follows it, the id, is taken in larger steps. With two digits of 16 there are
-# few enough nodes below a node to be named in it.
+# No query goes beyond a term, so the id behind it is taken in larger steps. With two hex digits a node has few enough
+# nodes below it to name them all.
 ID_STEP: Final = 2
-# Keys of one person that are gone through before others have a turn.
-KEYS_PER_TURN: Final = 25
-# So many steps of each way are asked for at once.
+# Keys processed between two yields to the event loop.
+KEYS_PER_YIELD: Final = 25
+# Prefixes of each key that are requested at once.
 LOOK_AHEAD: Final = 4
-# Popular prefixes that are remembered, to spare the question.
-REMEMBERED: Final = 100_000
-# Changes that are known as done. Whoever read one in a user just before may ask for it a moment later.
-REMEMBERED_DONE: Final = 1_000
-SETTLED_AT_ONCE: Final = 100
-# Changes that are carried out together: people who come at the same time share most of the prefixes that grow.
+# Popular prefixes that are cached, to save queries.
+MAX_POPULAR: Final = 100_000
+# Changes known as done. A caller may have read a change with its user just before it was done.
+MAX_DONE: Final = 1_000
+SETTLE_BATCH: Final = 100
+# Changes applied together: users who register at the same time share most of the prefixes that grow.
 MAX_BATCH: Final = 16
 
 
 class UserIndex:
-    """Plans a change of the index, which is stored with the change of the user, and then carries it out.
+    """Plans a change of the index, which is stored with the change of the user, and then applies it.
 
-    A change that was planned but not carried out (a crash, a lost connection) is found by `settle_all`.
+    `settle_all` finds changes that were planned but not applied (a crash, a lost connection).
     """
 
     def __init__(self, users: Users, search_terms: SearchTerms) -> None:
         self._users = users
         self._search_terms = search_terms
         self._popular: set[str] = set()
-        self._batcher: Batcher[IndexChange] = Batcher(self._carry_out, max_batch=MAX_BATCH)
+        self._batcher: Batcher[IndexChange] = Batcher(self._apply, max_batch=MAX_BATCH)
         self._settling: dict[str, asyncio.Future[None]] = {}
-        # Begun but cut off. They go first, while the nodes still know which of it they have seen.
-        self._cut_off: dict[str, IndexChange] = {}
+        # Started but interrupted. They go first, while the nodes still record which of them they have seen.
+        self._interrupted: dict[str, IndexChange] = {}
         self._done: dict[str, None] = {}
 
     async def plan(self, user: User, indexed: Mapping[str, str]) -> IndexChange:
-        """What makes the index hold what `user` can be found by, where it holds `indexed` now. Nothing is written."""
-        wanted, born = await self._stops({key: _way(key) for key in _keys(user)})
+        """The change from `indexed`, which the index holds now, to what `user` is found by. Nothing is written."""
+        wanted, born = await self._stops({key: _prefix_lengths(key) for key in _keys(user)})
         counts = Counter(await _counted(wanted.items()))
         counts.subtract(await _counted(indexed.items()))
         return IndexChange(
@@ -67,41 +67,41 @@ class UserIndex:
         )
 
     async def settle(self, change: IndexChange) -> None:
-        """Carry out a change that is stored with its user. Raises `Unavailable`."""
+        """Apply a change that is stored with its user. Raises `Unavailable`."""
         if change.to_document() is None or change.id in self._done:
             return
         settling = self._settling.get(change.id)
         if settling is None:
             settling = self._settling[change.id] = self._batcher.add(change)
             settling.add_done_callback(lambda _: self._settling.pop(change.id))
-        # Others may wait for it as well.
+        # Other callers may wait for it as well.
         await asyncio.shield(settling)
 
     async def settle_soon(self, change: IndexChange) -> None:
-        """As `settle`, but a failure is left to `settle_all`: the change of the user itself stands already."""
+        """As `settle`, but a failure is left to `settle_all`: the change of the user is stored already."""
         try:
             await self.settle(change)
         except ChatError as error:
-            log.warning("The search index of one user will be mended later: %s", error.detail)
+            log.warning("search index update deferred error=%s", error.detail)
 
     async def settle_all(self) -> int:
-        """Carry out everything that was left behind; at the start and now and then. Returns how many users."""
+        """Apply all pending changes; called at the start and periodically. Returns the number of users."""
         recovered = 0
-        while records := await self._users.find_pending(SETTLED_AT_ONCE):
+        while records := await self._users.find_pending(SETTLE_BATCH):
             await asyncio.gather(*(self.settle(record.pending) for record in records if record.pending is not None))
             recovered += len(records)
         return recovered
 
     async def renew(self, user_ids: Collection[str]) -> None:
-        """Let the index hold these people by the terms of today, whatever an older server has put there for them.
+        """Index these users by the current terms, whatever an older server has stored for them.
 
-        Nobody may change their profiles meanwhile. Raises `Unavailable`; calling it again makes good what is missing.
+        Their profiles must not change meanwhile. Raises `Unavailable`; calling it again completes the work.
         """
         await self._users.forget_older_index(user_ids)
         await asyncio.gather(*map(self._renew_one, await self._users.find_records(user_ids)))
 
     async def drop_older(self) -> None:
-        """Forget the index of before, once everybody is renewed."""
+        """Drop the index of older servers, once all users are renewed."""
         await self._search_terms.drop_older()
 
     async def _renew_one(self, record: UserRecord) -> None:
@@ -112,84 +112,90 @@ class UserIndex:
             if await self._users.change(record, {}, change):
                 await self.settle(change)
 
-    async def _carry_out(self, changes: Sequence[IndexChange]) -> None:
-        self._cut_off |= {change.id: change for change in changes if change.id not in self._done}
-        while self._cut_off:
-            some = list(self._cut_off.values())[:MAX_BATCH]
+    async def _apply(self, changes: Sequence[IndexChange]) -> None:
+        self._interrupted |= {change.id: change for change in changes if change.id not in self._done}
+        while self._interrupted:
+            batch = list(self._interrupted.values())[:MAX_BATCH]
             try:
-                await self._search_terms.apply(some)
-                await self._users.finish([change.id for change in some])
+                await self._search_terms.apply(batch)
+                await self._users.finish([change.id for change in batch])
             except Unavailable:
                 raise
             except Exception:
-                # Not again and again with all that come next: the sweep tries them.
-                for change in some:
-                    del self._cut_off[change.id]
+                # Do not retry them with every later batch: `settle_all` does.
+                for change in batch:
+                    del self._interrupted[change.id]
                 raise
-            for change in some:
-                del self._cut_off[change.id]
+            for change in batch:
+                del self._interrupted[change.id]
                 self._done[change.id] = None
-            for change_id in list(self._done)[:-REMEMBERED_DONE]:
+            for change_id in list(self._done)[:-MAX_DONE]:
                 del self._done[change_id]
 
-    async def _stops(self, ways: Mapping[str, Sequence[int]]) -> tuple[dict[str, str], dict[str, str]]:
-        """Each key with its longest prefix that is to be counted; and such prefixes as are new, with the one above."""
+    async def _stops(self, lengths_of: Mapping[str, Sequence[int]]) -> tuple[dict[str, str], dict[str, str]]:
+        """Each key with its longest prefix that is to be counted; and the new ones of these, with the prefix above."""
         stops: dict[str, str] = {}
         born: dict[str, str] = {}
-        places = dict.fromkeys(ways, 0)
-        while places:
-            for key, place in places.items():
-                places[key] = self._skip_popular(key, ways[key], place)
-            asked = {key[:end] for key, place in places.items() for end in ways[key][place : place + LOOK_AHEAD]}
+        positions = dict.fromkeys(lengths_of, 0)
+        while positions:
+            for key, position in positions.items():
+                positions[key] = self._skip_popular(key, lengths_of[key], position)
+            asked = {
+                key[:end]
+                for key, position in positions.items()
+                for end in lengths_of[key][position : position + LOOK_AHEAD]
+            }
             counts = await self._search_terms.counts(asked)
-            self._remember(prefix for prefix, count in counts.items() if count >= POPULAR)
-            for key, place in list(places.items()):
-                way = ways[key]
-                ahead = range(place, min(place + LOOK_AHEAD, len(way)))
-                stop = next((at for at in ahead if counts.get(key[: way[at]], 0) < POPULAR or at == len(way) - 1), None)
+            self._cache_popular(prefix for prefix, count in counts.items() if count >= POPULAR)
+            for key, position in list(positions.items()):
+                lengths = lengths_of[key]
+                ahead = range(position, min(position + LOOK_AHEAD, len(lengths)))
+                stop = next(
+                    (at for at in ahead if counts.get(key[: lengths[at]], 0) < POPULAR or at == len(lengths) - 1), None
+                )
                 if stop is None:
-                    places[key] += LOOK_AHEAD
+                    positions[key] += LOOK_AHEAD
                     continue
-                del places[key]
-                stops[key] = key[: way[stop]]
+                del positions[key]
+                stops[key] = key[: lengths[stop]]
                 if stop > 0 and stops[key] not in counts:
-                    born[stops[key]] = key[: way[stop - 1]]
+                    born[stops[key]] = key[: lengths[stop - 1]]
         return stops, born
 
-    def _skip_popular(self, key: str, way: Sequence[int], place: int) -> int:
-        while place < len(way) - 1 and key[: way[place]] in self._popular:
-            place += 1
-        return place
+    def _skip_popular(self, key: str, lengths: Sequence[int], position: int) -> int:
+        while position < len(lengths) - 1 and key[: lengths[position]] in self._popular:
+            position += 1
+        return position
 
-    def _remember(self, popular: Iterable[str]) -> None:
-        if len(self._popular) > REMEMBERED:
+    def _cache_popular(self, popular: Iterable[str]) -> None:
+        if len(self._popular) > MAX_POPULAR:
             self._popular.clear()
         self._popular.update(popular)
 
 
 def _new_id() -> str:
-    # Those that are older sort first.
+    # Older ids sort first.
     return f"{time.time_ns() // 1_000_000:011x}{uuid.uuid4().hex[:5]}"
 
 
 def _keys(user: User) -> list[str]:
-    """All that `user` can be found by, as keys of the index, sorted."""
+    """All index keys of `user`, sorted; none for an inactive user."""
     terms = terms_of(user) if user.is_active else set()
     return [f"{term}{SEPARATOR}{user.id}" for term in sorted(terms)]
 
 
-def _way(key: str) -> list[int]:
-    """The lengths of the prefixes of a key that may be counted, one below the other."""
+def _prefix_lengths(key: str) -> list[int]:
+    """The lengths of the prefixes of a key that may be counted, ascending."""
     end = key.index(SEPARATOR) + 1
     return [*range(1, end + 1), *range(end + ID_STEP, len(key), ID_STEP), len(key)]
 
 
 async def _counted(stops: Iterable[tuple[str, str]]) -> set[str]:
-    """The prefixes under which a user whose keys have these stops is counted, each once."""
+    """The prefixes that count a user whose keys have these stops, each once."""
     counted: set[str] = set()
     for number, (key, stop) in enumerate(stops, 1):
-        counted.update(key[:end] for end in _way(key) if end <= len(stop))
-        if number % KEYS_PER_TURN == 0:
-            # A long name has hundreds of keys, and each of them may have a hundred prefixes.
+        counted.update(key[:end] for end in _prefix_lengths(key) if end <= len(stop))
+        if number % KEYS_PER_YIELD == 0:
+            # A long name has hundreds of keys, each with up to a hundred prefixes.
             await asyncio.sleep(0)
     return counted

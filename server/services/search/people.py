@@ -1,4 +1,4 @@
-"""Finds people by the beginning of what they are called, at about the same cost for ten or for a million of them."""
+"""Finds users by prefixes of their terms, at about the same cost for ten or for a million users."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable
@@ -10,9 +10,9 @@ from server.protocol import SearchQuery, SearchResult, UserView
 from server.services.search import terms
 from server.storage.mongo.search_terms import SEPARATOR, Node, SearchTerms
 
-# Of those whom both the text and the digits of a query may find.
+# Users checked for being found by both the text and the digits of a query.
 MAX_COMPARED: Final = 100
-# Nodes below others that are read at once, where those above them do not hold enough keys.
+# Nodes below others that are read at once, if those above do not hold enough keys.
 NODES_AT_ONCE: Final = 20
 
 
@@ -26,11 +26,11 @@ class Limits(Protocol):
     def check_search(self, user_id: str) -> None: ...
 
 
-class Found:
-    """Everybody whom one prefix finds: how many (`total`), and the keys of the first ones in order.
+class PrefixMatches:
+    """The users that one prefix finds: how many (`total`), and the keys of the first ones in order.
 
-    Keys stop on their way down while it is not popular, so those behind the prefix are in the nodes above it, in its
-    own and in those below. The nodes of whole words (`ann ` for `ann`) come with it, so that those are listed first.
+    A key is stored at its first prefix that was not popular then, so the keys behind a prefix are in its own node and
+    in those above and below. The nodes of whole words (`ann ` for `ann`) are read too, so that these are listed first.
     """
 
     def __init__(self, prefix: str, nodes: dict[str, Node]) -> None:
@@ -39,20 +39,19 @@ class Found:
         stopped = {key for key in above if key.startswith(prefix)}
         node = nodes.get(prefix, Node(prefix))
         words = [key for word in _whole_words(prefix) if word in nodes for key in nodes[word].keys]
-        # None of the owners of keys that stopped above is in the count.
+        # The count does not include the owners of keys that stopped above.
         self.total = node.count + len(set(map(_owner, stopped)))
         self.keys = sorted({*stopped, *node.keys, *words})
         self.below = node.below
 
     @property
     def is_complete(self) -> bool:
-        """Whether `keys` are those of all people found."""
+        """Whether `keys` has keys of all users found."""
         return len(set(map(_owner, self.keys))) >= self.total
 
 
 class Search:
-    """People come in the order of the terms that were found and of their ids. Of more people than one node holds,
-    those who came first are listed first."""
+    """Lists users by matching term, then by id. If one node cannot hold them all, those indexed first come first."""
 
     def __init__(self, search_terms: SearchTerms, people: People, limits: Limits) -> None:
         self._search_terms = search_terms
@@ -60,32 +59,32 @@ class Search:
         self._limits = limits
 
     async def search(self, user_id: str, query: SearchQuery) -> SearchResult:
-        """Active users whom `query.q` finds, without the one who asks. Raises `ValidationFailed`, `RateLimited`."""
+        """Active users whom `query.q` finds, without the caller. Raises `ValidationFailed`, `RateLimited`."""
         if not query.q.strip():
             raise ValidationFailed.at("q", "must not be blank")
         self._limits.check_search(user_id)
         if not terms.normalise(query.q):
-            # Of characters that nobody sees.
+            # Only invisible characters.
             return SearchResult(users=[], total=0)
         prefixes = terms.queries(query.q)
-        asker, found = await asyncio.gather(
+        caller, found = await asyncio.gather(
             self._people.get(user_id), asyncio.gather(*(self._find(prefix) for prefix in prefixes))
         )
-        users = await self._take(found, asker, query.limit)
-        total = sum(one.total for one in found) - await self._found_twice(found)
-        if any(terms.matches(asker, prefix) for prefix in prefixes):
+        users = await self._take(found, caller, query.limit)
+        total = sum(one.total for one in found) - await self._count_duplicates(found)
+        if any(terms.matches(caller, prefix) for prefix in prefixes):
             total -= 1
-        # Counts are a moment behind the keys while somebody registers or changes their name.
+        # Counts lag behind the keys for a moment after a registration or a change of name.
         return SearchResult(users=await self._people.views(users), total=max(total, len(users)))
 
-    async def _find(self, prefix: str) -> Found:
-        way = [prefix[:length] for length in range(1, len(prefix) + 1)]
-        return Found(prefix, await self._search_terms.nodes([*way, *_whole_words(prefix)]))
+    async def _find(self, prefix: str) -> PrefixMatches:
+        ancestors = [prefix[:length] for length in range(1, len(prefix) + 1)]
+        return PrefixMatches(prefix, await self._search_terms.nodes([*ancestors, *_whole_words(prefix)]))
 
-    async def _take(self, found: Iterable[Found], asker: User, limit: int) -> list[User]:
+    async def _take(self, found: Iterable[PrefixMatches], caller: User, limit: int) -> list[User]:
         """The first `limit` users, each once."""
         taken: dict[str, User] = {}
-        seen = {asker.id}
+        seen = {caller.id}
         for one in found:
             async for keys in self._keys(one):
                 fresh = [owner for owner in dict.fromkeys(map(_owner, keys)) if owner not in seen]
@@ -98,8 +97,8 @@ class Search:
                     return list(taken.values())
         return list(taken.values())
 
-    async def _keys(self, found: Found) -> AsyncIterator[list[str]]:
-        """All keys behind the prefix, in lists that each cost one bounded read; the first is there already."""
+    async def _keys(self, found: PrefixMatches) -> AsyncIterator[list[str]]:
+        """All keys behind the prefix, in lists of one bounded read each; the first needs no read."""
         yield found.keys
         if found.is_complete:
             return
@@ -110,8 +109,8 @@ class Search:
             below = [*below, *(lower for node in nodes for lower in node.below)]
             yield sorted(key for node in nodes for key in node.keys)
 
-    async def _found_twice(self, found: list[Found]) -> int:
-        """How many people both the text and the digits of a query find; hardly a query has people for both."""
+    async def _count_duplicates(self, found: list[PrefixMatches]) -> int:
+        """The number of users that both the text and the digits of a query find; rarely above 0."""
         if len(found) < 2 or not all(one.total for one in found):
             return 0
         fewer, more = sorted(found, key=lambda one: one.total)

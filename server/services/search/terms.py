@@ -1,4 +1,4 @@
-"""What a person can be found by: the normalised terms of a profile, and the same normalisation for a query."""
+"""The normalised terms that find a user, and the same normalisation for queries."""
 
 import re
 import unicodedata
@@ -8,13 +8,12 @@ from typing import Final
 from server.lookalikes import fold
 from server.models import PHONE, User
 
-# A query has at most 100 characters, so that nothing behind them can matter.
+# The maximum length of a query: nothing beyond it can match.
 TERM_LENGTH: Final = 100
-# The forms without a space are for names as they are written in Korean, Chinese and Japanese, which are short.
+# Forms without a space are for Korean, Chinese and Japanese names, which are short.
 JOINED_LENGTH: Final = 40
 
-# Calling codes of one and two digits whose countries write a 0 in front at home; those of three digits are all others
-# but 1 and 7, where no 0 is written.
+# Calling codes of two digits. All others have three, except 1 and 7, whose countries write no national 0.
 SHORT_CALLING_CODE: Final = re.compile(r"2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]")
 NO_NATIONAL_ZERO: Final = ("1", "7")
 # Hangul (jamo, compatibility jamo, extensions, syllables), Han with its extensions, Hiragana, Katakana, Bopomofo.
@@ -25,7 +24,7 @@ CJK: Final = re.compile(
 
 
 def normalise(text: str) -> str:
-    """One spelling for all notations that people take for the same, with single blanks."""
+    """One spelling for all texts that look the same, with single spaces."""
     return " ".join(fold(text).split())
 
 
@@ -76,7 +75,7 @@ def _tails(text: str) -> Iterator[str]:
 
 
 def _phone_forms(phone: str) -> Iterator[str]:
-    """The digits as they stand, and as they are dialled at home: `+82 10-1234-5678` is `010-1234-5678` too."""
+    """The digits as given, and in national form: `+82 10-1234-5678` is `010-1234-5678` too."""
     digits = _digits(phone)
     yield digits
     if not phone.startswith("+") or digits.startswith(NO_NATIONAL_ZERO):
