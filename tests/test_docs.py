@@ -121,6 +121,16 @@ def test_named_files_exist(page: Path) -> None:
             assert (ROOT / span).exists(), f"{page.name} names the file {span}"
 
 
+@by_page
+def test_named_tests_exist(page: Path) -> None:
+    tests = {file.name: file.read_text() for file in (ROOT / "tests").glob("test_*.py")}
+    for span in code_spans(page):
+        if re.fullmatch(r"test_\w+\.py", span):
+            assert span in tests, f"{page.name} names the file {span}"
+        elif re.fullmatch(r"test_\w+", span):
+            assert any(f"def {span}(" in text for text in tests.values()), f"{page.name} names the test {span}"
+
+
 def test_every_setting_is_told() -> None:
     table = settings_table()
     assert table in (DOCS / "configuration.md").read_text(), f"docs/configuration.md should hold:\n{table}"

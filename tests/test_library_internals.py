@@ -30,6 +30,7 @@ from tornado.websocket import WebSocketHandler
 from handlers.socket.engine.polling import PACKETS_PER_BODY
 from handlers.socket.engine.sessions import EngineSessions, SessionManager
 from handlers.socket.engine.websocket import unmask
+from handlers.socket.engine.websocket_session import EngineSession
 from server.protocol import NAMESPACE
 from server.storage.redis import client as redis_client
 
@@ -159,11 +160,12 @@ class Session:
         assert set(wait) <= {"wait"}
 
 
-async def test_the_libraries_use_of_a_session_no_more_than_ours_has() -> None:
+async def test_the_engine_uses_no_more_of_a_session_than_ours_has() -> None:
     sessions = engine_sessions()
     engine: Any = sessions.engine
     server = sessions.server
     engine.sockets[ENGINE_SID] = session = Session()
+    assert set(Session.__slots__) - {"calls"} <= set(dir(EngineSession))
     entered: list[str] = []
 
     async def connect(sid: str, _environ: Any, _auth: Any) -> None:
