@@ -1,4 +1,4 @@
-"""Socket.IO packets of the one namespace, encoded once and written to many, and the frames that carry and end them."""
+"""Socket.IO packets of `/chat`, each encoded once, together with the WebSocket text frame that carries it."""
 
 from typing import Any, Final
 
@@ -8,25 +8,19 @@ from server.protocol import NAMESPACE
 
 _EVENT: Final = f"2{NAMESPACE},".encode()
 _ACK: Final = f"3{NAMESPACE},".encode()
-# Where clients connect that name none; packets leave it out.
+# The default namespace; packets leave its name out.
 MAIN_NAMESPACE: Final = "/"
 # Engine.IO packet type 4: message.
 _MESSAGE: Final = b"4"
 _TEXT_FRAME: Final = 0x81
-_CLOSE_FRAME: Final = 0x88
 _MAX_SHORT: Final = 126
 _MAX_MEDIUM: Final = 1 << 16
-
-# What a client is told when it is closed (RFC 6455, 7.4.1).
-PROTOCOL_ERROR, NOT_ACCEPTED, BAD_TEXT, TOO_LARGE = 1002, 1003, 1007, 1009
-# Codes that a client may give; those left out of the first row never travel.
-_CODES: Final = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))
 
 _encoder: Final = msgspec.json.Encoder()
 
 
 class Frame:
-    """One packet to clients: as a WebSocket frame (RFC 6455, 5.2) in `wire`, as Engine.IO data in `packet`."""
+    """One packet to clients: `wire` is its WebSocket frame (RFC 6455, 5.2), `packet` its Engine.IO data."""
 
     __slots__ = ("_packet", "wire")
 
@@ -40,7 +34,7 @@ class Frame:
 
 
 def text_frame(payload: bytes) -> bytes:
-    """A server's WebSocket frame with a whole text in it."""
+    """A server's WebSocket frame that holds a whole text message."""
     size = len(payload)
     if size < _MAX_SHORT:
         return bytes((_TEXT_FRAME, size)) + payload
@@ -49,36 +43,18 @@ def text_frame(payload: bytes) -> bytes:
     return bytes((_TEXT_FRAME, 127)) + size.to_bytes(8, "big") + payload
 
 
-def close_frame(code: int | None) -> bytes:
-    """A server's closing of a WebSocket."""
-    data = b"" if code is None else code.to_bytes(2, "big")
-    return bytes((_CLOSE_FRAME, len(data))) + data
-
-
-def answer_to_close(payload: bytes) -> int | None:
-    """What to answer to a client's closing: its own code, where it gave one that it may give."""
-    if not payload:
-        return None
-    try:
-        payload[2:].decode()
-    except UnicodeDecodeError:
-        return BAD_TEXT
-    code = int.from_bytes(payload[:2], "big")
-    return code if code in _CODES else PROTOCOL_ERROR
-
-
 def event_frame(event: str, payload: Any, ack_id: int | None = None) -> Frame:
-    """A server event; with `ack_id` the client is asked to acknowledge it under that number."""
+    """A server event. With `ack_id` it asks the client for an ack under that number."""
     prefix = _EVENT if ack_id is None else _EVENT + str(ack_id).encode()
     return Frame(prefix + _encoder.encode((event, payload)))
 
 
 def refusal_packet(namespace: str, message: str, data: Any) -> str:
-    """The answer to a CONNECT to another namespace, as Engine.IO data: the client's `connect_error` with `data`."""
+    """The refusal of a CONNECT to another namespace, as Engine.IO data: a `connect_error` with `data`."""
     named = "" if namespace == MAIN_NAMESPACE else f"{namespace},"
     return f"4{named}{_encoder.encode({'message': message, 'data': data}).decode()}"
 
 
 def ack_frame(ack_id: int, payload: Any) -> Frame:
-    """The answer to a client's event that carries the number `ack_id`."""
+    """The ack of a client's event with the number `ack_id`."""
     return Frame(_ACK + str(ack_id).encode() + _encoder.encode((payload,)))

@@ -5,16 +5,30 @@ from typing import Final, Protocol, cast
 
 from tornado.util import _websocket_mask as unmask
 
-from server.realtime.frames import BAD_TEXT, PROTOCOL_ERROR, TOO_LARGE, Frame, answer_to_close, close_frame, text_frame
+from handlers.socket.engine.websocket_protocol import (
+    BAD_TEXT,
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    CONTROL,
+    FIN,
+    MASKED,
+    MAX_CONTROL_SIZE,
+    OPCODE,
+    PING,
+    PONG,
+    PROTOCOL_ERROR,
+    RESERVED,
+    TEXT,
+    TOO_LARGE,
+    WHOLE_TEXT,
+    answer_to_close,
+    close_frame,
+    pong_frame,
+)
+from server.realtime.frames import Frame, text_frame
 from server.realtime.send_buffer import SendBuffer
 
-_FIN: Final = 0x80
-_RESERVED: Final = 0x70
-_OPCODE: Final = 0x0F
-_MASKED: Final = 0x80
-_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-_WHOLE_TEXT: Final = _FIN | _TEXT
-_MAX_CONTROL: Final = 125
 # A client has this long to answer a closing, and to take what was sent to it before.
 CLOSE_SECONDS: Final = 5.0
 # Whoever sends thousands of small frames at once does not keep everybody else waiting until all are read.
@@ -207,7 +221,11 @@ class WebSocket(asyncio.Protocol):
         while end - position >= 2:
             first, second = data[position], data[position + 1]
             size, start = second & 0x7F, position + 2
-            if first & _RESERVED or not second & _MASKED or (first & 0x8 and (size > _MAX_CONTROL or first < _FIN)):
+            if (
+                first & RESERVED
+                or not second & MASKED
+                or (first & CONTROL and (size > MAX_CONTROL_SIZE or first < FIN))
+            ):
                 self.fail(PROTOCOL_ERROR)
                 return
             if size == 126:
@@ -245,12 +263,12 @@ class WebSocket(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _take(self, first: int, payload: bytes) -> "asyncio.Future[None] | None":
-        if first == _WHOLE_TEXT and self._parts is None:
+        if first == WHOLE_TEXT and self._parts is None:
             return self._take_text(payload)
-        opcode, is_last = first & _OPCODE, first & _FIN
-        if opcode >= _CLOSE:
+        opcode, is_last = first & OPCODE, first & FIN
+        if opcode >= CLOSE:
             self._take_control(opcode, payload)
-        elif (opcode == _CONTINUATION) is (self._parts is None) or opcode > _BINARY:
+        elif (opcode == CONTINUATION) is (self._parts is None) or opcode > BINARY:
             self.fail(PROTOCOL_ERROR)
         else:
             opcode, parts = self._parts or (opcode, bytearray())
@@ -258,7 +276,7 @@ class WebSocket(asyncio.Protocol):
             self._parts = None if is_last else (opcode, parts)
             if len(parts) > self._max_size:
                 self._refuse_size()
-            elif is_last and opcode == _TEXT:
+            elif is_last and opcode == TEXT:
                 return self._take_text(bytes(parts))
         return None
 
@@ -280,10 +298,10 @@ class WebSocket(asyncio.Protocol):
     def _take_control(self, opcode: int, payload: bytes) -> None:
         if self._transport is None:
             return
-        if opcode == _PING and self._transport.get_write_buffer_size() <= MOST_BEFORE_PONG:
-            self._write(bytes((_FIN | _PONG, len(payload))) + payload)
-        elif opcode == _CLOSE:
+        if opcode == PING and self._transport.get_write_buffer_size() <= MOST_BEFORE_PONG:
+            self._write(pong_frame(payload))
+        elif opcode == CLOSE:
             self.close(answer_to_close(payload))
             self._transport.close()
-        elif opcode > _PONG:
+        elif opcode > PONG:
             self.fail(PROTOCOL_ERROR)

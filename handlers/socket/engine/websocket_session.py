@@ -10,11 +10,12 @@ from engineio.packet import CLOSE, PING, PONG, Packet
 from handlers.socket.engine.polling import Environ, answer_poll, detach_session, use_websockets
 from handlers.socket.engine.sessions import EngineSessions
 from handlers.socket.engine.websocket import WebSocket
+from handlers.socket.engine.websocket_protocol import NOT_ACCEPTED
 from server.concurrency.tasks import Tasks
 from server.errors import PayloadTooLarge
 from server.protocol import EXCEPTION
 from server.realtime.connection import Connection
-from server.realtime.frames import NOT_ACCEPTED, event_frame
+from server.realtime.frames import event_frame
 
 _PING: Final = Packet(PING).encode()
 _CLOSE: Final = Packet(CLOSE).encode()
