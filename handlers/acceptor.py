@@ -1,4 +1,4 @@
-"""Takes new connections in, as many as there may be, and goes on where the system has no descriptors left for more."""
+"""Accepts connections up to the limits, and keeps running when the system has no file descriptors left."""
 
 import asyncio
 import contextlib
@@ -19,41 +19,41 @@ from server.errors import ChatError, RateLimited
 
 log = logging.getLogger(__name__)
 
-# Whoever is connected already has a turn after so many.
-MOST_AT_ONCE: Final = 100
-# Where accepting fails, it fails again at once, and the socket stays readable: trying without a pause would spin.
+# Accepted at once before the event loop serves existing connections.
+MAX_ACCEPTS: Final = 100
+# After a failed accept the socket stays readable and the next try fails too: without a pause the loop would spin.
 PAUSE: Final = 0.5
-# Closed at such a failure, of those that rest, so that the next attempt succeeds.
-ROOM: Final = 16
+# Idle connections to close after such a failure, so that the next attempt succeeds.
+CLOSED_AT_FAILURE: Final = 16
 LOG_PERIOD: Final = 60.0
-# Of a refused client's request, so that closing does not reset its connection before it has read the answer.
-READ_BYTES: Final = 64 * 1024
+# Read from a refused client before closing: unread input would reset the connection before it has read the answer.
+DRAIN_BYTES: Final = 64 * 1024
 Serve = Callable[[CountedStream, Any], None]
 
 
-class Tally:
-    """Says at once that something happened, and after that at most once a minute how often it did."""
+class ThrottledCount:
+    """Reports the first event at once, then a count of later ones at most once every `LOG_PERIOD` seconds."""
 
-    def __init__(self, say: Callable[[int], None]) -> None:
-        self._say = say
+    def __init__(self, report: Callable[[int], None]) -> None:
+        self._report = report
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def count(self) -> None:
         self._count += 1
         if self._timer is None:
-            self._tell()
+            self._report_count()
 
-    def _tell(self) -> None:
+    def _report_count(self) -> None:
         self._timer = None
         if self._count:
-            self._say(self._count)
+            self._report(self._count)
             self._count = 0
-            self._timer = asyncio.get_running_loop().call_later(LOG_PERIOD, self._tell)
+            self._timer = asyncio.get_running_loop().call_later(LOG_PERIOD, self._report_count)
 
 
 class Acceptor:
-    """Listens on sockets from `start` to `stop`; `serve` gets every connection that is let in."""
+    """Listens on sockets from `start` to `stop` and passes every admitted connection to `serve`."""
 
     def __init__(self, sockets: Sequence[socket], connections: ConnectionLimits, serve: Serve) -> None:
         self._sockets = sockets
@@ -62,22 +62,22 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._pauses: dict[socket, asyncio.TimerHandle] = {}
         self._failure = ""
-        self._latest = ""
-        self._failed = Tally(
-            lambda count: log.error("no connection can be accepted for a moment (%d): %s", count, self._failure)
+        self._last_address = ""
+        self._failed = ThrottledCount(
+            lambda count: log.error("accepting connections failed count=%d error=%s", count, self._failure)
         )
-        self._full = Tally(
+        self._full = ThrottledCount(
             lambda count: log.warning(
-                "connections refused (%d): server.max_connections allows %d in all", count, connections.most
+                "connections refused count=%d limit=server.max_connections max=%d", count, connections.max_total
             )
         )
-        self._crowded = Tally(
+        self._crowded_address = ThrottledCount(
             lambda count: log.warning(
-                "connections refused (%d), the last of %s: server.max_connections_per_address allows %s of one "
-                "address; if this is a proxy of yours, name it in server.trusted_proxies",
+                "connections refused count=%d limit=server.max_connections_per_address max=%s last_address=%s; "
+                "if that is your proxy, add it to server.trusted_proxies",
                 count,
-                self._latest,
-                connections.most_per_address,
+                connections.max_per_address,
+                self._last_address,
             )
         )
 
@@ -86,7 +86,7 @@ class Acceptor:
             self._loop.add_reader(listening, self._accept, listening)
 
     def stop(self) -> None:
-        """Refuse new connections."""
+        """Close the listening sockets."""
         for listening in self._sockets:
             if listening in self._pauses:
                 self._pauses.pop(listening).cancel()
@@ -95,13 +95,13 @@ class Acceptor:
             listening.close()
 
     def _accept(self, listening: socket) -> None:
-        for _ in range(MOST_AT_ONCE):
+        for _ in range(MAX_ACCEPTS):
             try:
                 connection, address = listening.accept()
             except BlockingIOError:
                 return
             except ConnectionAbortedError:
-                # It was closed while it waited.
+                # The client closed it while it was queued.
                 continue
             except OSError as error:
                 self._pause(listening, error)
@@ -116,7 +116,7 @@ class Acceptor:
     def _pause(self, listening: socket, error: OSError) -> None:
         self._failure = f"{os.strerror(error.errno or 0)} ({errno.errorcode.get(error.errno or 0, '?')})"
         self._failed.count()
-        self._connections.make_room(ROOM)
+        self._connections.make_room(CLOSED_AT_FAILURE)
         self._loop.remove_reader(listening)
         self._pauses[listening] = self._loop.call_later(PAUSE, self._resume, listening)
 
@@ -126,19 +126,19 @@ class Acceptor:
 
     def _refuse(self, connection: socket, address: Any, error: ChatError) -> None:
         if isinstance(error, RateLimited):
-            self._latest = str(address[0])
-            self._crowded.count()
+            self._last_address = str(address[0])
+            self._crowded_address.count()
         else:
             self._full.count()
         connection.setblocking(False)
         with connection, contextlib.suppress(OSError):
             connection.send(_answer(error))
             connection.shutdown(SHUT_WR)
-            connection.recv(READ_BYTES)
+            connection.recv(DRAIN_BYTES)
 
 
 def _answer(error: ChatError) -> bytes:
-    """What a connection is told that gets no further, whatever it was to ask."""
+    """The HTTP response for a refused connection; its request is not read."""
     body = msgspec.json.encode({"type": "about:blank", "title": error.title, **error.body()})
     head = (
         f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",

@@ -1,4 +1,4 @@
-"""Serves until a signal comes: context, Socket.IO and routes on one HTTP server."""
+"""Runs the server until a stop signal: context, Socket.IO and routes on one HTTP server."""
 
 import asyncio
 import contextlib
@@ -28,16 +28,16 @@ T = TypeVar("T")
 
 IDLE_TIMEOUT: Final = 60.0
 BODY_TIMEOUT: Final = 60.0
-# After a restart everybody comes back at once.
+# After a restart all clients reconnect at once.
 BACKLOG: Final = 4096
-# Requests in flight get this long to end once no new ones are taken.
+# At shutdown, requests in progress get this long to end.
 CONNECTIONS_TIMEOUT: Final = 2.0
-# Messages leave few cycles behind: Python's own thresholds (700, 10, 10) cost a relay a sixth of its time.
+# Messages create few reference cycles: Python's default thresholds (700, 10, 10) cost a sixth of the throughput.
 COLLECTIONS: Final = (20_000, 20, 50)
 
 
 async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT. `ready` gets the address once requests are answered.
+    """Serve until SIGTERM or SIGINT. `ready` is called with the address once requests are answered.
 
     Raises `StartFailed` if a store does not start and `OSError` if the address is taken.
     """
@@ -45,8 +45,8 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     with _stop_signals() as stopped:
         sockets = bind_sockets(settings.server.port, settings.server.host, backlog=BACKLOG)
         async with contextlib.AsyncExitStack() as stack:
-            # Moving a database forward takes minutes, and may be cut off.
-            context = await _unless(stopped, stack.enter_async_context(open_context(settings)))
+            # A database upgrade takes minutes and can be interrupted.
+            context = await _run_unless(stopped, stack.enter_async_context(open_context(settings)))
             if context is None:
                 return
             gateway = Gateway(context)
@@ -57,12 +57,12 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
                 body_timeout=BODY_TIMEOUT,
                 max_body_size=settings.server.max_payload,
             )
-            most, most_per_address = bounds(settings, descriptors)
-            connections = ConnectionLimits(most, most_per_address, settings.server.trusted_proxies)
+            max_total, max_per_address = bounds(settings, descriptors)
+            connections = ConnectionLimits(max_total, max_per_address, settings.server.trusted_proxies)
             acceptor = Acceptor(sockets, connections, server.handle_stream)
             acceptor.start()
-            log.info("at most %d connections, of one address %s", most, most_per_address or "as many")
-            # What stands now stays; collecting it again and again costs pauses.
+            log.info("connection limits max=%d max_per_address=%s", max_total, max_per_address or "unlimited")
+            # What is allocated now lives until the end; scanning it again would only cost pauses.
             gc.collect()
             gc.freeze()
             gc.set_threshold(*COLLECTIONS)
@@ -77,7 +77,7 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
 
 
 def make_application(context: Context, sessions: EngineSessions) -> Application:
-    """The routes, and a handler that answers every unknown path with the error shape."""
+    """The Tornado application: all routes, Socket.IO, and a 404 problem document for unknown paths."""
     routes: list[tuple[str, type[RequestHandler], dict[str, Context]]] = [
         (pattern, handler, {"context": context}) for pattern, handler in ROUTES
     ]
@@ -91,18 +91,17 @@ def make_application(context: Context, sessions: EngineSessions) -> Application:
 
 
 def _log_nothing(_handler: RequestHandler) -> None:
-    """Requests are not logged: their paths name rooms and people."""
+    """Requests are not logged: their paths name rooms and users."""
 
 
-async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of `work`; None, and `work` is cancelled, where `stopped` is set before."""
+async def _run_unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`, or None if `stopped` is set first; `work` is then cancelled."""
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stopped.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if working.done():
         return working.result()
     working.cancel()
-    # How it ends is of no interest any more.
     await asyncio.gather(working, return_exceptions=True)
     return None
 

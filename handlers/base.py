@@ -1,4 +1,4 @@
-"""What every REST handler stands on: closed by default, one body limit, one parse, one answer, one error shape."""
+"""Base class of all REST handlers: authentication by default, body limit, parsing, answers and error documents."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ import msgspec
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.client_address import client_address
-from handlers.connection_limits import place_of
+from handlers.connection_limits import slot_of
 from handlers.origins import allow_origin
 from handlers.problems import to_chat_error, write_problem
 from handlers.request_id import HEADER as REQUEST_ID
@@ -27,19 +27,19 @@ from server.models import Identity
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# RFC 8259, and the types of RFC 6839 that are written in JSON; parameters say nothing that matters.
+# RFC 8259, and the +json types of RFC 6839; parameters are ignored.
 JSON_TYPE: Final = re.compile(r"application/(?:[a-z0-9!#$&^_.-]+\+)?json")
-# No body has a longer length, and Python reads no number of thousands of digits.
-LONGEST_LENGTH: Final = len(str(sys.maxsize))
-# A refusal that came at once would be asked for again at once, and to refuse is work as well.
+# A longer Content-Length is treated as `sys.maxsize`: Python refuses to parse numbers of thousands of digits.
+MAX_LENGTH_DIGITS: Final = len(str(sys.maxsize))
+# Delay before a rate-limit error, which slows down clients that retry at once.
 REFUSAL_PAUSE: Final = 0.5
-# A refused body is still read and dropped up to this size, so that the client gets our answer and not a reset.
+# A refused body is read and discarded up to this size, so that the client gets the answer instead of a reset.
 DRAIN_LIMIT = 256 * 1024 * 1024
 
 
 @stream_request_body
 class ApiHandler(RequestHandler):
-    """A route. It is authenticated before its body is read, unless the class says `public = True`."""
+    """A route. Requests are authenticated before their body is read, unless the class sets `public = True`."""
 
     public: ClassVar[bool] = False
     context: Context
@@ -53,27 +53,27 @@ class ApiHandler(RequestHandler):
         self._leaves_body = "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
         connection: Any = self.request.connection
         connection.set_max_body_size(max(DRAIN_LIMIT, self.max_body))
-        self.place = place_of(connection)
+        self.slot = slot_of(connection)
         self._allow_origin()
 
     @property
     def max_body(self) -> int:
-        """The most bytes that a body may have here."""
+        """The maximum body size in bytes."""
         return self.context.settings.server.max_payload
 
     def too_large(self) -> errors.PayloadTooLarge:
-        """What is raised for a body of more than `max_body` bytes."""
+        """The error for a body of more than `max_body` bytes."""
         return errors.PayloadTooLarge.over("The body", self.max_body)
 
     async def prepare(self) -> None:
         try:
-            self.place.begin(self.request.headers)
+            self.slot.begin(self.request.headers)
             await self.admit()
         except Exception as error:
             if self._is_undrainable():
                 raise
-            # Answered before the request has ended, also one without a body, the client would lose the connection,
-            # and its next request with it.
+            # An answer before the end of the request, even of one without a body, would close the connection, and the
+            # client's next request would be lost.
             self._answer_after_body(error)
         self._leaves_body = False
 
@@ -86,16 +86,16 @@ class ApiHandler(RequestHandler):
         if not self.public:
             self.identity = await self.context.accounts.authenticate(self._bearer_token())
             if self.request.method in ("GET", "HEAD"):
-                async with unhurried():
+                async with delayed_refusal():
                     self.context.limits.check_read(self.identity.user_id)
         if self._is_undrainable():
             self._check_size(self._declared_size())
 
     def on_finish(self) -> None:
-        self.place.end()
+        self.slot.end()
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        # Raising here would cut the connection without an answer; `parse` refuses what was not kept.
+        # Raising here would close the connection without an answer; `parse` refuses oversized bodies.
         self._received += len(chunk)
         if self._received <= self.max_body:
             self._chunks.append(chunk)
@@ -108,30 +108,33 @@ class ApiHandler(RequestHandler):
         self.set_header("Cache-Control", "no-store")
 
     async def head(self, *path: str) -> None:
-        """As GET, of which Tornado sends the headers alone."""
+        """Same as GET; Tornado sends only the headers."""
         answering = self.get(*path)
         if answering is not None:
             await answering
 
     def options(self, *_path: str) -> None:
-        """Answer a CORS preflight; the headers say what is allowed."""
+        """Answer a CORS preflight; `_allow_origin` has set its headers."""
         self.set_header("Allow", ", ".join(self.allowed_methods()))
         self.answer_nothing()
 
     def parse(self, kind: type[T], **path_fields: str) -> T:
-        """The JSON body as `kind`; `path_fields` (wire names) come from the path and win over the body."""
+        """The JSON body as `kind`; `path_fields` (wire names) override fields of the body.
+
+        Raises `PayloadTooLarge`, `UnsupportedMediaType` or `ValidationFailed`.
+        """
         self._check_size(self._received)
         self._check_type()
         return parse_json(b"".join(self._chunks), kind, path_fields)
 
     def parse_query(self, kind: type[T]) -> T:
-        """The query arguments as `kind`; of a repeated argument the last one counts."""
-        # Not by Tornado's getter, which takes control characters out without a word.
+        """The query arguments as `kind`; the last of a repeated argument counts."""
+        # Tornado's getter would silently strip control characters.
         arguments = {name: values[-1] for name, values in self.request.query_arguments.items()}
         return parse_arguments(arguments, kind)
 
     def client_address(self) -> str:
-        """Where the request comes from, for limits; `server.trusted_proxies` are looked through."""
+        """The client's address, for limits; behind `server.trusted_proxies` that of the forwarded client."""
         peer = self.request.remote_ip or ""
         return client_address(peer, self.request.headers, self.context.settings.server.trusted_proxies)
 
@@ -141,7 +144,7 @@ class ApiHandler(RequestHandler):
         self.write(msgspec.json.encode(value))
 
     async def answer_large(self, body: bytes) -> None:
-        """As `answer`, for JSON that is encoded already; sent piece by piece as the client reads."""
+        """Like `answer`, for encoded JSON; sent in pieces as the client reads."""
         self.set_header("Content-Type", "application/json; charset=utf-8")
         if len(body) <= PIECE_BYTES or self.request.method == "HEAD":
             self.write(body)
@@ -151,7 +154,7 @@ class ApiHandler(RequestHandler):
         await write_pieces(self, body, lambda waiting: unsent.note(self, user_id, waiting))
 
     def cut(self) -> None:
-        """Others need the memory that the rest of this answer takes."""
+        """Close the connection to free the memory of the unsent answer."""
         end_connection(self)
 
     def finish(self, chunk: Any = None) -> "asyncio.Future[None]":
@@ -166,12 +169,12 @@ class ApiHandler(RequestHandler):
         self.set_status(204)
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:  # noqa: ARG002 - passed by this name
-        """A part of the path as text. Bytes that are no UTF-8 name nothing that exists."""
+        """A part of the path as text. Invalid UTF-8 is replaced and so matches nothing."""
         return value.decode("utf-8", "replace")
 
     @classmethod
     def allowed_methods(cls) -> Sequence[str]:
-        """The methods that this handler implements, OPTIONS aside; HEAD if it has GET."""
+        """The methods that this handler implements, without OPTIONS; with HEAD if it has GET."""
         names = {method: "get" if method == "HEAD" else method.lower() for method in cls.SUPPORTED_METHODS}
         return [
             method
@@ -192,14 +195,16 @@ class ApiHandler(RequestHandler):
         self.answer_problem(error)
 
     def answer_problem(self, error: ChatError) -> None:
-        """Answer with an error; headers that are set already stay."""
+        """Answer with an error; headers already set are kept."""
         write_problem(self, error)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         if isinstance(value, ChatError | HTTPError):
             return
-        # The path would name rooms and people.
-        log.error("%s of %s failed", self.request.method, type(self).__name__, exc_info=(typ, value, tb))
+        # Not the path: it names rooms and users.
+        log.error(
+            "request failed method=%s handler=%s", self.request.method, type(self).__name__, exc_info=(typ, value, tb)
+        )
 
     def _bearer_token(self) -> str:
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
@@ -208,7 +213,7 @@ class ApiHandler(RequestHandler):
         return token.strip()
 
     def _answer_after_body(self, error: Exception) -> None:
-        """Let the body be read and dropped; then raise `error` in place of the method."""
+        """Discard the body, then raise `error` instead of running the method."""
 
         def refuse(*_path: str) -> None:
             raise error
@@ -217,9 +222,9 @@ class ApiHandler(RequestHandler):
         setattr(self, str(self.request.method).lower(), refuse)
 
     def _is_undrainable(self) -> bool:
-        """Whether the body is not sent yet or is too large even to be read and dropped.
+        """Whether the body is not sent yet or too large to be discarded; the answer then comes before its end.
 
-        To answer anything else before its end would cut off a client that still sends, and our answer with it.
+        For any other body that would reset the connection of a client that still sends, and lose the answer.
         """
         waits = self.request.headers.get("Expect", "").lower() == "100-continue"
         return waits or self._declared_size() > max(DRAIN_LIMIT, self.max_body)
@@ -228,14 +233,14 @@ class ApiHandler(RequestHandler):
         declared = self.request.headers.get("Content-Length", "0")
         if not declared.isdecimal():
             return 0
-        return int(declared) if len(declared) <= LONGEST_LENGTH else sys.maxsize
+        return int(declared) if len(declared) <= MAX_LENGTH_DIGITS else sys.maxsize
 
     def _check_size(self, size: int) -> None:
         if size > self.max_body:
             raise self.too_large()
 
     def _check_type(self) -> None:
-        """A body that says of itself that it is something else than JSON is not tried; one that says nothing is."""
+        """Refuse a body with another Content-Type than JSON; a missing Content-Type is accepted."""
         named = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if named and self._received and not JSON_TYPE.fullmatch(named):
             raise errors.UnsupportedMediaType("The body must be application/json")
@@ -249,8 +254,8 @@ class ApiHandler(RequestHandler):
 
 
 @asynccontextmanager
-async def unhurried() -> AsyncIterator[None]:
-    """Encloses what may be refused for a limit: whoever does not wait, as told, waits for the refusal instead."""
+async def delayed_refusal() -> AsyncIterator[None]:
+    """Delay a `RateLimited` error raised inside by `REFUSAL_PAUSE` seconds."""
     try:
         yield
     except errors.RateLimited:
@@ -259,7 +264,7 @@ async def unhurried() -> AsyncIterator[None]:
 
 
 class UnknownPath(ApiHandler):
-    """Every path that no route claims."""
+    """Answers 404 for every path without a route."""
 
     public = True
 

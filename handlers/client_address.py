@@ -1,4 +1,4 @@
-"""Whose request it is: the address of the client, also behind proxies that are trusted."""
+"""The address of the client that sent a request, also behind trusted proxies."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -7,14 +7,14 @@ from tornado.httputil import HTTPHeaders
 
 
 def client_address(peer: str, headers: HTTPHeaders, trusted_proxies: Sequence[str]) -> str:
-    """The address of the peer; where that is a trusted proxy, the last in `X-Forwarded-For` that is none.
+    """The peer's address; if that is a trusted proxy, the last address in `X-Forwarded-For` that is not trusted.
 
-    `trusted_proxies` are addresses and networks. What stands before the first entry that is not trusted, or is no
-    address, may be made up by the client: it does not count. Nor does any other header.
+    `trusted_proxies` are addresses and networks. Entries before the last untrusted or malformed one are ignored, as the
+    client may have made them up. No other header is read.
     """
     networks = [ip_network(proxy) for proxy in trusted_proxies]
     address = _read(peer)
-    # Several lines of one header come as one, in their order.
+    # Tornado joins repeated headers in order.
     forwarded = headers.get("X-Forwarded-For", "").split(",")
     while address is not None and forwarded and any(address in network for network in networks):
         before = _read(forwarded.pop().strip())
@@ -25,7 +25,7 @@ def client_address(peer: str, headers: HTTPHeaders, trusted_proxies: Sequence[st
 
 
 def is_trusted(peer: str, trusted_proxies: Sequence[str]) -> bool:
-    """Whether what a peer says in `X-Forwarded-…` counts."""
+    """Whether the `X-Forwarded-…` headers of this peer are believed."""
     address = _read(peer)
     return address is not None and any(address in ip_network(proxy) for proxy in trusted_proxies)
 
@@ -35,5 +35,5 @@ def _read(entry: str) -> IPv4Address | IPv6Address | None:
         address = ip_address(entry)
     except ValueError:
         return None
-    # A socket for both families tells IPv4 peers in this form.
+    # A dual-stack socket reports IPv4 peers in this form.
     return getattr(address, "ipv4_mapped", None) or address

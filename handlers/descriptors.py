@@ -1,4 +1,4 @@
-"""File descriptors: as many as the system allows, and how many connections may take one of them."""
+"""Raises the file descriptor limit and derives the number of connections from it."""
 
 import logging
 import resource
@@ -6,17 +6,17 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-# Where the system sets no limit: more than any server of one process serves.
+# Used if the system sets no limit: more than one process can serve.
 UNLIMITED: Final = 1 << 20
-# For the stores (50 connections to MongoDB), listening sockets, pipes of children, libraries.
+# Kept for the stores (50 connections to MongoDB), listening sockets, pipes of child processes and libraries.
 RESERVED: Final = 128
-# And one in so many for files that are sent and received: each has a connection, and a descriptor besides.
-SHARE_OF_FILES: Final = 8
-LEAST: Final = 16
+# One in this many is kept for uploads and downloads: each needs a file descriptor besides its connection.
+FILES_DIVISOR: Final = 8
+MIN_CONNECTIONS: Final = 16
 
 
 def raise_limit() -> int:
-    """Raise the limit of descriptors as far as this process may, and say so; returns what it is then."""
+    """Raise the soft limit as far as allowed and log it; returns the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = UNLIMITED if hard == resource.RLIM_INFINITY else hard
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -24,12 +24,12 @@ def raise_limit() -> int:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError) as error:
-        log.warning("the limit of file descriptors stays at %d: %s", soft, error)
+        log.warning("file descriptor limit not raised limit=%d error=%s", soft, error)
         return soft
-    log.info("the limit of file descriptors was raised from %d to %d", soft, wanted)
+    log.info("file descriptor limit raised from=%d to=%d", soft, wanted)
     return wanted
 
 
 def connections_within(limit: int) -> int:
-    """How many connections may be open where so many descriptors may."""
-    return max(LEAST, limit - RESERVED - limit // SHARE_OF_FILES)
+    """The number of connections that this many file descriptors allow."""
+    return max(MIN_CONNECTIONS, limit - RESERVED - limit // FILES_DIVISOR)

@@ -1,4 +1,4 @@
-"""Reads `multipart/form-data` as it arrives and hands out its parts piece by piece, holding none of them."""
+"""Streaming parser for `multipart/form-data`: returns pieces of parts as they arrive and buffers none."""
 
 import logging
 import re
@@ -11,18 +11,18 @@ from python_multipart.multipart import MultipartParser, MultipartState, parse_op
 
 from server.errors import UnsupportedMediaType, ValidationFailed
 
-# A form of ours has three parts and few headers; many tiny ones would only cost time.
+# The upload form has three parts and few headers; many tiny ones would only cost time.
 MAX_PARTS: Final = 20
 MAX_HEADERS: Final = 8
 MAX_HEADER_BYTES: Final = 4096
-# RFC 7578 forbids this form of a name, and yet some clients send a name beyond ASCII in no other.
+# RFC 7578 forbids this form, but some clients send non-ASCII names only so.
 EXTENDED_NAME: Final = re.compile(r";\s*filename\*=utf-8'[^']*'([^;\s]+)", re.IGNORECASE)
 
 logging.getLogger("python_multipart").setLevel(logging.WARNING)
 
 
 class PartBegin(msgspec.Struct, frozen=True):
-    """`file_name` is None where the part is a plain field."""
+    """A part begins; `file_name` is None if it is a plain field."""
 
     name: str
     file_name: bytes | None
@@ -33,14 +33,14 @@ class PartData(msgspec.Struct, frozen=True):
 
 
 class PartEnd(msgspec.Struct, frozen=True):
-    """The part that began last is complete."""
+    """The current part is complete."""
 
 
 Piece = PartBegin | PartData | PartEnd
 
 
 class FormReader:
-    """Raises `UnsupportedMediaType` for another content type than multipart/form-data."""
+    """Parses one body. Raises `UnsupportedMediaType` for a content type other than multipart/form-data."""
 
     def __init__(self, content_type: str) -> None:
         kind, options = parse_options_header(content_type)
@@ -70,7 +70,7 @@ class FormReader:
             raise UnsupportedMediaType("The boundary is too long") from None
 
     def feed(self, data: bytes) -> list[Piece]:
-        """The pieces that the next bytes of the body complete. Raises `ValidationFailed` for a malformed body."""
+        """The pieces in the next bytes of the body. Raises `ValidationFailed` for a malformed body."""
         self._pieces = []
         try:
             self._parser.write(data)
@@ -79,7 +79,7 @@ class FormReader:
         return self._pieces
 
     def finish(self) -> None:
-        """The body has ended. Raises `ValidationFailed` where it lacks its end."""
+        """End the body. Raises `ValidationFailed` if it is incomplete."""
         if self._parser.state != MultipartState.END:
             raise ValidationFailed.at("", "the multipart body is cut short")
 
@@ -106,7 +106,7 @@ class FormReader:
         self._field = self._value = b""
 
     def _end_headers(self) -> None:
-        # Latin-1 keeps every byte as it is; what encoding it has is the reader's business.
+        # Latin-1 keeps every byte; the encoding of the file name is decided later.
         disposition = self._headers.get(b"content-disposition", b"").decode("latin-1")
         _, options = parse_options_header(disposition)
         name = options.get(b"name", b"").decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Errors on the wire: RFC 9457 problem documents, and the one mapping to them from anything that is raised."""
+"""Maps exceptions to errors and writes them as RFC 9457 problem documents."""
 
 import msgspec
 from tornado.web import HTTPError, RequestHandler
@@ -22,7 +22,7 @@ BY_STATUS: dict[int, type[ChatError]] = {
 
 
 def write_problem(handler: RequestHandler, error: ChatError) -> None:
-    """Write an error as RFC 9457 has it."""
+    """Write an error as an RFC 9457 problem document."""
     body = error.body()
     if "retryAfter" in body:
         handler.set_header("Retry-After", str(body["retryAfter"]))
@@ -32,7 +32,7 @@ def write_problem(handler: RequestHandler, error: ChatError) -> None:
 
 
 def to_chat_error(error: BaseException | None, status: int = 500) -> ChatError:
-    """The one mapping from anything raised to what a client may see."""
+    """The error that a client may see for an exception; `status` is used if it is none of ours or Tornado's."""
     if isinstance(error, ChatError):
         return error
     if isinstance(error, HTTPError):

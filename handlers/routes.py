@@ -1,4 +1,4 @@
-"""The whole route table. What is not public in its handler's class needs a token."""
+"""The route table. A route needs a token unless its handler class is public."""
 
 from typing import Final
 

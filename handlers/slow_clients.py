@@ -1,4 +1,4 @@
-"""Answers to clients that read slowly: sent piece by piece, and ended when a client reads nothing."""
+"""Sends large answers in pieces and closes connections of clients that do not read."""
 
 import asyncio
 import math
@@ -8,16 +8,16 @@ from typing import Any, Final
 from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
-# A large answer is written in pieces of this size. A client that reads none of one within the timeout is cut off.
+# A large answer is written in pieces. A client that does not read a piece within the timeout is disconnected.
 PIECE_BYTES: Final = 64 * 1024
 READ_TIMEOUT: Final = 30.0
 
 
 async def write_pieces(handler: RequestHandler, body: bytes, note_unsent: Callable[[int], None]) -> None:
-    """Write `body` in pieces, each once the client has taken the one before.
+    """Write `body` in pieces, each after the client has read the one before.
 
-    `note_unsent` is told how many bytes wait for the client, and 0 at the end. Closes the connection of a client that
-    takes nothing for `READ_TIMEOUT` seconds.
+    `note_unsent` is called with the number of unsent bytes, and with 0 at the end. The connection is closed if a piece
+    is not read within `READ_TIMEOUT` seconds.
     """
     handler.set_header("Content-Length", len(body))
     try:
@@ -36,15 +36,15 @@ async def write_pieces(handler: RequestHandler, body: bytes, note_unsent: Callab
 
 
 def end_connection(handler: RequestHandler) -> None:
-    """Close it, whatever of the answer has been sent: one that is cut must not look whole."""
+    """Close the connection at once, so that a partial answer does not look complete."""
     connection: Any = handler.request.connection
     connection.close()
 
 
 def end_unless_taken(handler: RequestHandler, written: "asyncio.Future[None]", size: int) -> None:
-    """Close the connection of a client that does not take its last answer, of so many bytes."""
+    """Close the connection if the client does not read its last answer of `size` bytes in time."""
     if written.done():
         return
-    patience = READ_TIMEOUT * max(1, math.ceil(size / PIECE_BYTES))
-    timer = asyncio.get_running_loop().call_later(patience, end_connection, handler)
+    timeout = READ_TIMEOUT * max(1, math.ceil(size / PIECE_BYTES))
+    timer = asyncio.get_running_loop().call_later(timeout, end_connection, handler)
     written.add_done_callback(lambda _written: timer.cancel())

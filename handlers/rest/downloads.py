@@ -1,4 +1,4 @@
-"""`GET /uploads/…`: stored files, whole or in ranges, sent so that no browser executes them."""
+"""`GET /uploads/…`: stored files, whole or as a range, with headers that keep browsers from executing them."""
 
 import asyncio
 import re
@@ -12,14 +12,14 @@ from server.errors import RangeNotSatisfiable
 from server.services.uploads.access import Blob, ServedFile
 
 CHUNK_BYTES: Final = 256 * 1024
-# A reader that takes nothing for so long is gone.
-LONGEST_SILENCE: Final = 60.0
+# A client that reads nothing for so many seconds is disconnected.
+READ_TIMEOUT: Final = 60.0
 CACHE: Final = "private, max-age=31536000, immutable"
 RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 class FileHandler(ApiHandler):
-    """Public, because a page's `<img>` sends no token: whoever has the address was given it."""
+    """Public, because `<img>` sends no token: anyone who has the address may read the file."""
 
     public: ClassVar[bool] = True
     _tag: str | None = None
@@ -51,9 +51,9 @@ class FileHandler(ApiHandler):
 
     async def _send(self, file: ServedFile, blob: Blob) -> None:
         first, end = 0, blob.size
-        asked = self._asked_range(file, blob.size)
-        if asked is not None:
-            first, end = asked
+        requested = self._requested_range(file, blob.size)
+        if requested is not None:
+            first, end = requested
             if first >= end:
                 for name in ("Content-Disposition", "Cache-Control", "ETag"):
                     self.clear_header(name)
@@ -70,12 +70,12 @@ class FileHandler(ApiHandler):
             while first < end:
                 data = await blob.read(first, min(CHUNK_BYTES, end - first))
                 if not data:
-                    # Removed while it is sent: an answer that is cut must not look whole.
+                    # Removed while it is sent: a partial answer must not look complete.
                     self._cut()
                     return
                 first += len(data)
                 self.write(data)
-                await asyncio.wait_for(self.flush(), LONGEST_SILENCE)
+                await asyncio.wait_for(self.flush(), READ_TIMEOUT)
         except StreamClosedError:
             return
         except TimeoutError:
@@ -85,8 +85,8 @@ class FileHandler(ApiHandler):
         connection: Any = self.request.connection
         connection.close()
 
-    def _asked_range(self, file: ServedFile, size: int) -> tuple[int, int] | None:
-        """First byte and the end of the one range asked for; None means the whole. Empty where it lies outside."""
+    def _requested_range(self, file: ServedFile, size: int) -> tuple[int, int] | None:
+        """First byte and end (exclusive) of the requested range; None for the whole file, empty if out of bounds."""
         found = RANGE.fullmatch(self.request.headers.get("Range", "").strip())
         if found is None or self.request.method != "GET" or found.group() == "bytes=-":
             return None
@@ -101,7 +101,7 @@ class FileHandler(ApiHandler):
 
 
 def disposition(file_name: str, *, is_inline: bool) -> str:
-    """RFC 6266: the name in plain ASCII for old clients, and as it is for the others."""
+    """`Content-Disposition` (RFC 6266): the name in ASCII for old clients, and in UTF-8 for others."""
     plain = re.sub(r"[^ !#-\[\]-~]", "_", file_name)
     return (
         f"{'inline' if is_inline else 'attachment'}; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"

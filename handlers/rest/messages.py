@@ -2,7 +2,7 @@
 
 import msgspec
 
-from handlers.base import ApiHandler, unhurried
+from handlers.base import ApiHandler, delayed_refusal
 from server.protocol import ChatsQuery, HistoryQuery, MessageRef, RoomRequest, SendMessage
 
 
@@ -27,7 +27,7 @@ class ChatsHandler(ApiHandler):
 class ChatMessagesHandler(ApiHandler):
     async def get(self, room_id: str) -> None:
         query = self.parse_query(HistoryQuery)
-        async with unhurried():
+        async with delayed_refusal():
             body = msgspec.json.encode(await self.context.history.read_page(self.identity.user_id, room_id, query))
         await self.answer_large(body)
 

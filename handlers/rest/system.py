@@ -1,10 +1,10 @@
-"""`/healthz` and `/readyz`: is the process alive, and can it serve."""
+"""`/healthz` and `/readyz`: liveness and readiness."""
 
 from handlers.base import ApiHandler
 
 
 class HealthHandler(ApiHandler):
-    """Alive: the event loop answers."""
+    """Liveness: answers 200 while the event loop runs."""
 
     public = True
 
@@ -13,7 +13,7 @@ class HealthHandler(ApiHandler):
 
 
 class ReadyHandler(ApiHandler):
-    """Able to serve: both stores answer; otherwise 503 naming what does not."""
+    """Readiness: 200 if both stores answer, else 503 naming those that do not."""
 
     public = True
 

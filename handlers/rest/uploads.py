@@ -1,4 +1,4 @@
-"""`POST /api/v1/upload`: a file streams from the socket to the disk, and is refused as soon as that is certain."""
+"""`POST /api/v1/upload`: streams a file from the socket to disk and refuses it as early as possible."""
 
 import asyncio
 import sys
@@ -11,22 +11,22 @@ from handlers.problems import to_chat_error
 from server.errors import PayloadTooLarge, ValidationFailed
 from server.services.uploads.receive import Upload
 
-# What the form takes beside the file: boundaries, headers, the other fields.
+# Size of the form without the file: boundaries, headers, other fields.
 FORM_BYTES: Final = 64 * 1024
 FIELD_BYTES: Final = 1024
 FIELDS: Final = ("type", "purpose")
-# The longest upload, in seconds; and the longest silence in it.
-LONGEST_UPLOAD: Final = 6 * 3600.0
-LONGEST_SILENCE: Final = 60.0
-# A refused body is read and dropped this long, so that its sender comes to read the answer.
-LONGEST_DRAIN: Final = 20.0
+# Timeouts in seconds: for the whole upload, and without any data.
+UPLOAD_TIMEOUT: Final = 6 * 3600.0
+IDLE_TIMEOUT: Final = 60.0
+# A refused body is discarded for so many seconds, so that the client gets to read the answer.
+DRAIN_TIMEOUT: Final = 20.0
 
 
 class UploadHandler(ApiHandler):
     _upload: Upload | None = None
     _form: FormReader | None = None
     _answered_at: float | None = None
-    _silence: asyncio.TimerHandle | None = None
+    _idle_timer: asyncio.TimerHandle | None = None
 
     @property
     def max_body(self) -> int:
@@ -42,36 +42,36 @@ class UploadHandler(ApiHandler):
         self._fields: dict[str, bytes] = {}
         self._part: PartBegin | None = None
         self._file_name: bytes | None = None
-        self._heard_at = time.monotonic()
+        self._received_at = time.monotonic()
         try:
-            self.place.begin(self.request.headers)
+            self.slot.begin(self.request.headers)
             await self.admit()
             self._check_size(self._declared_size())
             self._form = FormReader(self.request.headers.get("Content-Type", ""))
             self._upload = await self.context.uploads.begin(self.identity.user_id)
         except Exception as error:
             if self.request.headers.get("Expect"):
-                # The body waits for our word: nothing must be read before our answer is seen.
+                # The client waits for `100 Continue`: nothing may be read before the answer is sent.
                 raise
             self._leaves_body = False
             await self._refuse(error)
             return
         self._leaves_body = False
         connection: Any = self.request.connection
-        connection.set_body_timeout(LONGEST_UPLOAD)
-        self._watch_silence()
+        connection.set_body_timeout(UPLOAD_TIMEOUT)
+        self._check_idle()
 
     async def data_received(self, chunk: bytes) -> None:
         if self.request.method != "POST":
-            # Nobody reads it.
+            # The body is discarded.
             return
-        self._heard_at = time.monotonic()
+        self._received_at = time.monotonic()
         self._received += len(chunk)
         if self._answered_at is not None:
-            if self._received > DRAIN_LIMIT or self._heard_at - self._answered_at > LONGEST_DRAIN:
+            if self._received > DRAIN_LIMIT or self._received_at - self._answered_at > DRAIN_TIMEOUT:
                 await self.finish()
             return
-        # Raising here would cut the connection without an answer.
+        # Raising here would close the connection without an answer.
         try:
             self._check_size(self._received)
             if self._form is not None:
@@ -81,7 +81,7 @@ class UploadHandler(ApiHandler):
             await self._refuse(error)
 
     async def post(self) -> None:
-        self._end_watch()
+        self._stop_idle_timer()
         if self._answered_at is not None or self._form is None or self._upload is None:
             return
         try:
@@ -95,12 +95,12 @@ class UploadHandler(ApiHandler):
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
-        self._end_watch()
+        self._stop_idle_timer()
         if self._upload is not None:
             self.context.uploads.abandon(self._upload)
 
     async def _take(self, piece: Piece) -> None:
-        """One piece of the form. Of several parts of one name the first counts; unknown ones are dropped."""
+        """Process one piece of the form. The first part of a name counts; unknown parts are ignored."""
         if isinstance(piece, PartBegin):
             self._part = piece
             if piece.name == "file" and piece.file_name is not None and self._file_name is None:
@@ -139,7 +139,7 @@ class UploadHandler(ApiHandler):
         return text.strip() or None
 
     async def _refuse(self, error: Exception) -> None:
-        """Answer now, in the midst of the body; `post` or `data_received` ends the request later."""
+        """Answer before the end of the body; `post` or `data_received` ends the request later."""
         self.log_exception(type(error), error, error.__traceback__)
         self._answered_at = time.monotonic()
         self._received = 0
@@ -152,14 +152,14 @@ class UploadHandler(ApiHandler):
         self.set_header("Content-Length", sum(map(len, self._write_buffer)))
         await self.flush()
 
-    def _watch_silence(self) -> None:
-        left = self._heard_at + LONGEST_SILENCE - time.monotonic()
-        if left <= 0:
+    def _check_idle(self) -> None:
+        remaining = self._received_at + IDLE_TIMEOUT - time.monotonic()
+        if remaining <= 0:
             connection: Any = self.request.connection
             connection.close()
             return
-        self._silence = asyncio.get_running_loop().call_later(left, self._watch_silence)
+        self._idle_timer = asyncio.get_running_loop().call_later(remaining, self._check_idle)
 
-    def _end_watch(self) -> None:
-        if self._silence is not None:
-            self._silence.cancel()
+    def _stop_idle_timer(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()

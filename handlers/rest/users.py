@@ -1,6 +1,6 @@
-"""`/api/v1/users/…`: the own profile, other people, search."""
+"""`/api/v1/users/…`: own profile, other profiles, search."""
 
-from handlers.base import ApiHandler, unhurried
+from handlers.base import ApiHandler, delayed_refusal
 from server.protocol import ProfilePatch, SearchQuery
 
 
@@ -10,7 +10,7 @@ class MeHandler(ApiHandler):
 
     async def patch(self) -> None:
         patch = self.parse(ProfilePatch)
-        async with unhurried():
+        async with delayed_refusal():
             profile = await self.context.people.update(self.identity.user_id, patch)
         self.answer(profile)
 

@@ -1,4 +1,4 @@
-"""`/` and `/web/…`: the browser client, plain files with no build step, and the settings that it reads."""
+"""`/` and `/web/…`: the files of the browser client, and the settings that it reads."""
 
 import errno
 import re
@@ -11,7 +11,7 @@ from server.errors import NotFound, Unavailable
 FOLDER: Final = Path(__file__).resolve().parents[2] / "web"
 START_PAGE: Final = "index.html"
 NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
-# A part begins with a letter or digit, so that none is `..`, and is short enough for any file system.
+# Path parts begin with a letter or digit, so that none is `..`, and fit any file system.
 FILE_NAME: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,63}/){0,4}[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 CONTENT_TYPES: Final = {
     ".html": "text/html; charset=utf-8",
@@ -19,8 +19,8 @@ CONTENT_TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# Pictures in messages and profiles may be web addresses; everything else comes from this server. No inline script.
-# The page asks first, unless `web.load_remote_images`; once somebody has clicked it must be able to load them.
+# Images may come from any https address, as messages and profiles link to them; everything else only from this server.
+# The page loads remote images after a click, or at once if `web.load_remote_images` is set.
 SECURITY_POLICY: Final = "; ".join(
     (
         "default-src 'self'",
@@ -34,7 +34,7 @@ SECURITY_POLICY: Final = "; ".join(
 
 
 class WebFileHandler(ApiHandler):
-    """One file of the client, checked again at every use by its ETag. 404 where `web.enabled` is off."""
+    """One file of the client, revalidated by ETag at every use. 404 if `web.enabled` is off."""
 
     public = True
 
@@ -50,7 +50,7 @@ class WebFileHandler(ApiHandler):
         self.write(self._read(name))
 
     def _read(self, name: str) -> bytes:
-        # The files are few and small, so that reading them from the system's cache holds nobody up.
+        # Few small files in the system's cache: reading them does not block the event loop noticeably.
         known = FILE_NAME.fullmatch(name) and Path(name).suffix in CONTENT_TYPES
         if not known or not self.context.settings.web.enabled:
             raise NotFound("No such path")
@@ -65,7 +65,7 @@ class WebFileHandler(ApiHandler):
 
 
 class WebSettingsHandler(ApiHandler):
-    """What the client must know of the server's settings before somebody signs in. 404 where `web.enabled` is off."""
+    """The settings that the client needs before login. 404 if `web.enabled` is off."""
 
     public = True
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import socketio
 from tornado.web import HTTPError, RequestHandler
 
-from handlers.connection_limits import place_of
+from handlers.connection_limits import slot_of
 from handlers.origins import allow_origin, is_foreign
 from handlers.problems import to_chat_error, write_problem
 from handlers.request_id import HEADER as REQUEST_ID
@@ -52,7 +52,7 @@ def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[Re
         """Refuses before the upgrade what Engine.IO would refuse after it and leave open."""
 
         def initialize(self) -> None:
-            self.place = place_of(self.request.connection)
+            self.slot = slot_of(self.request.connection)
 
         def set_default_headers(self) -> None:
             self.set_header(REQUEST_ID, identify(self.request))
@@ -68,7 +68,7 @@ def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[Re
                     self.set_header("Access-Control-Allow-Headers", asked)
 
         def prepare(self) -> None:
-            self.place.begin(self.request.headers)
+            self.slot.begin(self.request.headers)
             if is_foreign(self.request.remote_ip or "", self.request.headers, settings):
                 raise Forbidden("Pages of this origin may not call: it is neither this server's own nor listed")
             if self.get_query_argument("transport", "polling") not in TRANSPORTS:
@@ -105,20 +105,20 @@ def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[Re
             # Tornado closes its own descriptor, so that nothing of it needs to be known. Clients say nothing before
             # the handshake is answered (RFC 6455, 4.1), so nothing of theirs is in the stream.
             own = stream.socket.dup()
-            self.place.leave_stream()
+            self.slot.detach_stream()
             stream.close()
-            websocket.place = self.place
+            websocket.slot = self.slot
             try:
                 await asyncio.get_running_loop().connect_accepted_socket(lambda: websocket, own)
             except BaseException:
                 own.close()
-                self.place.release()
+                self.slot.release()
                 raise
 
         def on_finish(self) -> None:
             # A WebSocket is counted until it ends.
             if self.get_status() != SWITCHING_PROTOCOLS:
-                self.place.end()
+                self.slot.end()
 
         def on_connection_close(self) -> None:
             super().on_connection_close()

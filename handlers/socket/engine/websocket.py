@@ -37,7 +37,7 @@ FRAMES_PER_TURN: Final = 200
 MOST_BEFORE_PONG: Final = 64 * 1024
 
 
-class Place(Protocol):
+class Slot(Protocol):
     """That of a connection among all that there may be."""
 
     def release(self) -> None: ...
@@ -80,7 +80,7 @@ class WebSocket(asyncio.Protocol):
         "_unread",
         "is_open",
         "listener",
-        "place",
+        "slot",
     )
     listener: Listener
 
@@ -88,7 +88,7 @@ class WebSocket(asyncio.Protocol):
         # Whether what is sent has a chance to arrive.
         self.is_open = False
         # Among all connections; free again when this one is lost.
-        self.place: Place | None = None
+        self.slot: Slot | None = None
         self._max_size = max_size
         self._max_unsent = max_unsent
         self._loop = asyncio.get_running_loop()
@@ -174,8 +174,8 @@ class WebSocket(asyncio.Protocol):
         if self._closing is not None:
             self._closing.cancel()
         self.resume_writing()
-        if self.place is not None:
-            self.place.release()
+        if self.slot is not None:
+            self.slot.release()
         self.listener.lost()
 
     def data_received(self, data: bytes) -> None:
