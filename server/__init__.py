@@ -1,3 +1,3 @@
-"""The server without its transports; and the version, the only place that states it."""
+"""The server without its transports. Defines the version, which is stated nowhere else."""
 
 __version__ = "0.1.0"

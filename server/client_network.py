@@ -1,14 +1,14 @@
-"""What limits by address count as one client: an IPv4 address, or a network of IPv6 as large as one line is given."""
+"""The key of limits by address: an IPv4 address, or the IPv6 /64 network of one subscriber."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
-# Whoever has one line has all of its /64, and may take another address of it for every request.
+# A subscriber has a whole /64, and may use another address of it for every request.
 IPV6_PREFIX: Final = 64
 
 
 def client_network(address: str) -> str:
-    """The key under which `address` is counted; what is no address is its own key."""
+    """The key under which `address` is counted; a text that is no address is its own key."""
     try:
         read = ip_address(address)
     except ValueError:
@@ -16,6 +16,6 @@ def client_network(address: str) -> str:
     if not isinstance(read, IPv6Address):
         return str(read)
     if read.ipv4_mapped is not None:
-        # A socket for both families tells IPv4 peers in this form.
+        # A dual-stack socket reports IPv4 peers in this form.
         return str(read.ipv4_mapped)
     return str(ip_network((int(read), IPV6_PREFIX), strict=False))

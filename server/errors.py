@@ -1,4 +1,4 @@
-"""The errors that clients see: each kind has a stable code and a status, and there is one body for all."""
+"""The errors that clients see: each class has a stable code and a status; all share one body."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,21 +10,21 @@ from server.config.types import write_size
 
 P = ParamSpec("P")
 T = TypeVar("T")
-# The detail is for people: a long list is in `errors`.
+# Field errors in `detail`, which is for display; `errors` lists all.
 MAX_TOLD: Final = 3
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """What is wrong with one field. `path` is dotted, e.g. `rooms.r1`; empty for the whole input."""
+    """One wrong field. `path` is dotted, e.g. `rooms.r1`; empty for the whole input."""
 
     path: str
     message: str
 
 
 class ChatError(Exception):
-    """An error that may be shown to a client as it is. Subclasses fix its code, its status and what is said of it.
+    """An error that may be shown to a client as it is. Subclasses fix its code and status.
 
-    `title` is the phrase that HTTP has for the status (RFC 9110); `words` are told where nothing better is known.
+    `title` is the HTTP reason phrase of the status (RFC 9110); `words` is the default detail.
     """
 
     code: ClassVar[str] = "INTERNAL"
@@ -43,7 +43,7 @@ class ChatError(Exception):
     def body(self) -> dict[str, Any]:
         """The part of the error that both transports share: `{code, status, detail, errors?, retryAfter?}`.
 
-        `retryAfter` is in whole seconds, never less than `retry_after`: whoever waits that long is not refused again.
+        `retryAfter` is in whole seconds, rounded up: a client that waits that long is not refused again.
         """
         body: dict[str, Any] = {"code": self.code, "status": self.status, "detail": self.detail}
         if self.errors:
@@ -64,14 +64,14 @@ class ValidationFailed(ChatError):
 
     @classmethod
     def all(cls, errors: Sequence[FieldError]) -> "ValidationFailed":
-        """Bad input in several fields; the detail tells the first of them in words."""
+        """Bad input in several fields; the detail names the first of them."""
         told = [f"{error.path}: {error.message}" if error.path else error.message for error in errors[:MAX_TOLD]]
         more = [f"and {len(errors) - MAX_TOLD} more"] if len(errors) > MAX_TOLD else []
         return cls("; ".join(told + more), errors=errors)
 
 
 class Faults:
-    """Encloses several checks of one input, and raises what all of them found together."""
+    """Context manager that collects the errors of several checks, and raises them together at its end."""
 
     def __init__(self) -> None:
         self._errors: list[FieldError] = []
@@ -84,7 +84,7 @@ class Faults:
             raise ValidationFailed.all(self._errors)
 
     def of(self, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the check returns; where it raises `ValidationFailed` nothing, which nobody comes to see."""
+        """The result of the check; None if it raised `ValidationFailed`, as the `with` block then raises at its end."""
         try:
             return check(*args, **kwargs)
         except ValidationFailed as failed:
@@ -148,15 +148,15 @@ class RateLimited(ChatError):
 
 
 class Internal(ChatError):
-    """Anything that was not foreseen. Its cause is logged, never shown."""
+    """An unexpected error. Its cause is logged, never shown."""
 
 
 class Unavailable(ChatError):
-    """A store does not answer just now; the same request may succeed later."""
+    """A store does not answer; the same request may succeed later."""
 
     code, status, title = "UNAVAILABLE", 503, "Service Unavailable"
     words = "Temporarily unavailable"
 
 
 class Unusable(Unavailable):
-    """A store answers, but not to this: what it holds or allows there is not ours. Trying again does not help."""
+    """A store refuses this command because of its data or permissions. A retry does not help."""

@@ -1,4 +1,4 @@
-"""Says what is wrong with input that does not fit its type: every wrong field, in plain words, at a bounded cost."""
+"""Explains input that does not fit its type: names every wrong field in plain words, at a bounded cost."""
 
 import functools
 import json
@@ -11,21 +11,21 @@ import msgspec
 
 from server.errors import FieldError, ValidationFailed
 
-# So many are named; whoever has made more mistakes learns of the rest once these are mended.
+# In one answer; the rest is named when these are corrected.
 MAX_NAMED: Final = 50
-# JSON that does not decode is searched for strings that explain it where it is no longer than this, in as many values:
-# a long message whose last emoji was cut in half is found, and nobody can have much of it searched for nothing.
+# JSON that does not decode is searched for bad strings up to this length, and in so many values. That finds a long
+# message whose last emoji was cut in half, and bounds the cost of hostile input.
 MAX_SEARCHED_LENGTH: Final = 64 * 1024
 MAX_SEARCHED: Final = 500
-# What half of a surrogate pair begins like.
+# The beginning of an escaped half of a surrogate pair.
 SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
-# Deeper JSON than this has no place in any payload; the bound keeps the walk below from exhausting the stack.
+# No valid payload is nested deeper; the bound keeps the walk below small.
 MAX_DEPTH: Final = 16
 
-# What the decoder raises for JSON that it cannot read at all.
+# Raised by the decoder for malformed JSON.
 JSON_ERRORS: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
-# The words of JSON for the types that msgspec names; together as in `str | null`.
+# JSON words for the types that msgspec names, which it combines as in `str | null`.
 TYPE_WORDS: Final = {
     "str": "a string",
     "int": "a whole number",
@@ -50,14 +50,14 @@ CONTAINERS: Final = {
 Text = str | bytes | msgspec.Raw
 # After the last value of a container.
 _END: Final = (None, None)
-# A part of a container as JSON text of its own, and the path of it.
+# Path and JSON text of one part of a container.
 Entry = tuple[str, bytes]
 
 
 def explain_json(text: Text, kind: type) -> ValidationFailed:
     """Every wrong field of JSON text that does not fit the struct `kind`."""
     try:
-        # The decoder gives up at the first value that does not fit, and what follows may be no JSON at all.
+        # The typed decoder stops at the first value that does not fit, and the rest may be malformed.
         decoder_of(msgspec.Raw).decode(text)
         fields = decoder_of(dict[str, msgspec.Raw]).decode(text)
     except msgspec.ValidationError as error:
@@ -67,7 +67,7 @@ def explain_json(text: Text, kind: type) -> ValidationFailed:
     failed = _explain(fields, kind, lambda path, raw, wanted: _wrong_json(path, bytes(raw), wanted))
     if failed.errors:
         return failed
-    # Wrong is what stands under a name that comes again: the decoder looks at each, and of a field the last was seen.
+    # A repeated name: the typed decoder checks every value of it, and `fields` holds only the last.
     try:
         decoder_of(kind).decode(text)
     except msgspec.ValidationError as error:
@@ -83,13 +83,13 @@ def explain_arguments(texts: Mapping[str, str], kind: type) -> ValidationFailed:
 def explain_bad_json(data: bytes | str, item: int | None = None) -> ValidationFailed:
     """The clearest error for JSON that did not decode: the paths of bad strings, else that it is malformed.
 
-    Of a list, only the part under `item` is looked at, and paths begin there.
+    If `item` is given, only that item of a list is searched, and paths are relative to it.
     """
     try:
         text = data if isinstance(data, str) else data.decode()
         if len(text) > MAX_SEARCHED_LENGTH or not SURROGATE.search(text):
             raise ValueError("nothing in it can be named")
-        # The stricter decoder names no path for a lone surrogate; the standard one lets it through to be found.
+        # msgspec names no path for a lone surrogate; the standard decoder accepts it, so that it can be found.
         value = json.loads(text)
         wrong = list(islice(wrong_strings(value if item is None else value[item], MAX_SEARCHED), MAX_NAMED))
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -98,7 +98,7 @@ def explain_bad_json(data: bytes | str, item: int | None = None) -> ValidationFa
 
 
 def wrong_strings(value: Any, most: int | None = None) -> Iterator[FieldError]:
-    """Where a string holds NUL or half of a surrogate pair, or lies too deep, among the first `most` values."""
+    """Strings with NUL or half of a surrogate pair, and values nested too deeply, among the first `most` values."""
     ways = [iter((("", value),))]
     seen = 0
     while ways and seen != most:
@@ -111,7 +111,7 @@ def wrong_strings(value: Any, most: int | None = None) -> Iterator[FieldError]:
         if len(ways) > MAX_DEPTH + 1:
             fault = "is nested too deeply"
         elif isinstance(value, dict | list | tuple):
-            # Of a bad key no path can be told; it is a fault of what it stands in.
+            # A bad key has no path: the error is that of its container.
             fault = next(filter(None, map(_wrong_string, value)), None) if isinstance(value, dict) else None
             if fault is None:
                 ways.append(_inside(path, value))
@@ -161,7 +161,7 @@ def _wrong_json(path: str, raw: bytes, wanted: Any) -> Iterator[FieldError]:
             if info.max_length is None or len(container) <= info.max_length:
                 yield from _wrong_entries(_entries(path, container), _json_type(info), decoder_of(wanted))
             else:
-                # Their number first: what is wrong with each is told only of as many as there may be.
+                # Only the number is reported, which bounds the cost of checking the entries.
                 yield FieldError(path, _in_words(f"Expected `{_json_type(info)}` of length <= {info.max_length}"))
         else:
             decoder_of(wanted).decode(raw)
@@ -176,7 +176,7 @@ def _entries(path: str, container: dict[str, msgspec.Raw] | list[msgspec.Raw]) -
 
 
 def _wrong_entries(entries: list[Entry], form: str, decoder: msgspec.json.Decoder[Any]) -> Iterator[FieldError]:
-    """By halves: a few wrong ones among thousands are found at the cost of decoding all a few times."""
+    """Bisects: a few wrong ones among thousands are found at the cost of decoding all a few times."""
     inner = b",".join(text for _path, text in entries)
     try:
         decoder.decode(b"[%b]" % inner if form == "array" else b"{%b}" % inner)
@@ -188,7 +188,7 @@ def _wrong_entries(entries: list[Entry], form: str, decoder: msgspec.json.Decode
             return
         path, _text = entries[0]
         inside = _fault(error, "")
-        # Of one entry the path within it is told, without the brackets of the entry itself.
+        # The path within the entry, without its index in the list of one.
         yield FieldError(path + re.sub(r"^\[0\]", "", inside.path), inside.message)
 
 
@@ -197,8 +197,11 @@ def _json_type(info: msgspec.inspect.DictType | msgspec.inspect.ListType) -> str
 
 
 def _fault(error: msgspec.ValidationError, path: str) -> FieldError:
-    """msgspec writes "Expected `str`, got `int` - at `$.content`", of keys "at `key` in `$.rooms`", of a value under
-    any key "at `$.rooms[...]`"."""
+    """The error of msgspec in our form.
+
+    msgspec writes "Expected `str`, got `int` - at `$.content`", for keys "at `key` in `$.rooms`", and for a value under
+    any key "at `$.rooms[...]`".
+    """
     message, inner = str(error), _place(error)
     if inner:
         message = message.rpartition(" - at `")[0]
@@ -209,13 +212,13 @@ def _fault(error: msgspec.ValidationError, path: str) -> FieldError:
 
 
 def _place(error: msgspec.ValidationError) -> str:
-    """As msgspec writes it; empty for the whole. What looks like one in the midst of the text is a client's value."""
+    """The path as msgspec writes it; empty for the whole input. One within the text is part of a client's value."""
     text = str(error)
     return text.rpartition(" - at `")[2].rstrip("`") if text.endswith("`") and " - at `" in text else ""
 
 
 def _in_words(message: str) -> str:
-    """What msgspec says, without the names of Python's types and without the value."""
+    """The message of msgspec, without the names of Python's types and without the value."""
     if message.startswith("Invalid enum value"):
         return "is not one of the known values"
     message = LENGTH.sub(lambda found: f"`{found[1]}` of {_bound_in_words(*found.groups())}", message)

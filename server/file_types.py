@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, and what it may be called."""
+"""Detects the type of a file by its first bytes, and cleans file names."""
 
 import unicodedata
 from typing import Final
@@ -11,8 +11,8 @@ NAME_BYTES: Final = 255
 MAX_EXTENSION: Final = 10
 
 
-# The one table of extensions that people and browsers take for pictures. The first of each kind is the one that it
-# gets in an address. Those of `OTHER_PICTURES` are not examined here, and never shown inline.
+# The only table of picture extensions. The first of each kind is used in addresses. Pictures of `OTHER_PICTURES` are
+# not examined, and never shown inline.
 PICTURE_EXTENSIONS: Final = {
     "PNG": ("png", "apng"),
     "JPEG": ("jpg", "jpeg", "jpe", "jfif", "pjpeg", "pjp"),
@@ -26,7 +26,7 @@ IMAGE_EXTENSIONS: Final = frozenset(OTHER_PICTURES).union(*PICTURE_EXTENSIONS.va
 
 
 class FileKind(msgspec.Struct, frozen=True):
-    """`is_picture`: one that is examined, and shown inline. `is_container`: what it holds is known by its name only."""
+    """`is_picture`: examined and shown inline. `is_container`: only the name tells what it contains."""
 
     mime_type: str
     extension: str
@@ -41,7 +41,7 @@ PICTURES: Final = {
 BINARY: Final = FileKind("application/octet-stream", "bin", is_container=True)
 TEXT: Final = FileKind("text/plain", "txt", is_container=True)
 WAVE: Final = FileKind("audio/wav", "wav")
-# Office documents, books and programs are zip and OLE files inside.
+# Office documents, e-books and programs are zip or OLE files.
 SIGNATURES: Final[list[tuple[int, bytes, FileKind]]] = [
     (0, b"\x89PNG\r\n\x1a\n", PICTURES["PNG"]),
     (0, b"\xff\xd8\xff", PICTURES["JPEG"]),
@@ -66,23 +66,23 @@ SIGNATURES: Final[list[tuple[int, bytes, FileKind]]] = [
     (0, b"SQLite format 3\x00", FileKind("application/vnd.sqlite3", "sqlite")),
     (0, b"{\\rtf", FileKind("application/rtf", "rtf")),
 ]
-# After `ftyp` at offset 4. Pictures of these kinds cannot be examined here, so they are files like others.
+# After `ftyp` at offset 4. Pictures of these kinds cannot be examined here, so they are handled as plain files.
 BRANDS: Final = {
     b"heic": "image/heic", b"heix": "image/heic", b"mif1": "image/heif", b"avif": "image/avif",
     b"M4A ": "audio/mp4", b"qt  ": "video/quicktime",
 }  # fmt: skip
 BRAND_EXTENSIONS: Final = {"audio/mp4": "m4a", "video/quicktime": "mov", "video/mp4": "mp4"}
-# A name may not make a picture of what is none, nor anything that a browser would run.
+# Not for other contents: extensions of pictures, and of what a browser would run.
 REFUSED_EXTENSIONS: Final = IMAGE_EXTENSIONS | frozenset(
     ["htm", "html", "xhtml", "xht", "shtml", "xml", "js", "mjs", "css"]
 )
-# Controls, and the marks that turn the direction of writing: `photo<RLO>gnp.exe` reads as `photoexe.png`.
+# Bidirectional controls: `photo<RLO>gnp.exe` reads as `photoexe.png`.
 TURNING_MARKS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 PLAIN_CONTROLS: Final = frozenset(b"\t\n\f\r\x1b")
 
 
 def detect_kind(head: bytes) -> FileKind:
-    """What begins with these bytes (`HEAD_BYTES` of them, or the whole file where it is shorter)."""
+    """The kind of a file that begins with `head` (`HEAD_BYTES` of it, or all of a shorter file)."""
     for offset, signature, kind in SIGNATURES:
         if head.startswith(signature, offset):
             return kind
@@ -95,7 +95,7 @@ def detect_kind(head: bytes) -> FileKind:
 
 
 def choose_extension(kind: FileKind, file_name: str) -> str:
-    """The extension of a file's address: its name's where the kind holds many and it is harmless, else the kind's."""
+    """The extension for a file's address: that of its name if the kind is a container and it is harmless."""
     _, dot, extension = file_name.lower().rpartition(".")
     is_plain = 1 <= len(extension) <= MAX_EXTENSION and extension.isascii() and extension.isalnum()
     if kind.is_container and dot and is_plain and extension not in REFUSED_EXTENSIONS:
@@ -104,7 +104,7 @@ def choose_extension(kind: FileKind, file_name: str) -> str:
 
 
 def picture_name(file_name: str, mime_type: str) -> str:
-    """The name under which a picture is handed out: with an extension of its kind, whatever its sender called it."""
+    """The name under which a picture is served: always with an extension of its kind."""
     extensions = PICTURE_EXTENSIONS[mime_type.removeprefix("image/").upper()]
     stem, dot, extension = file_name.rpartition(".")
     if dot and extension.lower() in extensions:
@@ -113,9 +113,9 @@ def picture_name(file_name: str, mime_type: str) -> str:
 
 
 def clean_name(raw: bytes, extension: str) -> str:
-    """The name to show to people: without folders and controls, at most 255 bytes; `file.<extension>` for none."""
+    """The name for display: without folders and controls, at most 255 bytes; `file.<extension>` if it is empty."""
     name = unicodedata.normalize("NFC", raw.decode("utf-8", "replace")).replace("\\", "/").rpartition("/")[2]
-    # Browsers write a quotation mark in a form like this.
+    # Browsers encode a quotation mark in a form like this.
     name = name.replace("%22", '"')
     name = "".join(
         character

@@ -1,4 +1,4 @@
-"""Parses what clients send into the declared payload types, in one place for both transports."""
+"""Parses client input into the declared payload types, for both transports."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -23,10 +23,10 @@ T = TypeVar("T")
 def parse_json(data: bytes | str | msgspec.Raw, kind: type[T], fixed: Mapping[str, str] | None = None) -> T:
     """Decode JSON text into the struct `kind`. Raises `ValidationFailed` naming every wrong field.
 
-    `fixed` holds fields (wire names) that win over those of the text.
+    `fixed` holds fields (wire names) that override those of the text.
     """
     try:
-        # Fields that nobody knows are skipped without a look at their bytes.
+        # Decoded here: msgspec does not check the UTF-8 of unknown fields.
         text = data.decode() if isinstance(data, bytes) else data
         if fixed:
             text = msgspec.json.encode({**decoder_of(dict[str, msgspec.Raw]).decode(text), **fixed}).decode()
@@ -59,7 +59,7 @@ def _decode_argument(name: str, value: bytes) -> str:
 
 
 def _has_nul(text: str | msgspec.Raw) -> bool:
-    # Valid JSON can hold U+0000 only as an escape; a false alarm ("\\\\u0000") costs one walk.
+    # Valid JSON can hold U+0000 only as an escape; a false positive ("\\\\u0000") costs one walk.
     return "\\u0000" in text if isinstance(text, str) else b"\\u0000" in bytes(text)
 
 

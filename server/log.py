@@ -1,5 +1,4 @@
-"""The log: an entry names the request that it is about, holds nothing that a client wrote, and comes once a minute of
-its kind, however often what it tells of happens."""
+"""Logging: entries name their request, hold no client input, and are limited to one a minute and kind."""
 
 import logging
 import re
@@ -12,30 +11,30 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, TextIO
 
-# The id of the request whose work is going on; empty for what the server does by itself.
+# The id of the current request; empty for the server's own work.
 REQUEST: Final[ContextVar[str]] = ContextVar("request", default="")
 
 PERIOD: Final = 60.0
 # Their INFO entries print whole packets, tokens included.
 TALKATIVE: Final = ("socketio", "socketio.server", "engineio", "engineio.server", "pymongo", "asyncio")
-# What these write is known not to hold what a client wrote.
+# Messages of these loggers are known to hold no client input.
 OURS: Final = ("handlers", "madang", "server")
-# Clients cause none of their entries, and one must not stand in for another: two children, one step after the other.
+# Limited by message instead of place: clients cause none of these entries, and one must not hide another.
 OWN_WORK: Final = ("server.embedded", "server.services.upgrades")
 CONVERSION: Final = re.compile(r"%(?:\(\w+\))?[-+ #0-9.]*[a-zA-Z]")
-# Of causes of causes.
+# Longest chain of exceptions that is printed.
 MAX_CAUSES: Final = 10
 
 
 def start_logging(level: str) -> None:
-    """Log to standard error from this severity on."""
+    """Log to standard error at this level and above."""
     logging.basicConfig(level=level, handlers=[OncePerMinute(sys.stderr)])
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
 class Kind:
-    """Entries of one kind: until when the next one waits, how many wait, and the latest of them."""
+    """Entries of one kind: when the next one may be written, how many are held back, and the latest of them."""
 
     __slots__ = ("count", "latest", "until")
 
@@ -46,9 +45,9 @@ class Kind:
 
 
 class OncePerMinute(logging.StreamHandler[TextIO]):
-    """Writes the first entry of a kind at once, and after a minute one that tells how many there were since.
+    """Writes the first entry of a kind at once, and after a minute the latest one with the count of those since.
 
-    A kind is a place in the code; of `OWN_WORK`, the words.
+    A kind is a place in the code; for `OWN_WORK`, also the message.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -91,7 +90,7 @@ class OncePerMinute(logging.StreamHandler[TextIO]):
 
 
 class LineFormatter(logging.Formatter):
-    """`TIME LEVEL LOGGER [REQUEST]: WORDS`, times in UTC; a traceback tells where, and of what type, but no values."""
+    """`TIME LEVEL LOGGER [REQUEST]: MESSAGE`, times in UTC; tracebacks hold places and types, but no values."""
 
     converter = staticmethod(time.gmtime)
 
@@ -115,7 +114,7 @@ class LineFormatter(logging.Formatter):
 
 
 def _words(record: logging.LogRecord) -> str:
-    """Of others' entries only what is certain to stand in their code as it is; values may be a client's."""
+    """The message; for third-party loggers only its constant text, since values may be client input."""
     if record.name.split(".")[0] in OURS:
         return record.getMessage()
     if record.args and isinstance(record.msg, str):

@@ -10,17 +10,17 @@ import msgspec
 from server.lookalikes import fold
 
 MessageType = Literal["TEXT", "IMAGE", "FILE"]
-# What phone numbers are written with, and what queries for them look like.
+# Matches phone numbers, and search queries for them.
 PHONE: Final = re.compile(r"[0-9+()\-. ]*[0-9][0-9+()\-. ]*")
 
 
 def now() -> datetime:
-    """This moment in UTC, cut to the milliseconds that the wire and the store keep."""
+    """The current time in UTC, cut to the milliseconds that the wire and the store keep."""
     return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)
 
 
 class User(msgspec.Struct, frozen=True):
-    """A person. `email` is as they typed it, `email_key` unique. `last_seen_at` is when their last socket went."""
+    """A user. `email` is as shown, `email_key` unique. `last_seen_at` is when the last socket disconnected."""
 
     id: str
     email: str
@@ -45,7 +45,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who a verified token speaks for, under which login session, and until when (seconds since 1970)."""
+    """The user and login session of a verified token, and its expiry in seconds since 1970."""
 
     user_id: str
     session_id: str
@@ -55,8 +55,8 @@ class Identity(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True):
     """One entry of a room's log. `(room_id, seq)` is unique, and `seq` has no gaps.
 
-    `sender_seq` says that this is its sender's k-th message in the room: with it, how many of a room's first n
-    messages are one's own is known without counting.
+    `sender_seq` numbers the messages of one sender in the room. With it, the number of a user's own messages among the
+    first n is known without counting.
     """
 
     id: str
@@ -72,10 +72,10 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """One person's place in one room. The marks only ever grow.
+    """A user's membership of a room. The marks never decrease.
 
-    `read_own` is how many of the messages up to `last_read_seq` are the member's own.
-    `peer_id` is the other person of a room of two.
+    `read_own` is the number of the member's own messages up to `last_read_seq`.
+    `peer_id` is the other user of a room of two.
     """
 
     room_id: str

@@ -107,7 +107,7 @@ class PresenceQuery(Inbound, frozen=True):
 
 
 class SyncRequest(Inbound, frozen=True):
-    """`epoch` is that of the answer or room from which the numbers are."""
+    """`rooms` maps ids to the last known `seq`; `epoch` came with the answer or room that gave these numbers."""
 
     rooms: Annotated[dict[Id, Seq], Meta(max_length=5_000)]
     epoch: Annotated[str, Meta(max_length=128)] | None = None
@@ -151,7 +151,7 @@ class SearchResult(Outbound, frozen=True):
 
 
 class MessageView(Outbound, frozen=True):
-    """The one message shape. `is_read` is from the asking user's side."""
+    """The only message shape. `is_read` is relative to the requesting user."""
 
     message_id: str
     room_id: str
@@ -186,7 +186,7 @@ class RoomView(Outbound, frozen=True):
 
 
 class ChatView(Outbound, frozen=True):
-    """One line of the chat list, from the asking user's side."""
+    """One entry of the chat list, relative to the requesting user."""
 
     chat_id: str
     participant_id: str
@@ -206,7 +206,7 @@ class ChatPage(Outbound, frozen=True):
 
 
 class Pagination(Outbound, frozen=True):
-    """Where an answer was cut because it would have been too long: `next_before` or `next_after` to go on from."""
+    """`next_before` or `next_after` is set if the answer was cut for its size: where to continue."""
 
     current_page: int
     total_pages: int
@@ -225,7 +225,7 @@ class HistoryPage(Outbound, frozen=True):
 
 
 class ReadMark(Outbound, frozen=True):
-    """Where one's own read mark stands; over REST and in the ack of `message:read` it is the same."""
+    """The user's own read mark, the same over REST and in the ack of `message:read`."""
 
     room_id: str
     seq: int
@@ -260,7 +260,7 @@ class SyncedRoom(Outbound, frozen=True):
 
 
 class SyncAnswer(Outbound, frozen=True):
-    """`reset` says that the numbers that were named belong to another history, and what came with them too."""
+    """`reset`: the numbers in the request, and what the client stored with them, belong to another history."""
 
     rooms: list[SyncedRoom]
     epoch: str
@@ -268,7 +268,7 @@ class SyncAnswer(Outbound, frozen=True):
 
 
 class UploadView(Outbound, frozen=True):
-    """What `POST /api/v1/upload` answers. The size in pixels and the small picture are there for pictures only."""
+    """The answer of `POST /api/v1/upload`. `width`, `height` and `thumbnail_url` are set for pictures only."""
 
     file_id: str
     file_url: str
@@ -284,10 +284,10 @@ class UploadView(Outbound, frozen=True):
 
 def wire_time(moment: datetime) -> str:
     """ISO 8601 in UTC with milliseconds and `Z`."""
-    # Without the offset, which is always +00:00; half the time that `strftime` takes.
+    # Cuts off the offset, which is always +00:00. Takes half the time of `strftime`.
     return moment.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def to_wire(value: Any) -> Any:
-    """Turn outbound shapes into plain JSON types."""
+    """Convert outbound shapes to plain JSON types."""
     return msgspec.to_builtins(value)

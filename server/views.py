@@ -1,4 +1,4 @@
-"""Turns models into the shapes that clients see."""
+"""Converts models to the shapes that clients see."""
 
 from server.models import Message, User
 from server.protocol import MessageView, wire_time

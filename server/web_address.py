@@ -1,4 +1,4 @@
-"""Web addresses that people give for pictures and attachments: which ones are shown to others."""
+"""Checks web addresses that users give for pictures and attachments."""
 
 import re
 from typing import Final
@@ -6,15 +6,15 @@ from urllib.parse import unquote, urlsplit
 
 from server.file_types import TURNING_MARKS
 
-# Browsers take some of these out or read them as something else: what is looked at here must be what they ask for.
+# Browsers drop or replace some of these, and would request another address than the one that is checked here.
 REFUSED: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\\]")
 
 
 def is_web_address(url: str) -> bool:
-    """Whether this is an absolute http(s) URL that shows where it leads.
+    """Whether this is an absolute http(s) URL that does not disguise its host.
 
-    A user name or password in front of the host looks like the host (`https://bank.example@evil.example/`), and marks
-    that turn the direction of writing let the end of an address look like its beginning.
+    A user name or password in front of the host looks like the host (`https://bank.example@evil.example/`), and
+    bidirectional controls let the end of an address look like its beginning.
     """
     try:
         parts = urlsplit(url)

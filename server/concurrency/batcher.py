@@ -1,4 +1,4 @@
-"""Group commit for small writes: while one batch is written, the next one gathers; and items in groups."""
+"""Group commit for small writes: collects items while the previous batch is being written."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Batcher(Generic[T]):
-    """Hands items in the order of `add` to `write`, many at once, one batch at a time."""
+    """Passes items to `write` in the order of `add`, at most `max_batch` per call, one call at a time."""
 
     def __init__(self, write: Callable[[Sequence[T]], Awaitable[None]], *, max_batch: int) -> None:
         self._write = write
@@ -18,16 +18,16 @@ class Batcher(Generic[T]):
         self._task: asyncio.Task[None] | None = None
 
     def add(self, item: T) -> "asyncio.Future[None]":
-        """Ends once the item's batch is written; raises what `write` raised for that batch."""
+        """Queue an item. The future ends when its batch is written, and raises what `write` raised for that batch."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
         if self._task is None:
-            # In no request's context: others' items follow.
+            # An empty context: one batch serves many requests.
             self._task = asyncio.get_running_loop().create_task(self._drain(), context=Context())
         return done
 
     async def wait_empty(self) -> None:
-        """Return once everything that was added is written or has failed."""
+        """Return when every added item is written or has failed."""
         while self._task is not None:
             await asyncio.wait([self._task])
 
@@ -51,5 +51,5 @@ class Batcher(Generic[T]):
 
 
 def in_groups(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """All items in their order, so many at a time."""
+    """Split the items, in order, into slices of at most `size`."""
     return (items[start : start + size] for start in range(0, len(items), size))

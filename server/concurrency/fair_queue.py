@@ -1,4 +1,4 @@
-"""Turns at work of which little can be done at once: whoever asks for much of it delays nobody but themselves."""
+"""Fair queue for scarce workers: keys are served round-robin, so that one busy key cannot starve the others."""
 
 import asyncio
 from collections import OrderedDict
@@ -7,17 +7,17 @@ from contextlib import asynccontextmanager
 
 from server.errors import RateLimited, Unavailable
 
-# Whether it was let in. Ordered, so that the first, the last and any other leave at the same small cost.
+# The waiters of one key: True if admitted, False if evicted. Ordered, so that any of them is removed in O(1).
 Queue = OrderedDict[asyncio.Future[bool], None]
 
 
 class FairQueue:
-    """At most `workers` turns are taken at once; those who wait are queued by a key, e.g. a user.
+    """At most `workers` callers work at once. The others wait in one FIFO queue per key, e.g. per user.
 
-    Keys are served in rotation, and within a key whoever came first: a newcomer waits for one turn of each other key
-    at most, however many wait there. `most_per_key` may wait under one key (None: no bound), `most_waiting` in all.
-    `seconds` is what a turn takes, about: it tells those who are refused when to come again. Keys of which `is_last`
-    says so are served when no other waits, and are the first to go where too many do.
+    Keys are served in rotation: the first caller of a key waits for at most one turn of each other key. At most
+    `most_per_key` callers wait under one key (None: no bound), and `most_waiting` in all. `seconds` is the usual length
+    of a turn, from which `retry_after` is computed. Keys for which `is_last` is true have low priority: they are served
+    when no other key waits, and evicted first.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class FairQueue:
 
     @asynccontextmanager
     async def take(self, key: str) -> AsyncIterator[None]:
-        """Encloses one piece of work, which begins when it is this one's turn.
+        """Run the body of `async with` when it is this caller's turn.
 
-        Raises `RateLimited` where too many wait under this key, `Unavailable` where too many wait in all. Of those the
-        last of the longest queue has to go, so that a flood under a few keys keeps no other key out.
+        Raises `RateLimited` if too many callers wait under this key, `Unavailable` if too many wait in all. The latter
+        evicts the last waiter of the longest queue, so that a flood under a few keys keeps no other key out.
         """
         await self._enter(key)
         try:
@@ -62,7 +62,7 @@ class FairQueue:
             if not place.done() or place.cancelled():
                 self._forget(key, place)
             elif place.result():
-                # Let in and cancelled at the same moment.
+                # Admitted and cancelled at the same moment.
                 self._leave()
             raise
         if not is_let_in:
@@ -77,7 +77,7 @@ class FairQueue:
             self._count -= 1
             if queue:
                 self._queues[key] = queue
-            # One that was cancelled this moment is done already.
+            # A waiter that was just cancelled is done already.
             if not place.done():
                 self._free -= 1
                 place.set_result(True)
@@ -101,7 +101,7 @@ class FairQueue:
         return place
 
     def _send_one_away(self, comer: str, waiting: int) -> None:
-        """Make room for one under whose key so many wait. Raises `Unavailable` where no queue would stay as long."""
+        """Evict the last waiter of the longest queue. Raises `Unavailable` if that would be the caller's own queue."""
         is_last = self._is_last or (lambda _key: False)
         key = max(self._queues, key=lambda key: (is_last(key), len(self._queues[key])))
         queue = self._queues[key]

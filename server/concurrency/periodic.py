@@ -1,4 +1,4 @@
-"""Work that is done again and again, outlives its failures, and stops when told."""
+"""Periodic jobs that survive their failures and can be stopped."""
 
 import asyncio
 import contextlib
@@ -15,20 +15,20 @@ Work = Callable[[], Awaitable[object]]
 
 
 class PeriodicWork:
-    """Everything that runs by the clock. A round that takes longer than its interval leaves out the next."""
+    """Runs jobs at fixed intervals. A run that takes longer than its interval skips the next one."""
 
     def __init__(self) -> None:
         self._callbacks: list[PeriodicCallback] = []
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, seconds: float, work: Work) -> None:
-        """Do `work` every so many seconds, the first time after that long."""
+        """Run `work` every `seconds`, the first time after that long."""
         callback = PeriodicCallback(lambda: self._run(work), seconds * 1000)
         callback.start()
         self._callbacks.append(callback)
 
     async def stop(self) -> None:
-        """No round begins after this, and those under way are broken off."""
+        """Start no more runs, and cancel the current ones."""
         for callback in self._callbacks:
             callback.stop()
         for task in self._running:
@@ -44,7 +44,7 @@ class PeriodicWork:
 
 
 async def do_quietly(work: Work) -> None:
-    """A store that is away has been logged already; everything else that fails is."""
+    """Run `work` and log its failure. A `ChatError` goes to the debug log: the store has logged its outage already."""
     try:
         await work()
     except ChatError as error:
@@ -54,7 +54,7 @@ async def do_quietly(work: Work) -> None:
 
 
 async def do_until(deadline: float, work: Work) -> None:
-    """As `do_quietly`, and broken off at this time of the loop's clock."""
+    """Like `do_quietly`, but cancelled at `deadline` (time of the event loop)."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):
             await do_quietly(work)

@@ -1,4 +1,4 @@
-"""Background tasks that somebody holds on to, so that none is lost, and whose failures are logged."""
+"""Background tasks: keeps references to them, so that none is garbage-collected, and logs their failures."""
 
 import asyncio
 import logging
@@ -11,13 +11,13 @@ log = logging.getLogger(__name__)
 
 
 class Tasks:
-    """Runs work beside its caller. The event loop itself keeps only weak references to tasks."""
+    """Runs coroutines in the background. The event loop itself keeps only weak references to tasks."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start `work`; what it raises ends in the log."""
+        """Start `work`; its exceptions are logged."""
         task = asyncio.get_running_loop().create_task(_logged(work))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -27,7 +27,7 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except Unavailable as error:
-        # Said once, by the store that is away, and not by each of those that wait for it.
+        # The store logs its outage once; the tasks that need it do not repeat it.
         log.debug("a task gave up: %s", error)
     except ChatError as error:
         log.warning("a task gave up: %s", error.code)

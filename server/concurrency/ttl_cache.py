@@ -1,4 +1,4 @@
-"""A small cache of bounded size whose entries age out."""
+"""An LRU cache of bounded size whose entries expire."""
 
 import time
 from collections import OrderedDict
@@ -28,14 +28,14 @@ class TtlCache(Generic[K, V]):
         return entry[1]
 
     def put(self, key: K, value: V) -> None:
-        """Store what is known to be true now."""
+        """Store a value that is known to be current."""
         self._entries[key] = (time.monotonic() + self._max_age, value)
         self._entries.move_to_end(key)
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)
 
     def fill(self, key: K, value: V) -> V:
-        """Store what was read from a store, unless something newer came in meanwhile. Returns what stands."""
+        """Store a value read from a store, unless a newer one was put meanwhile. Returns the cached value."""
         current = self.get(key)
         if current is not None:
             return current

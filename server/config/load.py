@@ -1,4 +1,4 @@
-"""Reads the settings: file, environment and options, checked one by one and together."""
+"""Loads the settings from file, environment and options, and checks them one by one and together."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from server.config.settings import Messages, Section, Settings
 from server.config.sources import ConfigError, Entry, merge, read_environment, read_file, read_options
 from server.config.types import KIB, Declaration, declarations, write_settings, write_size
 
-# One character takes at most two escapes of six bytes (`\ud83d\ude00`); a message has a few fields beside it.
+# One character takes at most two escapes of six bytes (`\ud83d\ude00`); the overhead is for the other fields.
 ESCAPED_CHARACTER_BYTES: Final = 12
 MESSAGE_OVERHEAD_BYTES: Final = 4 * KIB
 LENGTH_KEY: Final = "messages.max_length"
@@ -44,7 +44,7 @@ def load(path: Path, sets: Sequence[str] = (), environ: Mapping[str, str] | None
 
 
 def _locate(data_dir: str, path: Path, entries: Mapping[str, Entry]) -> str:
-    """The absolute path of `data_dir`: `~` and `~user` are homes, the rest is relative to the folder of the file."""
+    """The absolute path of `data_dir`: `~` and `~user` are expanded, the rest is relative to the file's folder."""
     try:
         folder = Path(data_dir).expanduser()
     except RuntimeError:
@@ -64,7 +64,7 @@ def _build(section: type[SectionType], prefix: str, values: Mapping[str, object]
 
 
 def _check_together(settings: Settings, entries: Mapping[str, Entry]) -> None:
-    """Settings that are right one by one, but not together. The one that is not its default is at fault."""
+    """Check settings that depend on each other. Raises `ConfigError` at the one that is not its default."""
     length, payload = settings.messages.max_length, settings.server.max_payload
     longest = length * ESCAPED_CHARACTER_BYTES + MESSAGE_OVERHEAD_BYTES
     if longest <= payload:

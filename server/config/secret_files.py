@@ -1,4 +1,4 @@
-"""Secrets that the server makes for itself at its first start: random, kept in files that only their owner may read."""
+"""Secrets that the server generates at its first start, kept in files that only their owner may read."""
 
 import os
 import secrets
@@ -9,10 +9,10 @@ RANDOM_BYTES: Final = 32
 
 
 def read_or_make_secret(path: Path) -> str:
-    """The secret in the file, made now if there is none. It is at least 32 characters of `A-Za-z0-9_-`.
+    """The secret in the file, generated if there is none: at least 32 characters of `A-Za-z0-9_-`.
 
-    Of several that make it at once, one wins and all get its value. Raises `OSError` where the folder cannot be
-    written, and `ValueError` where the file holds no such secret.
+    If several processes generate it at once, all get the same value. Raises `OSError` if the folder is not writable,
+    `ValueError` if the file holds no such secret.
     """
     if not path.exists():
         _make(path)

@@ -22,7 +22,7 @@ MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 DAY: Final = 86400.0
 
-# What people of marketplaces, rentals and bookings are to each other. None of them sounds like somebody of the team.
+# Roles of users in marketplaces, rentals and bookings. None of them suggests a member of staff.
 USER_TYPES: Final = (
     "user", "member", "guest", "host", "customer", "client", "consumer", "provider", "seeker", "buyer", "seller",
     "vendor", "tenant", "landlord", "driver", "rider", "student", "teacher", "individual", "business",

@@ -1,4 +1,4 @@
-"""The sources of settings: the file, the environment and the command line, each value with its place."""
+"""Reads settings from file, environment and command line; each value keeps its origin for error messages."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ import yaml
 from server.config.types import Declaration
 
 VARIABLE_PREFIX: Final = "MADANG_"
-# Settings outside of a section. Any other name without a section belongs to somebody else: Kubernetes sets MADANG_PORT
-# and the like beside a service that is called madang.
+# Settings outside of a section. Other names without a section are ignored: Kubernetes sets MADANG_PORT and the like
+# for a service that is called madang.
 WITHOUT_SECTION: Final = frozenset({"MADANG_DATA_DIR"})
 
 
 class ConfigError(Exception):
-    """A setting that cannot be used. `path` is the place (`FILE:LINE`, an option or a variable)."""
+    """A setting that cannot be used. `path` is its origin: `FILE:LINE`, an option or a variable."""
 
     def __init__(self, path: str, message: str) -> None:
         super().__init__(f"{path}: {message}")
@@ -26,7 +26,7 @@ class ConfigError(Exception):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One given value, still as YAML. `typed_out` is for variables and options, in which people leave out quotes:
+    """One given value as a YAML node. `typed_out` is set for variables and options, which are written without quotes:
     there, the text `42` may mean a string too."""
 
     origin: str
@@ -69,12 +69,12 @@ def read_environment(environ: Mapping[str, str], known: Mapping[str, Declaration
 
 
 def other_variables(environ: Mapping[str, str]) -> list[str]:
-    """The names of the variables that begin like settings and are none."""
+    """The names of the variables that have the prefix of settings and are none."""
     return sorted(name for name in environ if name.upper().startswith(VARIABLE_PREFIX) and not _is_setting(name))
 
 
 def read_options(sets: Sequence[str], known: Mapping[str, Declaration]) -> dict[str, Entry]:
-    """The entries of `a.b=value` options; of a repeated one the last counts."""
+    """The entries of `a.b=value` options; the last of a repeated one wins."""
     entries: dict[str, Entry] = {}
     for option in sets:
         key, equals, value = option.partition("=")

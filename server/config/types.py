@@ -1,4 +1,4 @@
-"""The kinds of setting: how durations, sizes, addresses and plain values are written, checked and printed."""
+"""The kinds of settings: parses, checks and formats durations, sizes, addresses and plain values."""
 
 import ipaddress
 import json
@@ -30,10 +30,10 @@ ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?|https?://\[[0-9
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """How one sort of value is read and written.
+    """How one kind of value is parsed and formatted.
 
-    `read` turns what YAML gave into the setting's value and raises `ValueError` with what was expected.
-    `write` gives the text for the file, `bounds` the words for the comment.
+    `read` converts a YAML value, and raises `ValueError` with what was expected. `write` formats a value for the file.
+    `bounds` describes its range in the comment.
     """
 
     read: Callable[[Any], Any]
@@ -84,7 +84,7 @@ def size(words: str, least: int, most: int) -> msgspec.Meta:
 
 
 def text(words: str, pattern: str, expected: str) -> msgspec.Meta:
-    """A string that matches the whole pattern; `expected` says so in words."""
+    """A string that matches the whole pattern; `expected` describes it in errors."""
     shape = re.compile(pattern)
 
     def read(value: Any) -> str:
@@ -122,7 +122,7 @@ def names(words: str) -> msgspec.Meta:
 
 
 def declarations(section: type[msgspec.Struct], prefix: str = "") -> list[Declaration]:
-    """The settings of a struct and of the structs in it, in their order."""
+    """The settings of a struct and of its nested structs, in order of declaration."""
     found: list[Declaration] = []
     for field in msgspec.structs.fields(section):
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
@@ -136,7 +136,7 @@ def declarations(section: type[msgspec.Struct], prefix: str = "") -> list[Declar
 
 
 def write_settings(settings: list[Declaration]) -> str:
-    """The file that states every setting once, with its default, and its meaning and bounds as a comment."""
+    """The text of a file with the default of every setting, its meaning and bounds as a comment."""
     lines = [
         "# Settings, each with its default. A line left out means the default; an unknown name stops the start.",
         "# Durations: 500ms, 5s, 10m, 24h, 30d. Sizes: 64KiB, 20MB. `--set server.port=8080` and the environment",
@@ -156,7 +156,7 @@ def write_settings(settings: list[Declaration]) -> str:
 
 
 def write_duration(seconds: float) -> str:
-    """The largest unit that it holds at least twice and exactly, as people say it: `60s`, `24h`, `500ms`."""
+    """In the largest unit that divides it exactly, at least two of `d`, `h` and `m`: `60s`, `24h`, `500ms`."""
     for unit, factor in SECONDS.items():
         count = round(seconds / factor, 9)
         if count.is_integer() and count >= (2 if factor > 1 else 1):
@@ -165,7 +165,7 @@ def write_duration(seconds: float) -> str:
 
 
 def write_size(count: int, space: str = "") -> str:
-    """The shortest exact writing, e.g. `64KiB`, `20MB`, `1B`; `space` stands before the unit."""
+    """The shortest exact form, e.g. `64KiB`, `20MB`, `1B`; `space` precedes the unit."""
     exact = [f"{count // factor}{space}{unit}" for unit, factor in BYTES.items() if count % factor == 0]
     return min(exact, key=len)
 
@@ -200,7 +200,7 @@ def _strings(words: str, fits: Callable[[str], bool], expected: str) -> msgspec.
 
 
 def _plain(annotated: Any, base: Any, meta: msgspec.Meta) -> Kind:
-    """A choice, a truth value or a whole number."""
+    """The kind of a choice, a boolean or an integer."""
     choices = [str(choice) for choice in get_args(base)]
     bounds = " or ".join(choices) if choices else f"{meta.ge} to {meta.le}" if base is int else ""
     expected = bounds if choices else f"a whole number, {bounds}" if base is int else "true or false"

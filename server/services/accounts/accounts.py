@@ -1,4 +1,4 @@
-"""Accounts: registration, login, sessions whose refresh tokens rotate, and who a token speaks for."""
+"""Accounts: registration, login, sessions with rotating refresh tokens, and authentication of access tokens."""
 
 import hashlib
 import hmac
@@ -24,7 +24,7 @@ from server.storage.mongo.sessions import Session, Sessions
 from server.storage.mongo.users import Users
 
 CACHED_SESSIONS: Final = 50_000
-# Other processes see the end of a session this late, in seconds. In this process it is seen at once.
+# Seconds until other processes see the end of a session. This process sees it at once.
 CACHE_AGE: Final = 30.0
 SECRET_BYTES: Final = 32
 WRONG_LOGIN: Final = "Wrong email or password"
@@ -33,14 +33,14 @@ Drop = Callable[[str], Awaitable[None]]
 
 
 class LiveState(msgspec.Struct, frozen=True):
-    """What `authenticate` must know of a session."""
+    """The part of a session that `authenticate` needs."""
 
     user_id: str
     is_live: bool
 
 
 class Accounts:
-    """`end_session(session_id)` drops the sockets of a session that has ended."""
+    """`end_session(session_id)` disconnects the sockets of a session that has ended."""
 
     def __init__(
         self,
@@ -70,10 +70,10 @@ class Accounts:
         self._live: TtlCache[str, LiveState] = TtlCache(CACHED_SESSIONS, CACHE_AGE)
 
     async def register(self, registration: Registration, address: str) -> TokenPair:
-        """Make an account and its first session.
+        """Create an account and its first session.
 
-        Raises `ValidationFailed`, `Conflict`, `RateLimited`, and `Unavailable` where too many wait for the hash of
-        their passwords.
+        Raises `ValidationFailed`, `Conflict` or `RateLimited`, and `Unavailable` if too many requests wait for a
+        password hash.
         """
         with Faults() as faults:
             user = _new_user(registration, self._user_types, faults)
@@ -88,8 +88,8 @@ class Accounts:
     async def login(self, login: Login, address: str) -> TokenPair:
         """Open a session.
 
-        Raises `Unauthorized`, in the same words and time for an unknown email; `RateLimited`; and `Unavailable` where
-        too many wait to have their passwords verified.
+        Raises `Unauthorized`, with the same text and timing for an unknown email; `RateLimited`; and `Unavailable` if
+        too many requests wait for a password hash.
         """
         network, emails = client_network(address), profile_rules.login_emails(login.email)
         found = await self._users.find_by_emails(emails)
@@ -97,7 +97,7 @@ class Accounts:
         async def is_known() -> bool:
             return found is not None and await self._sessions.is_known_from(found[0].id, network)
 
-        # What is counted is looked at when it is this one's turn: of many at once, all see the failures of the others.
+        # The failure counters are read within the turn: parallel logins see the failures of each other.
         async with (
             self._passwords.turn(network) as hashing,
             self._limits.login(network, emails[-1] if emails else login.email, is_known),
@@ -108,8 +108,8 @@ class Accounts:
     async def refresh(self, refresh: Refresh, address: str) -> TokenPair:
         """Exchange the refresh token for a new pair.
 
-        Within the grace of its first use it may be used again, and gives one more pair: the answer may have been lost.
-        Later that ends its whole family. A token that was never issued ends nothing. Raises `Unauthorized`.
+        A used token is accepted again within the grace after its first use, because the answer may have been lost.
+        Later use ends the session. A token that was never issued ends nothing. Raises `Unauthorized`.
         """
         session_id, _, secret = refresh.refresh_token.partition(".")
         session = await self._sessions.find(session_id) if session_id and secret else None
@@ -132,9 +132,9 @@ class Accounts:
         await self._end(identity.session_id, identity.user_id)
 
     async def authenticate(self, token: str) -> Identity:
-        """Who the token speaks for, now. Raises `Unauthorized` or `TokenExpired`.
+        """The identity of a valid access token. Raises `Unauthorized` or `TokenExpired`.
 
-        A session and a user known here cost no database call.
+        If session and user are cached, it makes no database call.
         """
         identity = self._verifier.verify(token)
         state = self._live.get(identity.session_id)
@@ -156,7 +156,7 @@ class Accounts:
 
     async def _check_password(self, found: tuple[User, str | None] | None, password: str, hashing: Hashing) -> User:
         user, password_hash = found if found is not None else (None, None)
-        # An overlong password is cut here so that it costs no more than the longest right one.
+        # An overlong password is cut, so that it costs no more than the longest valid one.
         typed = password[: profile_rules.PASSWORD_MAX + 1]
         fits = await hashing.verify(password_hash, typed)
         if user is None or password_hash is None or not fits or not user.is_active:
@@ -217,7 +217,7 @@ def _new_user(registration: Registration, user_types: Sequence[str], faults: Fau
 
 
 def _new_secret(key: str) -> str:
-    """A random part and its seal, by which a token that was issued once is told from one that never was."""
+    """A random part and its signature, which tells a used token from one that was never issued."""
     random = secrets.token_urlsafe(SECRET_BYTES)
     return f"{random}.{_seal(random, key)}"
 

@@ -1,4 +1,4 @@
-"""Wires accounts on their stores."""
+"""Builds the account services."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Ends the connections of people who have been deactivated, by whatever means, within five seconds."""
+"""Disconnects deactivated users within five seconds, however they were deactivated."""
 
 import time
 from collections.abc import Awaitable, Callable, Collection
@@ -6,17 +6,17 @@ from typing import Final
 
 from server.services.accounts.profiles import Profiles
 
-# A look gives way to messages: it waits until none has come or been under way for so long,
+# A check waits until no message has arrived or been in flight for so long,
 QUIET_SECONDS: Final = 0.3
-# but begins this long after the one before at the latest, so that five seconds are kept also where it takes a moment.
+# but starts at most this long after the previous one, which leaves a second of the five for the check itself.
 LONGEST_PAUSE: Final = 4.0
 SHORTEST_PAUSE: Final = 3.0
-# Where so many are inactive that a look takes long, it takes this part of the time at most.
+# If many inactive users make the checks slow, they take at most this share of the time.
 SHARE: Final = 0.1
 
 
 class InactivePeople:
-    """`look` is to be called several times a second; it asks the store far less often."""
+    """Call `look` several times a second; it queries the store far less often."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class InactivePeople:
         self._latest = self._earliest
 
     async def look(self) -> None:
-        """End whoever is connected and inactive. Raises `Unavailable`."""
+        """Disconnect the connected users who are inactive. Raises `Unavailable`."""
         begun = time.monotonic()
         if begun < self._earliest or (begun < self._latest and self._quiet_seconds() < QUIET_SECONDS):
             return

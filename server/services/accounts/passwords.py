@@ -1,4 +1,4 @@
-"""Password hashes (argon2id), computed off the event loop in turns that are fair between client addresses."""
+"""Password hashes (argon2id), computed in threads with a fair queue between client addresses."""
 
 import asyncio
 import unicodedata
@@ -20,14 +20,14 @@ PARALLELISM: Final = 1
 # Hashing must not take every core from the event loop.
 HASHING_THREADS: Final = 2
 HASHING_SECONDS: Final = 0.025
-# A large office that comes to work, and six seconds for the last of it.
+# A large office that logs in at once; the last one waits for six seconds.
 MAX_WAITING_PER_ADDRESS: Final = 500
 # About half a minute of work.
 MAX_WAITING: Final = 2_000
 
 
 class Passwords:
-    """Argon2id in threads of its own, where the addresses that ask take turns."""
+    """Argon2id in threads of its own; client addresses are served in rotation."""
 
     def __init__(self, *, is_limited: bool) -> None:
         self._hashing = Hashing(HASHING_THREADS)
@@ -40,15 +40,16 @@ class Passwords:
 
     @asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator["Hashing"]:
-        """Encloses what is done with one password.
+        """Run the body of `async with`, which handles one password, when it is this address's turn.
 
-        Too many of one address get `RateLimited`, unless `is_limited` is false; too many in all `Unavailable`.
+        Raises `RateLimited` if too many wait under one address and `is_limited` is true, `Unavailable` if too many
+        wait in all.
         """
         async with self._turns.take(address):
             yield self._hashing
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Whether the hash was made with other parameters than today's."""
+        """Whether the hash was made with other parameters than the current ones."""
         return self._hashing.hasher.check_needs_rehash(password_hash)
 
     def close(self) -> None:
@@ -56,7 +57,7 @@ class Passwords:
 
 
 class Hashing:
-    """Hashes and verifies, off the event loop, for whoever has a turn."""
+    """Hashes and verifies off the event loop, within a turn of `Passwords`."""
 
     def __init__(self, threads: int) -> None:
         self.hasher = PasswordHasher(time_cost=TIME_COST, memory_cost=MEMORY_KIB, parallelism=PARALLELISM)
@@ -67,7 +68,7 @@ class Hashing:
         return str(await self._run(self.hasher.hash, _normalised(password)))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Whether the password fits. Without a hash (an unknown account) it is False and takes the same time."""
+        """Whether the password matches. Without a hash (an unknown account) it is False and takes the same time."""
         fits = await self._run(self._fits, password_hash or self._nobody, _normalised(password))
         return bool(fits) and password_hash is not None
 

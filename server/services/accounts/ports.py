@@ -1,4 +1,4 @@
-"""What accounts need of other services. Each is implemented by one of them, and wired in `server/context.py`."""
+"""The interfaces of other services that accounts use. `server/context.py` wires the implementations."""
 
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
@@ -17,7 +17,7 @@ class Index(Protocol):
 
 
 class Limits(Protocol):
-    """What accounts need of the rate limits."""
+    """The rate limits of accounts."""
 
     async def check_registration(self, network: str) -> None: ...
 
@@ -29,13 +29,13 @@ class Limits(Protocol):
 
 
 class ProfileImages(Protocol):
-    """What a profile picture may be beside an absolute http(s) URL."""
+    """Uploads that are used as profile images."""
 
     async def link_profile(self, user_id: str, url: str) -> None:
-        """Use one's own upload. Raises `ValidationFailed` where it is not there or not one's own."""
+        """Use an upload of the user. Raises `ValidationFailed` if it does not exist or is another user's."""
 
     async def release_profile(self, user_id: str, url: str) -> None:
-        """It is shown no longer."""
+        """The profile shows it no longer."""
 
 
 class Presence(Protocol):

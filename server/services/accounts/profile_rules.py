@@ -1,4 +1,4 @@
-"""What the fields of a profile may hold. Each function returns the cleaned value or raises `ValidationFailed`."""
+"""Checks the fields of a profile. Each `check_…` returns the cleaned value or raises `ValidationFailed`."""
 
 import re
 import unicodedata
@@ -11,7 +11,7 @@ from server.models import PHONE
 from server.web_address import is_web_address
 
 EMAIL_LENGTH: Final = 254  # RFC 5321
-# With blanks around it, and what nobody sees.
+# With surrounding blanks and invisible characters.
 LOGIN_EMAIL_LENGTH: Final = 4 * EMAIL_LENGTH
 NAME_LENGTH: Final = 100
 PHONE_LENGTH: Final = 32
@@ -25,7 +25,7 @@ UPLOAD_PATH: Final = re.compile(r"/uploads/[A-Za-z0-9._\-]+(/[A-Za-z0-9._\-]+)*"
 
 
 def check_email(value: str) -> str:
-    """The email as it is shown: trimmed, NFC, lower case, without what nobody sees. Alike ones are one (`fold`)."""
+    """The email as it is shown: trimmed, NFC, lower case, without invisible characters."""
     email = without_invisible(_clean_email(value))
     if len(email) > EMAIL_LENGTH:
         raise ValidationFailed.at("email", f"must have at most {EMAIL_LENGTH} characters")
@@ -35,9 +35,9 @@ def check_email(value: str) -> str:
 
 
 def login_emails(value: str) -> list[str]:
-    """What an email typed at a login may be stored as, the likeliest last; empty for what no account can have.
+    """The keys under which an email given at a login may be stored, the likeliest last; empty if there can be none.
 
-    Someone who registered before alike ones counted as one may be the second of these, under their own spelling.
+    The first one is for accounts from before emails that look alike counted as one: they keep their own spelling.
     """
     if not 0 < len(value) <= LOGIN_EMAIL_LENGTH:
         return []
@@ -65,7 +65,7 @@ def check_name(path: str, value: str) -> str:
 
 
 def check_phone(value: str | None) -> str | None:
-    """A blank phone is none."""
+    """A blank phone becomes None."""
     if value is None or not value.strip():
         return None
     phone = value.strip()
@@ -75,7 +75,7 @@ def check_phone(value: str | None) -> str | None:
 
 
 def check_user_type(value: str | None, allowed: Collection[str]) -> str | None:
-    """One of these, in any case; it stays as it is written. A blank type is none."""
+    """One of `allowed`, in any case; the spelling is kept. A blank type becomes None."""
     if value is None or not value.strip():
         return None
     user_type = value.strip()
@@ -85,7 +85,7 @@ def check_user_type(value: str | None, allowed: Collection[str]) -> str | None:
 
 
 def check_profile_image(value: str | None) -> str | None:
-    """A blank picture is none; otherwise a web address or the path of an upload."""
+    """A web address or the path of an upload. A blank one becomes None."""
     if value is None or not value.strip():
         return None
     url = value.strip()
@@ -97,7 +97,7 @@ def check_profile_image(value: str | None) -> str | None:
 
 
 def check_first_profile_image(value: str | None) -> str | None:
-    """The same for somebody new, who cannot have uploaded anything yet."""
+    """The same for a registration: a new user cannot have uploaded anything yet."""
     url = check_profile_image(value)
     if url is not None and is_upload_path(url):
         raise ValidationFailed.at("profileImage", "must be an http(s) URL; an upload can be named once you are here")

@@ -1,4 +1,4 @@
-"""Profiles: who somebody is, as others see them."""
+"""User profiles: cached reads, changes, and the view that clients see."""
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
@@ -16,17 +16,17 @@ from server.services.accounts.ports import Index, Limits, Presence, ProfileImage
 from server.storage.mongo.users import Users
 
 CACHED_USERS: Final = 50_000
-# Other processes see a change this late, in seconds. In this process a change is seen at once.
+# Seconds until other processes see a change. This process sees it at once.
 CACHE_AGE: Final = 30.0
-# A change is planned by what is stored, so that of several at once all but one would have to be planned again; and the
-# index of a long name is much work, so that users take turns.
+# Changes run one at a time, in a fair queue: a concurrent change of the same user has to be planned again, and indexing
+# a long name is expensive.
 MOST_PER_USER: Final = 50
 MOST_WAITING: Final = 2_000
 CHANGE_SECONDS: Final = 0.05
 
 
 class Profiles:
-    """Reads are served from a cache of bounded size; a user known here costs no database call."""
+    """Reads are served from a cache of bounded size; a cached user costs no database call."""
 
     def __init__(
         self, users: Users, index: Index, presence: Presence, profile_images: ProfileImages, limits: Limits
@@ -52,12 +52,12 @@ class Profiles:
         return user
 
     def cached(self, user_id: str) -> User | None:
-        """The user where they are known here and active, without waiting."""
+        """The user if cached and active, without waiting."""
         user = self._cache.get(user_id)
         return user if user is not None and user.is_active else None
 
     async def get_many(self, user_ids: Iterable[str]) -> dict[str, User]:
-        """Those that exist, by id, inactive ones too: old messages still have senders."""
+        """The existing users by id, inactive ones too: old messages still have senders."""
         wanted = dict.fromkeys(user_ids)
         known = {user_id: user for user_id in wanted if (user := self._cache.get(user_id)) is not None}
         for user in await self._users.find_many([user_id for user_id in wanted if user_id not in known]):
@@ -65,7 +65,7 @@ class Profiles:
         return known
 
     async def find_inactive(self, user_ids: Collection[str]) -> set[str]:
-        """Those who have been deactivated, by whatever means; from now on they are known here as inactive."""
+        """Those of the users who have been deactivated. The cache is updated."""
         inactive = (await self._users.find_inactive()).intersection(user_ids) if user_ids else set()
         for user_id in inactive:
             user = self._cache.get(user_id)
@@ -79,7 +79,7 @@ class Profiles:
         return (await self.views([user]))[0]
 
     async def views(self, users: Collection[User]) -> list[UserView]:
-        """The users as clients see them, in the same order. Without presence (Redis away) they are offline."""
+        """The users as clients see them, in the same order. If Redis is unavailable, all are offline."""
         try:
             online = await self._presence.online([user.id for user in users]) if users else set()
         except Unavailable:
@@ -120,7 +120,7 @@ class Profiles:
         return await self.profile(user_id)
 
     async def change(self, user_id: str, fields: dict[str, Any]) -> User:
-        """Change checked fields (named as in `User`) and what the user is found by. Raises `NotFound`."""
+        """Change checked fields (named as in `User`) and the search index. Raises `NotFound`."""
         while True:
             record = await self._users.find_record(user_id)
             if record is None:
@@ -129,7 +129,7 @@ class Profiles:
                 await self._index.settle(record.pending)
             user = msgspec.structs.replace(record.user, **fields)
             change = await self._index.plan(user, record.indexed)
-            # False when somebody else changed the user in between: begin again from what stands now.
+            # False if the user was changed in between: plan again from the current record.
             if await self._users.change(record, fields, change):
                 self._cache.put(user_id, user)
                 await self._index.settle_soon(change)

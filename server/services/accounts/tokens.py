@@ -14,7 +14,7 @@ ISSUER: Final = "madang"
 
 
 class Verifier(Protocol):
-    """Turns a token into an identity. Raises `Unauthorized`, or `TokenExpired` where only its time is over."""
+    """Turns a token into an identity. Raises `Unauthorized`, or `TokenExpired` if it is valid but expired."""
 
     def verify(self, token: str) -> Identity: ...
 
@@ -41,16 +41,16 @@ class Tokens:
         return self._jwt.encode(claims, self._secret, algorithm=ALGORITHM)
 
     def verify(self, token: str) -> Identity:
-        """The identity of a token that this server signed and whose time is not over.
+        """The identity of an unexpired token that this server signed.
 
-        Whether its session still lives is for `Accounts.authenticate` to say.
+        `Accounts.authenticate` checks whether its session has ended.
         """
         try:
             claims: dict[str, Any] = self._jwt.decode(
                 token,
                 self._secret,
                 algorithms=[ALGORITHM],
-                # PyJWT cuts `exp` to whole seconds; it is compared below as it is written.
+                # PyJWT cuts `exp` to whole seconds; it is compared below with its fraction.
                 options={"require": ["exp", "sub"], "verify_exp": False},
             )
             expires_at = float(claims["exp"])

@@ -1,4 +1,4 @@
-"""Stored uploads: who may use them, handing them out, and removing those that nothing uses."""
+"""Stored uploads: who may use them, serving them, and removing those that nothing uses."""
 
 import logging
 import re
@@ -18,15 +18,15 @@ __all__ = ["Blob", "ServedFile", "UploadAccess"]
 log = logging.getLogger(__name__)
 
 PATH: Final = re.compile(r"/uploads/([0-9a-f]{40})(-thumb)?\.[a-z0-9]{1,10}")
-# What browsers show without running anything in it; these have been decoded whole before they were stored.
+# Types that browsers show without running code. Such files were decoded completely before they were stored.
 INLINE: Final = frozenset(kind.mime_type for kind in PICTURES.values())
 THUMBNAIL_TYPES: Final = {"jpg": "image/jpeg", "webp": "image/webp"}
-# One round of removing; the next one goes on.
+# In one sweep; the next one continues.
 MAX_REMOVED: Final = 500
 
 
 class ServedFile(msgspec.Struct, frozen=True):
-    """A file to hand out. `tag` names its content for ever; `file_name` is for people."""
+    """A file to serve. `tag` identifies its content, which never changes; `file_name` is for display."""
 
     blob_name: str
     tag: str
@@ -42,24 +42,24 @@ class UploadAccess:
         self._users = users
 
     def is_upload(self, url: str) -> bool:
-        """Whether this has the form of an upload's address; whether there is one is another question."""
+        """Whether `url` has the form of an upload's address; the upload need not exist."""
         return PATH.fullmatch(url) is not None
 
     async def link(self, user_id: str, url: str, peers: Collection[str]) -> None:
-        """Use an upload in a message: one's own, or one of a peer, who has sent it before.
+        """Use an upload in a message: the user's own, or one that a peer has sent before.
 
-        Raises `ValidationFailed` where it is not there, a stranger's, or a peer's that is in no message yet.
+        Raises `ValidationFailed` if it does not exist, is another user's, or is a peer's and in no message yet.
         """
         if not await self._use(user_id, url, in_message=True) and not await self._was_sent(url, peers):
             raise ValidationFailed.at("attachmentUrl", "must be the path of an upload that you made or were sent")
 
     async def link_profile(self, user_id: str, url: str) -> None:
-        """The same for one's own picture."""
+        """Use an upload of the user as profile image. Raises `ValidationFailed` if there is none."""
         if not await self._use(user_id, url, in_message=False):
             raise ValidationFailed.at("profileImage", "must be the path of an upload of yours that exists")
 
     async def release_profile(self, user_id: str, url: str) -> None:
-        """A profile shows this no longer: it is removed in time, unless a message uses it."""
+        """The profile shows this no longer: the sweep removes it later, unless a message uses it."""
         found = PATH.fullmatch(url)
         if found is not None:
             await self._records.release(found[1], user_id)
@@ -79,14 +79,14 @@ class UploadAccess:
         return ServedFile(record.thumbnail_blob, record.thumbnail_blob, mime_type, True, name)
 
     async def open(self, file: ServedFile) -> Blob:
-        """Its bytes. Raises `NotFound` where it was removed in this moment, `Unavailable`."""
+        """Its bytes. Raises `NotFound` if it was just removed, or `Unavailable`."""
         blob = await self._blobs.open(file.blob_name)
         if blob is None:
             raise NotFound("No such file")
         return blob
 
     async def sweep(self) -> None:
-        """Remove what nothing used in time, and what was never stored whole."""
+        """Remove uploads that nothing used in time, and those that were never stored completely."""
         for record in await self._records.find_expired(MAX_REMOVED):
             if record.state == "ready" and await self._is_profile_image(record):
                 await self._records.use(record.id, record.owner_id, in_message=False)
@@ -97,19 +97,19 @@ class UploadAccess:
         try:
             for name in (record.thumbnail_blob, record.id):
                 await self._blobs.remove(name)
-            # Last, so that a failure before is found again by the next round.
+            # Last, so that the next sweep retries after a failure.
             await self._records.delete(record.id)
         except ChatError as error:
             log.warning("an upload is removed later: %s", error)
 
     async def _is_profile_image(self, record: UploadRecord) -> bool:
-        """Whether its owner's profile shows it: two changes of a profile at once may have released it too early."""
+        """Whether its owner's profile shows it: concurrent changes of a profile may have released it too early."""
         owner = await self._users.find(record.owner_id)
         return owner is not None and owner.profile_image in (record.url, record.thumbnail_url)
 
     async def _use(self, user_id: str, url: str, *, in_message: bool) -> bool:
         record = await self._find(url)
-        # The record may be claimed for removal in between; then `use` finds it no more.
+        # The record may be claimed for removal in between; then `use` returns False.
         return record is not None and await self._records.use(record.id, user_id, in_message=in_message)
 
     async def _was_sent(self, url: str, senders: Collection[str]) -> bool:
@@ -117,7 +117,7 @@ class UploadAccess:
         return record is not None and record.owner_id in senders and record.in_message
 
     async def _find(self, url: str) -> UploadRecord | None:
-        """The ready upload with exactly this address, or with this address of its small picture."""
+        """The ready upload with exactly this address, or with this address of its thumbnail."""
         found = PATH.fullmatch(url)
         record = None if found is None else await self._records.find(found[1])
         return record if record is not None and url in (record.url, record.thumbnail_url) else None

@@ -1,4 +1,4 @@
-"""Wires uploads on their stores."""
+"""Builds the upload services."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""How much of the processor each user's pictures may take, and who took too much of it."""
+"""CPU budget of each user for examining pictures."""
 
 import time
 from typing import Final
@@ -6,17 +6,17 @@ from typing import Final
 from server.concurrency.ttl_cache import TtlCache
 from server.errors import RateLimited
 
-# An album of some hundred photographs at once; then a quarter of one core for good.
+# A burst is an album of several hundred photographs; sustained use is a quarter of one core.
 BURST_SECONDS: Final = 120.0
 SHARE: Final = 0.25
-# Who is not among these most recent ones has all of it again, or is forgiven.
+# Users beyond these most recent ones have a full budget and no penalty.
 MAX_USERS: Final = 10_000
-# So long they come last.
+# Seconds of low priority after a picture that ran into the time limit.
 PENANCE: Final = 600.0
 
 
 class ImageBudget:
-    """Seconds of the processor for each user, which come back with time."""
+    """CPU seconds for each user, which refill over time."""
 
     def __init__(self, *, is_limited: bool) -> None:
         self._is_limited = is_limited
@@ -24,7 +24,7 @@ class ImageBudget:
         self._slow: TtlCache[str, bool] = TtlCache(MAX_USERS, PENANCE)
 
     def check(self, user_id: str) -> None:
-        """Raise `RateLimited` where nothing is left."""
+        """Raises `RateLimited` if nothing is left."""
         over = self._owed(user_id) - BURST_SECONDS
         if self._is_limited and over >= 0:
             raise RateLimited("Your images took too much time", retry_after=max(1.0, over / SHARE))

@@ -1,13 +1,12 @@
-"""Looks at pictures in a process of its own: `python image_worker.py PARENT_PID`, started by `images.py`.
+"""Examines pictures in a process of its own: `python image_worker.py PARENT_PID`, started by `images.py`.
 
-A hostile file that crashes the decoder, or makes it take much memory or time, does that to this process and not to the
-server. It is no sandbox: the process runs as the server's user, and may read and write what that user may. Of the
-server's environment and open files it gets only what it needs.
-Requests come on standard input and answers go to standard output, each a length of four bytes and JSON.
-Request: `{"path", "thumbnail"}`, two paths. Answer: `{"seconds", "picture"}` or `{"seconds", "refused": why}`, with the
-seconds of the processor that it took. `picture` is `{"format", "width", "height", "thumbnail"}`, the size as it is seen
-(orientation applied) and the extension of the small picture written. A picture that takes more than `CPU_SECONDS` ends
-the process by SIGPROF.
+A hostile file that crashes the decoder, or makes it use much memory or time, hits this process and not the server. It
+is no sandbox: the process runs as the server's user, and may read and write what that user may. It inherits only the
+environment variables and open files that it needs.
+Requests arrive on standard input and answers go to standard output, each a length of four bytes and JSON.
+Request: `{"path", "thumbnail"}`, two paths. Answer: `{"seconds", "picture"}` or `{"seconds", "refused": why}`, where
+`seconds` is CPU time. `picture` is `{"format", "width", "height", "thumbnail"}`: the size with the orientation applied,
+and the extension of the thumbnail written. A picture that takes more than `CPU_SECONDS` ends the process by SIGPROF.
 """
 
 import contextlib
@@ -28,10 +27,10 @@ from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MAX_PIXELS = 25_000_000
-# A JPEG may come in many scans, each of which goes over all pixels. Programs write ten or so, at most a few dozen.
+# A JPEG may have many scans, each of which covers all pixels. Encoders write about ten, at most a few dozen.
 MAX_SCANS = 64
 MAX_SCANNED_PIXELS = 16 * MAX_PIXELS
-# Of the processor. The slowest honest picture of the largest size takes about two; a slow machine three times as long.
+# The slowest honest picture of the largest size takes about two; a slow machine takes three times as long.
 CPU_SECONDS = 6.0
 # In a JPEG's data 0xff is a marker unless 0x00 or a restart marker follows.
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.DOTALL)
@@ -44,7 +43,7 @@ QUALITY = 80
 MEMORY_BYTES = 1024**3
 THUMBNAIL_BYTES = 4 * 1024**2
 PR_SET_PDEATHSIG = 1
-NICENESS = 5  # chatting comes first
+NICENESS = 5  # messages come first
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,7 +66,7 @@ def main(parent: int) -> None:
     source, target = sys.stdin.buffer, sys.stdout.buffer
     while (request := _read(source)) is not None:
         begun = time.process_time()
-        # Its end cannot be put off by a decoder.
+        # SIGPROF ends the process even inside of a decoder.
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         found = _answer(request)
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -79,7 +78,7 @@ def main(parent: int) -> None:
 def _limit_resources() -> None:
     os.nice(NICENESS)
     warnings.simplefilter("ignore")
-    # The bound below is the one that holds; Pillow's own would only warn.
+    # `_examine` enforces `MAX_PIXELS`; Pillow's own limit would only warn.
     Image.MAX_IMAGE_PIXELS = None
     for kind, limit in (
         (resource.RLIMIT_AS, MEMORY_BYTES),
@@ -103,7 +102,7 @@ def _answer(request: dict[str, str]) -> dict[str, Any]:
         return _examine(request["path"], request["thumbnail"])
     except MemoryError:
         return {"refused": "the picture needs too much memory"}
-    # Decoders fail in every way there is on files made for that.
+    # Decoders raise any kind of exception for crafted files.
     except Exception:
         return {"refused": "the file is damaged or no picture that can be shown"}
 
@@ -120,7 +119,7 @@ def _examine(path: str, thumbnail: str) -> dict[str, Any]:
                 return {"refused": "the picture has too many scans"}
         turn = TURNS.get(_orientation(picture))
         small = _full_tones(picture)
-        # A JPEG is decoded at a fraction of its size here; a truncated file of any kind raises.
+        # Decodes a JPEG at a fraction of its size; raises for a truncated file of any kind.
         small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
         small = _pixels(small)
     if turn is not None:
@@ -134,7 +133,7 @@ def _examine(path: str, thumbnail: str) -> dict[str, Any]:
 
 
 def count_scans(path: str) -> int:
-    """How often a JPEG goes over its pixels; more than `MAX_SCANS` are not counted further."""
+    """The number of scans of a JPEG; counting stops after `MAX_SCANS`."""
     scans = 0
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         place = 0
@@ -157,9 +156,9 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _full_tones(picture: Image.Image) -> Image.Image:
-    """The picture in a mode that can be made smaller without losing tones."""
+    """The picture in a mode that can be scaled down without losing tones."""
     if picture.mode.startswith("I"):
-        # 16 bits of grey: converting as it is would cut all but the darkest tones.
+        # 16 bits of grey: a plain conversion would clip all but the darkest tones.
         return picture.convert("I").point(lambda value: value / 256).convert("L")
     if picture.mode in ("1", "P", "PA"):
         return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
@@ -167,7 +166,7 @@ def _full_tones(picture: Image.Image) -> Image.Image:
 
 
 def _pixels(picture: Image.Image) -> Image.Image:
-    """The pixels alone as RGB or RGBA: no comment, no EXIF, no profile comes along."""
+    """The pixels alone as RGB or RGBA, without comment, EXIF or colour profile."""
     mode = "RGBA" if picture.has_transparency_data else "RGB"
     pixels = Image.new(mode, picture.size)
     pixels.paste(picture.convert(mode))

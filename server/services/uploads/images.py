@@ -1,4 +1,4 @@
-"""Asks worker processes about pictures, within a time, and replaces those that die or take too long."""
+"""Pool of worker processes that examine pictures; replaces workers that die or take too long."""
 
 import asyncio
 import contextlib
@@ -17,25 +17,25 @@ from server.errors import Unavailable, UnsupportedMediaType
 from server.services.uploads.image_budget import ImageBudget
 
 WORKER: Final = Path(__file__).resolve().with_name("image_worker.py")
-# All that Python and Pillow need: how file names are encoded, and where libraries are. The rest may hold secrets, which
-# are no business of a process that reads strangers' files.
+# All that Python and Pillow need: the encoding of file names and the paths of libraries. The rest may hold secrets,
+# which a process that parses untrusted files must not have.
 ENVIRONMENT: Final = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-# Two pictures at once are what two cores can do beside chatting.
+# As many as two cores can do beside the traffic of messages.
 WORKERS: Final = 2
-# The worker itself ends after six seconds of the processor, of which it may get little.
+# Wall-clock seconds. The worker ends itself after six seconds of CPU time, which take longer on a busy machine.
 TIMEOUT: Final = 15.0
-# Photographs take less, drawings of many pixels more.
+# Typical for one picture: photographs take less, drawings of many pixels more.
 LOOK_SECONDS: Final = 0.25
 # An album that is sent at once.
 MAX_WAITING_PER_USER: Final = 200
-# They wait on the disk, and each holds a request.
+# Each waits as a file on disk with an open request.
 MAX_WAITING: Final = 2_000
-# A worker is replaced now and then, so that no leak of a decoder grows.
+# Bounds what a memory leak of a decoder can take.
 PICTURES_PER_WORKER: Final = 500
 
 
 class Image(msgspec.Struct, frozen=True):
-    """Size in pixels as it is seen. `thumbnail` is the extension of the small picture that was written."""
+    """The size is in pixels, with the orientation applied. `thumbnail` is the extension of the thumbnail written."""
 
     format: Literal["PNG", "JPEG", "WEBP", "GIF"]
     width: int
@@ -44,7 +44,7 @@ class Image(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a worker says: the picture, or why it is none to be shown; and the time of the processor that it took."""
+    """A worker's answer: the picture, or why it was refused; and the CPU time."""
 
     seconds: float
     picture: Image | None = None
@@ -56,7 +56,7 @@ TOO_SLOW: Final = Answer(TIMEOUT, refused="looking at the picture takes too long
 
 
 class Worker:
-    """One process. After any failure it is dead and of no more use."""
+    """One process. It is unusable after any failure."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -82,7 +82,7 @@ class Worker:
         return self._process.returncode is None and self._left > 0
 
     async def ask(self, request: dict[str, str]) -> Answer:
-        """Raises `OSError` or `EOFError` where the process dies of the question."""
+        """Raises `OSError` or `EOFError` if the process dies."""
         self._left -= 1
         source, target = self._process.stdout, self._process.stdin
         if source is None or target is None:
@@ -94,17 +94,17 @@ class Worker:
         return msgspec.json.decode(await source.readexactly(length), type=Answer)
 
     async def end(self) -> int:
-        """End it where it lives still; how it ended, as `Popen.returncode` says it."""
+        """Kill the process if it is still alive. Returns its exit status, as `Popen.returncode`."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         return await self._process.wait()
 
 
 class ImageWorkers:
-    """At most `WORKERS` processes, each started when it is first needed, where the users who ask take turns."""
+    """At most `WORKERS` processes, each started on demand; users are served in rotation."""
 
     def __init__(self, *, is_limited: bool) -> None:
-        """Too many pictures of one user are refused unless `is_limited` is false; too many in all always."""
+        """If `is_limited`, too many pictures of one user are refused. Too many in all always are."""
         self._budget = ImageBudget(is_limited=is_limited)
         self._turns = FairQueue(
             WORKERS,
@@ -117,20 +117,19 @@ class ImageWorkers:
         self._workers: set[Worker] = set()
 
     async def examine(self, user_id: str, path: Path, thumbnail: Path) -> Image:
-        """What the picture in a file is; a small one without metadata is written to the path `thumbnail`.
+        """What the picture in a file is. Writes a thumbnail without metadata to the path `thumbnail`.
 
-        Raises `UnsupportedMediaType` for anything that is no picture, too large, too slow or damaged; `RateLimited`
-        where too many pictures of this user wait already, or took too much time; `Unavailable` where too many wait in
-        all.
+        Raises `UnsupportedMediaType` for anything that is no picture, too large, too slow or damaged; `RateLimited` if
+        too many pictures of this user wait or their CPU budget is used up; `Unavailable` if too many wait in all.
         """
         self._budget.check(user_id)
         request = {"path": str(path), "thumbnail": str(thumbnail)}
         async with self._turns.take(user_id):
-            # Of many that waited, those before this one may have used it up.
+            # Pictures of the same user may have used it up in the meantime.
             self._budget.check(user_id)
             answer = await self._ask(await self._take(), request)
             if answer is None:
-                # A worker may have died by no fault of this picture; a new one does not.
+                # The worker may have died for another reason: retry once with a new one.
                 answer = await self._ask(await self._start(), request)
             if answer is None:
                 raise UnsupportedMediaType("The picture could not be read within the limits of memory")
@@ -145,7 +144,7 @@ class ImageWorkers:
         await asyncio.gather(*(self._end(worker) for worker in list(self._workers)))
 
     async def _ask(self, worker: Worker, request: dict[str, str]) -> Answer | None:
-        """The answer of a worker; None where it died. Whoever leaves early takes its worker with it."""
+        """The answer of a worker; None if it died. A cancelled call ends its worker."""
         try:
             answer = await asyncio.wait_for(worker.ask(request), TIMEOUT)
         except TimeoutError:
@@ -160,7 +159,7 @@ class ImageWorkers:
         return answer
 
     async def _take(self) -> Worker:
-        """A worker that lives, or a new one."""
+        """An idle worker that is alive, or a new one."""
         while self._idle:
             worker = self._idle.pop()
             if worker.is_usable:

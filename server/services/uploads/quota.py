@@ -1,4 +1,4 @@
-"""How many bytes each user keeps and is sending just now, counted while they send."""
+"""Upload quotas: the stored and arriving bytes of each user, counted while they arrive."""
 
 import asyncio
 import time
@@ -7,14 +7,14 @@ from typing import Final
 from server.errors import PayloadTooLarge
 from server.storage.mongo.upload_records import UploadRecords
 
-# Adding up a user's files takes the embedded store 0.1 ms for each, so it is not done for every upload.
-# What other processes store and what is removed counts this late, in seconds.
+# Adding up a user's files takes the embedded store 0.1 ms for each, so the sum is cached for so many seconds. Until
+# then, removals and the uploads of other processes do not count.
 STORED_AGE: Final = 120.0
 MAX_ACCOUNTS: Final = 10_000
 
 
 class Account:
-    """`open` uploads are sending `arriving` bytes. `stored` is None until it has been asked for, at `asked_at`."""
+    """`open` uploads have sent `arriving` bytes. `stored` is None until it has been queried, at `asked_at`."""
 
     def __init__(self) -> None:
         self.open = 0
@@ -25,7 +25,7 @@ class Account:
 
 
 class Quota:
-    """One limit for each user's bytes. Uploads of one user at once share it."""
+    """One limit for the bytes of each user, shared by their concurrent uploads."""
 
     def __init__(self, records: UploadRecords, limit: int) -> None:
         self._records = records
@@ -33,13 +33,13 @@ class Quota:
         self._accounts: dict[str, Account] = {}
 
     async def enter(self, user_id: str) -> None:
-        """Before an upload; `leave` ends it. Raises `PayloadTooLarge` where there is no room, or `Unavailable`."""
+        """Call before an upload; `leave` ends it. Raises `PayloadTooLarge` if there is no room, or `Unavailable`."""
         account = self._accounts.setdefault(user_id, Account())
         account.open += 1
         try:
             async with account.turn:
                 is_old = time.monotonic() - account.asked_at > STORED_AGE
-                # While others store, what is asked for might count them or not.
+                # Not during other uploads: the sum may or may not include them.
                 if account.stored is None or (is_old and account.open == 1):
                     account.stored = await self._records.usage(user_id)
                     account.asked_at = time.monotonic()
@@ -49,18 +49,18 @@ class Quota:
             raise
 
     def reserve(self, user_id: str, count: int) -> None:
-        """Count bytes that arrive. Raises `PayloadTooLarge` where they are too many."""
+        """Count arriving bytes. Raises `PayloadTooLarge` if they exceed the limit."""
         account = self._accounts[user_id]
         self._check(account, count)
         account.arriving += count
 
     def add_stored(self, user_id: str, count: int) -> None:
-        """Bytes that are stored now."""
+        """Count bytes that are now stored."""
         account = self._accounts[user_id]
         account.stored = (account.stored or 0) + count
 
     def leave(self, user_id: str, count: int) -> None:
-        """An upload is over for which `count` bytes had been reserved."""
+        """End an upload for which `count` bytes had been reserved."""
         account = self._accounts[user_id]
         account.arriving -= count
         account.open -= 1

@@ -1,4 +1,4 @@
-"""Uploads: takes a file in piece by piece, within its limits, finds out what it is, and stores it."""
+"""Receives uploads in chunks within their limits, detects their type, and stores them."""
 
 import asyncio
 import secrets
@@ -17,7 +17,7 @@ from server.storage.blobs import Blobs
 from server.storage.disk.spool import Spool, SpoolFile
 from server.storage.mongo.upload_records import UploadRecord, UploadRecords
 
-ID_BYTES: Final = 20  # 160 bits: whoever knows the address was given it
+ID_BYTES: Final = 20  # 160 bits: an address cannot be guessed
 PURPOSE_LENGTH: Final = 50
 FileType = Literal["IMAGE", "FILE"]
 
@@ -27,7 +27,7 @@ class Limits(Protocol):
 
 
 class Arrived(msgspec.Struct, frozen=True):
-    """What a complete file turned out to be."""
+    """The detected type of a complete file."""
 
     kind: FileKind
     type: FileType
@@ -35,7 +35,7 @@ class Arrived(msgspec.Struct, frozen=True):
 
 
 class Uploads:
-    """`begin`, then `write` and `finish` or `abandon` of what it returns."""
+    """`begin` returns an `Upload` for `write` and `finish`; `abandon` drops it."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class Uploads:
         self._abandoned: set[asyncio.Task[None]] = set()
 
     async def begin(self, user_id: str) -> "Upload":
-        """A new file of this user.
+        """Start an upload of this user.
 
-        Raises `RateLimited` after too many of them, `PayloadTooLarge` where their quota is used up, `Unavailable`.
+        Raises `RateLimited` after too many uploads, `PayloadTooLarge` if the quota is used up, or `Unavailable`.
         """
         await self._limits.check_upload(user_id)
         await self.quota.enter(user_id)
@@ -69,7 +69,7 @@ class Uploads:
             raise
 
     def check_size(self, head: bytes, size: int) -> None:
-        """Raise `PayloadTooLarge` where a file that begins like this is larger than its kind may be."""
+        """Raises `PayloadTooLarge` if `size` is over the limit for files that begin with `head`."""
         is_picture = detect_kind(head).is_picture
         limit = self._settings.max_image if is_picture else self._settings.max_file
         if size > limit:
@@ -77,7 +77,7 @@ class Uploads:
 
     async def examine(self, user_id: str, file: SpoolFile, head: bytes, asked: str | None, thumbnail: Path) -> Arrived:
         """What the file is. Raises `ValidationFailed` at `type`, `UnsupportedMediaType` for a damaged picture, and
-        `RateLimited` or `Unavailable` where too many pictures wait, of this user or in all."""
+        `RateLimited` or `Unavailable` if too many pictures wait, of this user or in all."""
         kind = detect_kind(head)
         if not kind.is_picture:
             if asked == "IMAGE":
@@ -86,14 +86,14 @@ class Uploads:
         try:
             picture = await self._images.examine(user_id, file.path, thumbnail)
         except UnsupportedMediaType:
-            # Who says that it is a mere file may keep even a damaged picture; it is never shown as one.
+            # As a FILE even a damaged picture is accepted; it is never shown as a picture.
             if asked != "FILE":
                 raise
             return Arrived(BINARY, "FILE", None)
         return Arrived(PICTURES[picture.format], "FILE" if asked == "FILE" else "IMAGE", picture)
 
     async def store(self, record: UploadRecord, file: SpoolFile, thumbnail: Path) -> None:
-        """Store record and bytes; when this returns they would survive the death of every process."""
+        """Store record and bytes. When this returns, they survive a crash of every process."""
         await self._records.insert(record)
         await self._blobs.put(record.id, file.path)
         if record.thumbnail is not None:
@@ -109,18 +109,18 @@ class Uploads:
         await self._spool.remove(path)
 
     def abandon(self, upload: "Upload") -> None:
-        """Remove what has arrived of it, soon; nothing happens where it is finished."""
+        """Discard an unfinished upload in the background; a finished one is left alone."""
         task = asyncio.get_running_loop().create_task(upload.discard())
         self._abandoned.add(task)
         task.add_done_callback(self._abandoned.discard)
 
     async def wait_empty(self) -> None:
-        """Wait until everything abandoned is gone."""
+        """Wait until all abandoned uploads are discarded."""
         await asyncio.gather(*self._abandoned, return_exceptions=True)
 
 
 class Upload:
-    """One file that arrives. Its calls take turns by themselves."""
+    """One arriving file. Concurrent calls are serialized."""
 
     def __init__(self, uploads: Uploads, user_id: str, file: SpoolFile) -> None:
         self._uploads = uploads
@@ -133,7 +133,7 @@ class Upload:
         self._turn = asyncio.Lock()
 
     async def write(self, data: bytes) -> None:
-        """The next bytes. Raises `PayloadTooLarge` as soon as they are too many, `Unavailable` for a full disk."""
+        """Add bytes. Raises `PayloadTooLarge` as soon as they exceed a limit, `Unavailable` for a full disk."""
         async with self._turn:
             if self._is_over:
                 return
@@ -163,7 +163,7 @@ class Upload:
         return view_upload(record)
 
     async def discard(self) -> None:
-        """Remove what is left of it on its way; what is stored stays."""
+        """Remove its temporary files; stored files stay."""
         async with self._turn:
             if self._is_over:
                 return
