@@ -11,7 +11,7 @@ from server.config.types import write_size
 P = ParamSpec("P")
 T = TypeVar("T")
 # Field errors in `detail`, which is for display; `errors` lists all.
-MAX_TOLD: Final = 3
+MAX_IN_DETAIL: Final = 3
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -65,9 +65,9 @@ class ValidationFailed(ChatError):
     @classmethod
     def all(cls, errors: Sequence[FieldError]) -> "ValidationFailed":
         """Bad input in several fields; the detail names the first of them."""
-        told = [f"{error.path}: {error.message}" if error.path else error.message for error in errors[:MAX_TOLD]]
-        more = [f"and {len(errors) - MAX_TOLD} more"] if len(errors) > MAX_TOLD else []
-        return cls("; ".join(told + more), errors=errors)
+        named = [f"{error.path}: {error.message}" if error.path else error.message for error in errors[:MAX_IN_DETAIL]]
+        more = [f"and {len(errors) - MAX_IN_DETAIL} more"] if len(errors) > MAX_IN_DETAIL else []
+        return cls("; ".join(named + more), errors=errors)
 
 
 class Faults:

@@ -99,22 +99,22 @@ def explain_bad_json(data: bytes | str, item: int | None = None) -> ValidationFa
 
 def wrong_strings(value: Any, most: int | None = None) -> Iterator[FieldError]:
     """Strings with NUL or half of a surrogate pair, and values nested too deeply, among the first `most` values."""
-    ways = [iter((("", value),))]
+    stack = [iter((("", value),))]
     seen = 0
-    while ways and seen != most:
-        path, value = next(ways[-1], _END)
+    while stack and seen != most:
+        path, value = next(stack[-1], _END)
         if path is None:
-            ways.pop()
+            stack.pop()
             continue
         seen += 1
         fault = _wrong_string(value) if isinstance(value, str) else None
-        if len(ways) > MAX_DEPTH + 1:
+        if len(stack) > MAX_DEPTH + 1:
             fault = "is nested too deeply"
         elif isinstance(value, dict | list | tuple):
             # A bad key has no path: the error is that of its container.
             fault = next(filter(None, map(_wrong_string, value)), None) if isinstance(value, dict) else None
             if fault is None:
-                ways.append(_inside(path, value))
+                stack.append(_inside(path, value))
         if fault is not None:
             yield FieldError(path, fault)
 
@@ -136,14 +136,14 @@ def _wrong_string(value: str) -> str | None:
 def _explain(
     values: Mapping[str, Any], kind: type, wrong: Callable[[str, Any, Any], Iterable[FieldError]]
 ) -> ValidationFailed:
-    def look() -> Iterator[FieldError]:
+    def errors() -> Iterator[FieldError]:
         for field in msgspec.structs.fields(kind):
             if field.encode_name in values:
                 yield from wrong(field.encode_name, values[field.encode_name], field.type)
             elif field.required:
                 yield FieldError(field.encode_name, "is required")
 
-    return ValidationFailed.all(list(islice(look(), MAX_NAMED)))
+    return ValidationFailed.all(list(islice(errors(), MAX_NAMED)))
 
 
 def _wrong_argument(path: str, text: str, wanted: Any) -> Iterator[FieldError]:

@@ -77,7 +77,7 @@ REFUSED_EXTENSIONS: Final = IMAGE_EXTENSIONS | frozenset(
     ["htm", "html", "xhtml", "xht", "shtml", "xml", "js", "mjs", "css"]
 )
 # Bidirectional controls: `photo<RLO>gnp.exe` reads as `photoexe.png`.
-TURNING_MARKS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+BIDI_CONTROLS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 PLAIN_CONTROLS: Final = frozenset(b"\t\n\f\r\x1b")
 
 
@@ -120,7 +120,7 @@ def clean_name(raw: bytes, extension: str) -> str:
     name = "".join(
         character
         for character in name
-        if character not in TURNING_MARKS and unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
+        if character not in BIDI_CONTROLS and unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
     )
     name = name.strip().rstrip(". ")
     if not name:

@@ -16,11 +16,11 @@ REQUEST: Final[ContextVar[str]] = ContextVar("request", default="")
 
 PERIOD: Final = 60.0
 # Their INFO entries print whole packets, tokens included.
-TALKATIVE: Final = ("socketio", "socketio.server", "engineio", "engineio.server", "pymongo", "asyncio")
+VERBOSE_LOGGERS: Final = ("socketio", "socketio.server", "engineio", "engineio.server", "pymongo", "asyncio")
 # Messages of these loggers are known to hold no client input.
-OURS: Final = ("handlers", "madang", "server")
+OWN_LOGGERS: Final = ("handlers", "madang", "server")
 # Limited by message instead of place: clients cause none of these entries, and one must not hide another.
-OWN_WORK: Final = ("server.embedded", "server.services.upgrades")
+LIMITED_BY_MESSAGE: Final = ("server.embedded", "server.services.upgrades")
 CONVERSION: Final = re.compile(r"%(?:\(\w+\))?[-+ #0-9.]*[a-zA-Z]")
 # Longest chain of exceptions that is printed.
 MAX_CAUSES: Final = 10
@@ -29,7 +29,7 @@ MAX_CAUSES: Final = 10
 def start_logging(level: str) -> None:
     """Log to standard error at this level and above."""
     logging.basicConfig(level=level, handlers=[OncePerMinute(sys.stderr)])
-    for name in TALKATIVE:
+    for name in VERBOSE_LOGGERS:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
@@ -47,7 +47,7 @@ class Kind:
 class OncePerMinute(logging.StreamHandler[TextIO]):
     """Writes the first entry of a kind at once, and after a minute the latest one with the count of those since.
 
-    A kind is a place in the code; for `OWN_WORK`, also the message.
+    A kind is a place in the code; for `LIMITED_BY_MESSAGE`, also the message.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -58,7 +58,7 @@ class OncePerMinute(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         record.request = REQUEST.get()
         name = (record.name, record.pathname, record.lineno)
-        key = (*name, record.getMessage()) if record.name.startswith(OWN_WORK) else name
+        key = (*name, record.getMessage()) if record.name.startswith(LIMITED_BY_MESSAGE) else name
         moment = time.monotonic()
         kind = self._kinds.get(key)
         if kind is None or (moment >= kind.until and not kind.count):
@@ -68,19 +68,19 @@ class OncePerMinute(logging.StreamHandler[TextIO]):
         kind.count += 1
         kind.latest = record
         if kind.count == 1:
-            timer = threading.Timer(max(0.0, kind.until - moment), self._tell_count, (kind,))
+            timer = threading.Timer(max(0.0, kind.until - moment), self._write_count, (kind,))
             timer.daemon = True
             timer.start()
 
     def close(self) -> None:
         for kind in self._kinds.values():
-            self._tell_count(kind)
+            self._write_count(kind)
         super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - overridden
         """Python would print the entry with all of its values."""
 
-    def _tell_count(self, kind: Kind) -> None:
+    def _write_count(self, kind: Kind) -> None:
         with self.lock or threading.RLock():
             record, count = kind.latest, kind.count
             kind.count, kind.latest, kind.until = 0, None, time.monotonic() + PERIOD
@@ -99,7 +99,7 @@ class LineFormatter(logging.Formatter):
         request = getattr(record, "request", "")
         repeated = getattr(record, "repeated", 0)
         line = f"{moment}.{int(record.msecs):03d}Z {record.levelname} {record.name}"
-        line += f" [{request}]: {_words(record)}" if request else f": {_words(record)}"
+        line += f" [{request}]: {_message(record)}" if request else f": {_message(record)}"
         if repeated:
             return f"{line} (and {repeated} like it within a minute)"
         if record.exc_info and record.exc_info[1] is not None:
@@ -113,9 +113,9 @@ class LineFormatter(logging.Formatter):
         return "" if ei[1] is None else "".join(_trace(ei[1], MAX_CAUSES)).rstrip("\n")
 
 
-def _words(record: logging.LogRecord) -> str:
+def _message(record: logging.LogRecord) -> str:
     """The message; for third-party loggers only its constant text, since values may be client input."""
-    if record.name.split(".")[0] in OURS:
+    if record.name.split(".")[0] in OWN_LOGGERS:
         return record.getMessage()
     if record.args and isinstance(record.msg, str):
         return CONVERSION.sub("…", record.msg).partition("\n")[0]

@@ -4,7 +4,7 @@ import re
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from server.file_types import TURNING_MARKS
+from server.file_types import BIDI_CONTROLS
 
 # Browsers drop or replace some of these, and would request another address than the one that is checked here.
 REFUSED: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\\]")
@@ -23,4 +23,4 @@ def is_web_address(url: str) -> bool:
         return False
     if not is_complete or "@" in parts.netloc or REFUSED.search(url):
         return False
-    return TURNING_MARKS.isdisjoint(url) and TURNING_MARKS.isdisjoint(unquote(url))
+    return BIDI_CONTROLS.isdisjoint(url) and BIDI_CONTROLS.isdisjoint(unquote(url))

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from server.errors import RateLimited, Unavailable
 
 # The waiters of one key: True if admitted, False if evicted. Ordered, so that any of them is removed in O(1).
-Queue = OrderedDict[asyncio.Future[bool], None]
+Waiters = OrderedDict[asyncio.Future[bool], None]
 
 
 class FairQueue:
@@ -30,12 +30,12 @@ class FairQueue:
         is_last: Callable[[str], bool] | None = None,
     ) -> None:
         self._free = workers
-        self._pace = seconds / workers
+        self._seconds_per_turn = seconds / workers
         self._most_per_key = most_per_key
         self._most_waiting = most_waiting
         self._is_last = is_last
         # The key at the front is served next.
-        self._queues: OrderedDict[str, Queue] = OrderedDict()
+        self._queues: OrderedDict[str, Waiters] = OrderedDict()
         self._count = 0
 
     @asynccontextmanager
@@ -55,17 +55,17 @@ class FairQueue:
         if self._free:
             self._free -= 1
             return
-        place = self._queue_up(key)
+        waiter = self._enqueue(key)
         try:
-            is_let_in = await place
+            is_admitted = await waiter
         except BaseException:
-            if not place.done() or place.cancelled():
-                self._forget(key, place)
-            elif place.result():
+            if not waiter.done() or waiter.cancelled():
+                self._remove(key, waiter)
+            elif waiter.result():
                 # Admitted and cancelled at the same moment.
                 self._leave()
             raise
-        if not is_let_in:
+        if not is_admitted:
             raise _unavailable()
 
     def _leave(self) -> None:
@@ -73,14 +73,14 @@ class FairQueue:
         while self._free and self._queues:
             key = self._next_key()
             queue = self._queues.pop(key)
-            place, _ = queue.popitem(last=False)
+            waiter, _ = queue.popitem(last=False)
             self._count -= 1
             if queue:
                 self._queues[key] = queue
             # A waiter that was just cancelled is done already.
-            if not place.done():
+            if not waiter.done():
                 self._free -= 1
-                place.set_result(True)
+                waiter.set_result(True)
 
     def _next_key(self) -> str:
         if self._is_last is not None:
@@ -89,36 +89,36 @@ class FairQueue:
                     return key
         return next(iter(self._queues))
 
-    def _queue_up(self, key: str) -> asyncio.Future[bool]:
+    def _enqueue(self, key: str) -> asyncio.Future[bool]:
         waiting = len(self._queues.get(key, ()))
         if self._most_per_key is not None and waiting >= self._most_per_key:
-            raise RateLimited("Too many of your requests wait already", retry_after=waiting * self._pace)
+            raise RateLimited("Too many of your requests wait already", retry_after=waiting * self._seconds_per_turn)
         if self._count >= self._most_waiting:
-            self._send_one_away(key, waiting)
-        place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(key, OrderedDict())[place] = None
+            self._make_room(key, waiting)
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(key, OrderedDict())[waiter] = None
         self._count += 1
-        return place
+        return waiter
 
-    def _send_one_away(self, comer: str, waiting: int) -> None:
+    def _make_room(self, new_key: str, waiting: int) -> None:
         """Evict the last waiter of the longest queue. Raises `Unavailable` if that would be the caller's own queue."""
         is_last = self._is_last or (lambda _key: False)
         key = max(self._queues, key=lambda key: (is_last(key), len(self._queues[key])))
         queue = self._queues[key]
-        if (is_last(key), len(queue)) <= (is_last(comer), waiting + 1):
+        if (is_last(key), len(queue)) <= (is_last(new_key), waiting + 1):
             raise _unavailable()
-        place, _ = queue.popitem()
+        waiter, _ = queue.popitem()
         if not queue:
             del self._queues[key]
         self._count -= 1
-        if not place.done():
-            place.set_result(False)
+        if not waiter.done():
+            waiter.set_result(False)
 
-    def _forget(self, key: str, place: asyncio.Future[bool]) -> None:
+    def _remove(self, key: str, waiter: asyncio.Future[bool]) -> None:
         queue = self._queues.get(key)
-        if queue is None or place not in queue:
+        if queue is None or waiter not in queue:
             return
-        del queue[place]
+        del queue[waiter]
         self._count -= 1
         if not queue:
             del self._queues[key]

@@ -48,7 +48,7 @@ async def do_quietly(work: Work) -> None:
     try:
         await work()
     except ChatError as error:
-        log.debug("periodic work waits: %s", error)
+        log.debug("periodic work deferred error=%s", error)
     except Exception:
         log.exception("periodic work failed")
 

@@ -28,8 +28,8 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
         await work
     except Unavailable as error:
         # The store logs its outage once; the tasks that need it do not repeat it.
-        log.debug("a task gave up: %s", error)
+        log.debug("background task stopped error=%s", error)
     except ChatError as error:
-        log.warning("a task gave up: %s", error.code)
+        log.warning("background task failed code=%s", error.code)
     except Exception:
-        log.exception("a task failed")
+        log.exception("background task failed")

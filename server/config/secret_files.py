@@ -25,8 +25,8 @@ def read_or_make_secret(path: Path) -> str:
 
 
 def _make(path: Path) -> None:
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(RANDOM_BYTES) + "\n")
@@ -34,8 +34,8 @@ def _make(path: Path) -> None:
             os.fsync(file.fileno())
         # A link, unlike a rename, never replaces a secret that another process made in the meantime.
         try:
-            os.link(draft, path)
+            os.link(temporary, path)
         except FileExistsError:
             return
     finally:
-        draft.unlink()
+        temporary.unlink()

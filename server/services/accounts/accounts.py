@@ -29,7 +29,7 @@ CACHE_AGE: Final = 30.0
 SECRET_BYTES: Final = 32
 WRONG_LOGIN: Final = "Wrong email or password"
 
-Drop = Callable[[str], Awaitable[None]]
+EndSession = Callable[[str], Awaitable[None]]
 
 
 class LiveState(msgspec.Struct, frozen=True):
@@ -50,11 +50,11 @@ class Accounts:
         tokens: Tokens,
         passwords: Passwords,
         limits: Limits,
-        people: Profiles,
+        profiles: Profiles,
         refresh_ttl: float,
         refresh_grace: float,
         user_types: Sequence[str],
-        end_session: Drop,
+        end_session: EndSession,
     ) -> None:
         self._users = users
         self._sessions = sessions
@@ -62,7 +62,7 @@ class Accounts:
         self._verifier: Verifier = tokens
         self._passwords = passwords
         self._limits = limits
-        self._people = people
+        self._profiles = profiles
         self._refresh_ttl = timedelta(seconds=refresh_ttl)
         self._refresh_grace = timedelta(seconds=refresh_grace)
         self._user_types = user_types
@@ -82,7 +82,7 @@ class Accounts:
         await self._limits.check_registration(network)
         async with self._passwords.turn(network) as hashing:
             password_hash = await hashing.hash(password)
-        await self._people.create(user, password_hash)
+        await self._profiles.create(user, password_hash)
         return await self._open_session(user, network)
 
     async def login(self, login: Login, address: str) -> TokenPair:
@@ -113,7 +113,7 @@ class Accounts:
         """
         session_id, _, secret = refresh.refresh_token.partition(".")
         session = await self._sessions.find(session_id) if session_id and secret else None
-        if session is None or session.is_ended or session.expires_at <= now() or not _is_ours(secret, session.key):
+        if session is None or session.is_ended or session.expires_at <= now() or not _is_issued(secret, session.key):
             raise Unauthorized("The refresh token is not valid")
         spent = _digest(secret)
         if session.good.get(spent, session.expires_at) <= now():
@@ -145,7 +145,7 @@ class Accounts:
             state = self._live.fill(session.id, LiveState(session.user_id, not session.is_ended))
         if not state.is_live or state.user_id != identity.user_id:
             raise Unauthorized
-        if self._people.cached(identity.user_id) is None:
+        if self._profiles.cached(identity.user_id) is None:
             await self._active_user(identity.user_id)
         return identity
 
@@ -168,7 +168,7 @@ class Accounts:
 
     async def _active_user(self, user_id: str) -> User:
         try:
-            return await self._people.get(user_id)
+            return await self._profiles.get(user_id)
         except NotFound:
             raise Unauthorized from None
 
@@ -194,7 +194,7 @@ class Accounts:
         await self._end_session(session_id)
 
     async def _pair(self, user: User, session_id: str, secret: str) -> TokenPair:
-        views = await self._people.views([user])
+        views = await self._profiles.views([user])
         return TokenPair(
             user=views[0],
             access_token=self._tokens.issue(user.id, session_id),
@@ -219,15 +219,15 @@ def _new_user(registration: Registration, user_types: Sequence[str], faults: Fau
 def _new_secret(key: str) -> str:
     """A random part and its signature, which tells a used token from one that was never issued."""
     random = secrets.token_urlsafe(SECRET_BYTES)
-    return f"{random}.{_seal(random, key)}"
+    return f"{random}.{_signature(random, key)}"
 
 
-def _is_ours(secret: str, key: str) -> bool:
-    random, _, seal = secret.partition(".")
-    return key != "" and hmac.compare_digest(seal.encode(), _seal(random, key).encode())
+def _is_issued(secret: str, key: str) -> bool:
+    random, _, signature = secret.partition(".")
+    return key != "" and hmac.compare_digest(signature.encode(), _signature(random, key).encode())
 
 
-def _seal(random: str, key: str) -> str:
+def _signature(random: str, key: str) -> str:
     return hmac.new(key.encode(), random.encode(), hashlib.sha256).hexdigest()
 
 

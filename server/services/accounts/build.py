@@ -38,7 +38,7 @@ def build_accounts(
         tokens=Tokens(secret, auth.access_ttl),
         passwords=passwords,
         limits=limits,
-        people=profiles,
+        profiles=profiles,
         refresh_ttl=auth.refresh_ttl,
         refresh_grace=auth.refresh_grace,
         user_types=auth.user_types,

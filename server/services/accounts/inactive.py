@@ -20,12 +20,12 @@ class InactivePeople:
 
     def __init__(
         self,
-        people: Profiles,
+        profiles: Profiles,
         connected: Callable[[], Collection[str]],
         quiet_seconds: Callable[[], float],
         end: Callable[[str], Awaitable[None]],
     ) -> None:
-        self._people = people
+        self._profiles = profiles
         self._connected = connected
         self._quiet_seconds = quiet_seconds
         self._end = end
@@ -37,7 +37,7 @@ class InactivePeople:
         begun = time.monotonic()
         if begun < self._earliest or (begun < self._latest and self._quiet_seconds() < QUIET_SECONDS):
             return
-        for user_id in await self._people.find_inactive(self._connected()):
+        for user_id in await self._profiles.find_inactive(self._connected()):
             await self._end(user_id)
         ended = time.monotonic()
         self._earliest = ended + max(SHORTEST_PAUSE, (ended - begun) / SHARE)

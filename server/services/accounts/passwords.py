@@ -31,7 +31,7 @@ class Passwords:
 
     def __init__(self, *, is_limited: bool) -> None:
         self._hashing = Hashing(HASHING_THREADS)
-        self._turns = FairQueue(
+        self._queue = FairQueue(
             HASHING_THREADS,
             most_per_key=MAX_WAITING_PER_ADDRESS if is_limited else None,
             most_waiting=MAX_WAITING,
@@ -45,7 +45,7 @@ class Passwords:
         Raises `RateLimited` if too many wait under one address and `is_limited` is true, `Unavailable` if too many
         wait in all.
         """
-        async with self._turns.take(address):
+        async with self._queue.take(address):
             yield self._hashing
 
     def is_outdated(self, password_hash: str) -> bool:
@@ -62,14 +62,14 @@ class Hashing:
     def __init__(self, threads: int) -> None:
         self.hasher = PasswordHasher(time_cost=TIME_COST, memory_cost=MEMORY_KIB, parallelism=PARALLELISM)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
-        self._nobody = self.hasher.hash(uuid.uuid4().hex)
+        self._dummy_hash = self.hasher.hash(uuid.uuid4().hex)
 
     async def hash(self, password: str) -> str:
         return str(await self._run(self.hasher.hash, _normalised(password)))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether the password matches. Without a hash (an unknown account) it is False and takes the same time."""
-        fits = await self._run(self._fits, password_hash or self._nobody, _normalised(password))
+        fits = await self._run(self._fits, password_hash or self._dummy_hash, _normalised(password))
         return bool(fits) and password_hash is not None
 
     def close(self) -> None:

@@ -100,7 +100,7 @@ class UploadAccess:
             # Last, so that the next sweep retries after a failure.
             await self._records.delete(record.id)
         except ChatError as error:
-            log.warning("an upload is removed later: %s", error)
+            log.warning("upload removal deferred error=%s", error)
 
     async def _is_profile_image(self, record: UploadRecord) -> bool:
         """Whether its owner's profile shows it: concurrent changes of a profile may have released it too early."""

@@ -12,7 +12,7 @@ SHARE: Final = 0.25
 # Users beyond these most recent ones have a full budget and no penalty.
 MAX_USERS: Final = 10_000
 # Seconds of low priority after a picture that ran into the time limit.
-PENANCE: Final = 600.0
+PENALTY_SECONDS: Final = 600.0
 
 
 class ImageBudget:
@@ -21,7 +21,7 @@ class ImageBudget:
     def __init__(self, *, is_limited: bool) -> None:
         self._is_limited = is_limited
         self._spent: TtlCache[str, tuple[float, float]] = TtlCache(MAX_USERS, BURST_SECONDS / SHARE)
-        self._slow: TtlCache[str, bool] = TtlCache(MAX_USERS, PENANCE)
+        self._slow: TtlCache[str, bool] = TtlCache(MAX_USERS, PENALTY_SECONDS)
 
     def check(self, user_id: str) -> None:
         """Raises `RateLimited` if nothing is left."""

@@ -45,7 +45,7 @@ THUMBNAIL_BYTES = 4 * 1024**2
 PR_SET_PDEATHSIG = 1
 NICENESS = 5  # messages come first
 ORIENTATION = 0x0112  # the EXIF tag
-TURNS = {
+TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -117,14 +117,14 @@ def _examine(path: str, thumbnail: str) -> dict[str, Any]:
             scans = count_scans(path)
             if scans > MAX_SCANS or scans * width * height > MAX_SCANNED_PIXELS:
                 return {"refused": "the picture has too many scans"}
-        turn = TURNS.get(_orientation(picture))
+        transposition = TRANSPOSITIONS.get(_orientation(picture))
         small = _full_tones(picture)
         # Decodes a JPEG at a fraction of its size; raises for a truncated file of any kind.
         small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
         small = _pixels(small)
-    if turn is not None:
-        small = small.transpose(turn)
-        if turn in (TURNS[5], TURNS[6], TURNS[7], TURNS[8]):
+    if transposition is not None:
+        small = small.transpose(transposition)
+        if transposition in (TRANSPOSITIONS[5], TRANSPOSITIONS[6], TRANSPOSITIONS[7], TRANSPOSITIONS[8]):
             width, height = height, width
     extension = "webp" if small.mode == "RGBA" else "jpg"
     with open(thumbnail, "wb", opener=_private) as file:

@@ -25,7 +25,7 @@ WORKERS: Final = 2
 # Wall-clock seconds. The worker ends itself after six seconds of CPU time, which take longer on a busy machine.
 TIMEOUT: Final = 15.0
 # Typical for one picture: photographs take less, drawings of many pixels more.
-LOOK_SECONDS: Final = 0.25
+EXAMINE_SECONDS: Final = 0.25
 # An album that is sent at once.
 MAX_WAITING_PER_USER: Final = 200
 # Each waits as a file on disk with an open request.
@@ -106,11 +106,11 @@ class ImageWorkers:
     def __init__(self, *, is_limited: bool) -> None:
         """If `is_limited`, too many pictures of one user are refused. Too many in all always are."""
         self._budget = ImageBudget(is_limited=is_limited)
-        self._turns = FairQueue(
+        self._queue = FairQueue(
             WORKERS,
             most_per_key=MAX_WAITING_PER_USER if is_limited else None,
             most_waiting=MAX_WAITING,
-            seconds=LOOK_SECONDS,
+            seconds=EXAMINE_SECONDS,
             is_last=self._budget.is_slow,
         )
         self._idle: list[Worker] = []
@@ -124,7 +124,7 @@ class ImageWorkers:
         """
         self._budget.check(user_id)
         request = {"path": str(path), "thumbnail": str(thumbnail)}
-        async with self._turns.take(user_id):
+        async with self._queue.take(user_id):
             # Pictures of the same user may have used it up in the meantime.
             self._budget.check(user_id)
             answer = await self._ask(await self._take(), request)

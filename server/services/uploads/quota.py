@@ -21,7 +21,7 @@ class Account:
         self.arriving = 0
         self.stored: int | None = None
         self.asked_at = 0.0
-        self.turn = asyncio.Lock()
+        self.lock = asyncio.Lock()
 
 
 class Quota:
@@ -37,7 +37,7 @@ class Quota:
         account = self._accounts.setdefault(user_id, Account())
         account.open += 1
         try:
-            async with account.turn:
+            async with account.lock:
                 is_old = time.monotonic() - account.asked_at > STORED_AGE
                 # Not during other uploads: the sum may or may not include them.
                 if account.stored is None or (is_old and account.open == 1):

@@ -130,11 +130,11 @@ class Upload:
         self._head = b""
         self._size = 0
         self._is_over = False
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def write(self, data: bytes) -> None:
         """Add bytes. Raises `PayloadTooLarge` as soon as they exceed a limit, `Unavailable` for a full disk."""
-        async with self._turn:
+        async with self._lock:
             if self._is_over:
                 return
             if len(self._head) < HEAD_BYTES:
@@ -152,7 +152,7 @@ class Upload:
         _check_fields(asked_type, purpose)
         if self._size == 0:
             raise ValidationFailed.at("file", "must not be empty")
-        async with self._turn:
+        async with self._lock:
             if self._is_over:
                 raise ValidationFailed.at("file", "is cut short")
             await self._file.finish()
@@ -164,7 +164,7 @@ class Upload:
 
     async def discard(self) -> None:
         """Remove its temporary files; stored files stay."""
-        async with self._turn:
+        async with self._lock:
             if self._is_over:
                 return
             self._is_over = True
