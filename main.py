@@ -1,5 +1,5 @@
-"""The command line: `serve` (the default), `check` the configuration, print the default `config`,
-`move` the embedded database to a real MongoDB, give its history another name (`epoch`)."""
+"""Command line: `serve` (the default), `check` the configuration, print the default `config`, `move` the embedded
+database to a real MongoDB, print or replace its `epoch`."""
 
 import argparse
 import errno
@@ -44,7 +44,9 @@ def main(arguments: Sequence[str]) -> int:
     start_logging(settings.log.level)
     ignored = other_variables(os.environ)
     if ignored:
-        log.warning("no settings, and ignored: %s; a setting is called MADANG_SECTION__KEY", ", ".join(ignored))
+        log.warning(
+            "unknown environment variables ignored: %s; settings are named MADANG_SECTION__KEY", ", ".join(ignored)
+        )
     if options.command == "check":
         print(f"{path}: ok", flush=True)
         return _check_stores(settings) if options.stores else 0
@@ -62,22 +64,22 @@ def _check_stores(settings: Settings) -> int:
     from server.embedded import StartFailed
 
     try:
-        is_well = uvloop.run(check_stores(settings, say=lambda line: print(line, flush=True)))
+        is_ok = uvloop.run(check_stores(settings, say=lambda line: print(line, flush=True)))
     except StartFailed as error:
         print(f"not checked: {error}", file=sys.stderr)
         return EXIT_FAILED
-    return 0 if is_well else EXIT_FAILED
+    return 0 if is_ok else EXIT_FAILED
 
 
 def _epoch(settings: Settings, *, new: bool) -> int:
     import uvloop
 
-    from server.admin.epoch import NotNamed, read_epoch
+    from server.admin.epoch import EpochFailed, read_epoch
 
     start_logging("ERROR")
     try:
         epoch = uvloop.run(read_epoch(settings, new=new))
-    except NotNamed as error:
+    except EpochFailed as error:
         print(f"{'not changed' if new else 'not known'}: {error}", file=sys.stderr)
         return EXIT_FAILED
     print(f"new epoch: {epoch}" if new else epoch)
@@ -87,11 +89,11 @@ def _epoch(settings: Settings, *, new: bool) -> int:
 def _move(settings: Settings, uri: str, database: str) -> int:
     import uvloop
 
-    from server.admin.migrate import MoveFailed, move
+    from server.admin.migrate import MigrationFailed, move
 
     try:
         uvloop.run(move(settings, uri, database, say=lambda line: print(line, flush=True)))
-    except MoveFailed as error:
+    except MigrationFailed as error:
         print(f"not moved: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
@@ -101,7 +103,7 @@ def _move(settings: Settings, uri: str, database: str) -> int:
 
 
 def _serve(settings: Settings) -> int:
-    # A signal that comes while libraries load would interrupt the loading of one; it waits until they are loaded.
+    # Signals are blocked during the imports: one would interrupt an import half-way.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     import uvloop
 
@@ -137,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
         ("move", "copy the embedded database to a real MongoDB, while no server runs"),
         ("epoch", "print the name of the database's history, or give it another one, while no server runs"),
     ):
-        # Options may come before the command and after it; argparse keeps only one of two with the same destination.
+        # Options are allowed before and after the command; argparse keeps only one of two with the same destination.
         command = commands.add_parser(name, help=help_text, description=help_text)
         _add_options(command, prefix="late_")
         if name == "check":
@@ -166,8 +168,7 @@ def _add_options(parser: argparse.ArgumentParser, *, prefix: str) -> None:
 
 
 def _end(code: int) -> NoReturn:
-    """End at once: everything is closed, but threads of the driver may wait ten seconds for a store that does not
-    answer."""
+    """Exit without joining threads: driver threads may block for ten seconds on a store that does not answer."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

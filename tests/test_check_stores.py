@@ -80,5 +80,5 @@ async def test_a_redis_that_may_drop_queues_is_named_by_the_check_and_by_the_sta
         assert grades["redis: evicts nothing"] == "note"
         assert "allkeys-lru" in said
         server = await asyncio.to_thread(start_server, {"redis.url": url})
-        assert "Redis may drop offline queues: its maxmemory-policy is not noeviction" in server.log()
+        assert "offline queues may be evicted store=redis: maxmemory-policy is not noeviction" in server.log()
         await asyncio.to_thread(server.stop)

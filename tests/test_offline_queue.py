@@ -229,7 +229,7 @@ async def test_who_connects_while_redis_is_away_gets_their_batch_when_it_is_back
         first = await other.connect()
 
         async def is_missed() -> bool:
-            return "Redis is away" in server.log()
+            return "store unavailable store=redis" in server.log()
 
         await eventually(is_missed, "the server misses Redis")
         second = await other.connect()
@@ -301,7 +301,7 @@ async def test_a_key_of_a_wrong_kind_spoils_one_queue_and_no_other(start_server:
 
         await eventually(is_expired, "the queue behind it is swept")
     assert server.log().count(f"the offline queue of {other.id} cannot be written: WRONGTYPE") == 1
-    assert "Redis is away" not in server.log()
+    assert "store unavailable store=redis" not in server.log()
     server.stop()
     server.restart()
     assert "mended after a crash" not in server.log(), "what cannot be queued is settled"
@@ -317,7 +317,7 @@ async def test_a_full_redis_makes_messages_wait(start_server: StartServer, town_
         await one.send(room_id, "OOM waits")
 
         async def is_full() -> bool:
-            return "Redis is full" in server.log()
+            return "store full store=redis" in server.log()
 
         await eventually(is_full, "Redis takes nothing")
         assert not keys.exists(f"madang:madang:queue:{other.id}")
@@ -449,7 +449,7 @@ async def test_a_redis_that_is_full_by_its_setting_holds_nobody_up_and_is_emptie
             for number in range(100):
                 keys.set(f"filler:{number}", "x" * 80_000)
         keys.delete("filler:0", "filler:1", "filler:2")
-    while "Redis is full" not in server.log():
+    while "store full store=redis" not in server.log():
         await one.send(room_id, "한" * 1_200)
         count += 1
         assert count < 1000
@@ -463,5 +463,5 @@ async def test_a_redis_that_is_full_by_its_setting_holds_nobody_up_and_is_emptie
     while len(seqs) < count + 5:
         seqs += [message["seq"] for message in await batch_of(device)]
     assert seqs == list(range(1, count + 6))
-    assert "Redis is away" not in server.log()
-    assert server.log().count("Redis is full") == 1
+    assert "store unavailable store=redis" not in server.log()
+    assert server.log().count("store full store=redis") == 1

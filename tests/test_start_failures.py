@@ -67,7 +67,7 @@ async def test_a_wrong_password_of_redis(tmp_path: Path, start_server: StartServ
         assert (await town.rest.call("HEAD", "/readyz")).status == 503
         one, _other, room_id = await town.pair()
         assert (await one.send(room_id))["seq"] == 1
-    assert "Redis is away" in server.log()
+    assert "store unavailable store=redis" in server.log()
     assert "Traceback" not in server.log()
 
 
@@ -83,7 +83,7 @@ async def missing_its_database(folder: Path) -> AsyncIterator[tuple[ServerProces
             starting = asyncio.ensure_future(asyncio.to_thread(server.start))
 
             async def is_missed() -> bool:
-                return "MongoDB is away" in server.log()
+                return "store unavailable store=mongodb" in server.log()
 
             await eventually(is_missed, "the server misses its database")
             yield server, starting, database

@@ -55,7 +55,7 @@ async def test_a_redis_that_takes_nothing(start_server: StartServer, town_at: Op
     await one.send(room_id, "waits")
 
     async def is_refused() -> bool:
-        return "Redis is full" in server.log()
+        return "store full store=redis" in server.log()
 
     await eventually(is_refused, "Redis refuses to queue")
     await asyncio.to_thread(server.stop)

@@ -1,4 +1,4 @@
-"""`main.py check --stores`: asks the configured stores for each thing that the server relies on."""
+"""`main.py check --stores`: checks the configured stores for the features that the server requires."""
 
 from collections.abc import Callable
 from typing import Final
@@ -14,9 +14,9 @@ _WIDTH: Final = 52  # the longest subject
 
 
 async def check_stores(settings: Settings, say: Callable[[str], None]) -> bool:
-    """Say what each store does, a line for each thing; True where nothing differs from what the server needs.
+    """Print one line per check through `say`. Returns True if no finding is `DIFFERS`.
 
-    Embedded ones are started for it, which needs `data_dir` to itself. Raises `StartFailed`.
+    Embedded stores are started for it, which needs an exclusive lock on `data_dir`. Raises `StartFailed`.
     """
     stores = EmbeddedStores()
     addresses = await stores.start(settings)

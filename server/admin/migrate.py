@@ -1,4 +1,4 @@
-"""Moves the embedded database into a real MongoDB: copies every collection, compares both, and says what to set."""
+"""`main.py move`: migrates the embedded database to a real MongoDB. Copies all collections and compares both sides."""
 
 from collections.abc import Callable
 from contextlib import aclosing
@@ -19,49 +19,49 @@ from server.storage.disk.files import DiskThreads
 from server.storage.mongo.database import Database
 from server.storage.mongo.gridfs_blobs import GridFSBlobs
 from server.storage.mongo.messages import MessageStore
-from server.storage.mongo.migration_target import MoveTarget, Sum, expires
+from server.storage.mongo.migration_target import MigrationTarget, Sum, expires
 from server.storage.mongo.rooms import MemberStore, RoomStore
 from server.storage.mongo.search_terms import SearchTerms
 from server.storage.mongo.sessions import Sessions
 from server.storage.mongo.upload_records import UploadRecords
 from server.storage.mongo.users import Users
 
-# One write: few enough documents and bytes to be far from every limit of the protocol.
+# Per write, far below the limits of the protocol.
 BATCH_DOCUMENTS: Final = 500
 BATCH_BYTES: Final = 4 * 1024 * 1024
 PING_TIMEOUT: Final = 5.0
-# What the database removes by itself so soon is copied, but not compared: one side may have removed it already.
+# Documents that expire so soon are copied, but not compared: one side may have removed them already.
 NOT_COMPARED: Final = timedelta(hours=1)
 
 
-class MoveFailed(Exception):
-    """The data was not moved; the text says why in one line. The embedded database is as it was."""
+class MigrationFailed(Exception):
+    """The migration failed; the text is one line with the reason. The embedded database is unchanged."""
 
 
 async def move(settings: Settings, uri: str, database_name: str, say: Callable[[str], None]) -> None:
-    """Copy the embedded database of `settings.data_dir` to `uri`, and say what was done line by line.
+    """Copy the embedded database of `settings.data_dir` to `uri`, and report progress through `say`.
 
-    Nobody may use either meanwhile; a server that uses the embedded one is noticed. A move that was interrupted
-    continues when it is called again. Raises `MoveFailed`. The embedded database is never changed, and nothing is
-    written to the target if the embedded one holds nothing.
+    Neither database may be in use; a server on the embedded one is detected. An interrupted migration is continued by
+    the next call. Raises `MigrationFailed`. The embedded database is never changed, and nothing is written to the
+    target if the embedded one is empty.
     """
     if settings.mongodb.uri != "embedded":
-        raise MoveFailed("mongodb.uri is not embedded: use mongodump and mongorestore to move between servers")
+        raise MigrationFailed("mongodb.uri is not embedded: use mongodump and mongorestore to move between servers")
     stores = EmbeddedStores()
     try:
         check_uri(uri)
-        # First, because `take` makes the folder that it is given.
+        # First, because `take` creates the folder.
         check_has_mongodb(Path(settings.data_dir))
         data = stores.take(settings)
         database = Database(uri, database_name)
         try:
-            await _Move(settings, data, database, say).run()
+            await _Migration(settings, data, database, say).run()
         finally:
             database.close()
     except StartFailed as error:
-        raise MoveFailed(str(error)) from error
+        raise MigrationFailed(str(error)) from error
     except Unavailable as error:
-        raise MoveFailed(f"{error.detail}; run the same command again to go on") from error
+        raise MigrationFailed(f"{error.detail}; run the same command again to go on") from error
     finally:
         await stores.stop()
     say("Every document is there. Put this into config.yaml:")
@@ -71,48 +71,48 @@ async def move(settings: Settings, uri: str, database_name: str, say: Callable[[
 
 
 class _Expected(msgspec.Struct, frozen=True):
-    """What one collection of the target should hold, without what expires before `horizon`."""
+    """The expected checksum of a target collection, without documents that expire before `horizon`."""
 
     sum: Sum
     expiry: str | None
     horizon: datetime
 
 
-class _Move:
+class _Migration:
     def __init__(self, settings: Settings, data: Path, database: Database, say: Callable[[str], None]) -> None:
         self._settings = settings
         self._data = data
         self._database = database
         self._source = read_or_make_secret(data / "store_id")
-        self._target = MoveTarget(database)
+        self._target = MigrationTarget(database)
         self._say = say
 
     async def run(self) -> None:
         if not await self._database.ping(PING_TIMEOUT):
-            raise MoveFailed("the target database does not answer, or does not accept the login")
+            raise MigrationFailed("the target database does not answer, or does not accept the login")
         state = await self._target.state(self._source)
         if state == "moved":
-            raise MoveFailed("this data has been moved there already")
+            raise MigrationFailed("this data has been moved there already")
         if state == "strange":
-            raise MoveFailed("the target database is not empty; name another one with --database")
+            raise MigrationFailed("the target database is not empty; name another one with --database")
         sums = await self._copy(None)
         if not sums:
-            raise MoveFailed(
+            raise MigrationFailed(
                 f"{self._data} has no collections of the database {self._settings.mongodb.database}; "
                 "use the same --config, --set and environment as the server"
             )
-        wrong = await self._compare(sums)
-        if wrong:
-            # Left by an earlier try; the source has changed or removed it since.
-            for name in wrong:
+        different = await self._compare(sums)
+        if different:
+            # Left by an earlier run; the source has changed since.
+            for name in different:
                 await self._target.clear(name)
-            wrong = await self._compare(await self._copy(wrong))
-        if wrong:
-            raise MoveFailed(f"these collections differ after copying: {', '.join(sorted(wrong))}")
+            different = await self._compare(await self._copy(different))
+        if different:
+            raise MigrationFailed(f"these collections differ after copying: {', '.join(sorted(different))}")
         await self._target.finish(self._source)
 
     async def _prepare(self) -> None:
-        """Say in the target whose data it gets, and make its indexes: on an empty collection it takes no time."""
+        """Mark the target and create its indexes, which takes no time on empty collections."""
         await self._target.begin(self._source)
         database = self._database
         for store in Users(database), Sessions(database), SearchTerms(database), RoomStore(database):
@@ -126,7 +126,7 @@ class _Move:
             threads.close()
 
     async def _copy(self, wanted: set[str] | None) -> dict[str, _Expected]:
-        """Copy the collections; for each the sum of what should be there, as `_compare` counts it."""
+        """Copy the collections, all or those in `wanted`. Returns the expected content of each, for `_compare`."""
         sums: dict[str, _Expected] = {}
         batch: list[bytes] = []
         filling, size = "", 0
@@ -137,7 +137,7 @@ class _Move:
                     continue
                 if document is None:
                     if not sums:
-                        # The source could be opened and holds something: only now is anything written.
+                        # Nothing is written before the source was opened and is not empty.
                         await self._prepare()
                     await self._insert(filling, batch)
                     filling, batch, size = name, [], 0
@@ -162,15 +162,15 @@ class _Move:
             await self._target.insert(name, batch)
 
     async def _compare(self, sums: dict[str, _Expected]) -> set[str]:
-        """The collections that do not agree."""
-        wrong = set()
+        """The names of collections that differ."""
+        different = set()
         for name, expected in sums.items():
             found = await self._target.sum(name, expected.expiry, expected.horizon)
-            agrees = found == expected.sum
-            self._say(f"{name}: {found.count} of {expected.sum.count} documents{'' if agrees else ', which differ'}")
-            if not agrees:
-                wrong.add(name)
-        return wrong
+            is_equal = found == expected.sum
+            self._say(f"{name}: {found.count} of {expected.sum.count} documents{'' if is_equal else ', which differ'}")
+            if not is_equal:
+                different.add(name)
+        return different
 
 
 def _without_password(uri: str) -> str:

@@ -1,4 +1,4 @@
-"""The embedded stores: MongoDB's and Redis's wire protocols as child processes, everything inside `data_dir`."""
+"""Embedded stores: servers with the wire protocols of MongoDB and Redis, as child processes, inside `data_dir`."""
 
 from server.embedded.children import StartFailed
 from server.embedded.export import check_has_mongodb, export_mongodb

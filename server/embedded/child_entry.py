@@ -1,9 +1,9 @@
-"""The first code of every child process: it ties the child's life to the server's, then becomes the real program.
+"""Entry point of every child process: binds its lifetime to that of the server, then executes the real program.
 
-Run as `python -I -S child_entry.py LOCK_FILE PARENT_PID PROGRAM ARGUMENT…`, without any of the project's imports.
+Run as `python -I -S child_entry.py LOCK_FILE PARENT_PID PROGRAM ARGUMENT…`; it must not import the project.
 
-The child holds an exclusive lock on LOCK_FILE, with its process id inside, until it and all it started have ended.
-So whoever finds the file locked knows that the process group with that id is alive and is this child's.
+The child holds an exclusive lock on LOCK_FILE, which contains its process id, until it and its descendants have ended.
+So if the file is locked, the process group with that id is alive and belongs to this child.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ def main(lock_file: str, parent: int, command: list[str]) -> NoReturn:
     os.umask(0o077)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    # The server may have died before this could be asked for.
+    # The server may have died before prctl took effect.
     if os.getppid() != parent:
         sys.exit(EXIT_ORPHANED)
     descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o600)
@@ -40,7 +40,7 @@ def main(lock_file: str, parent: int, command: list[str]) -> NoReturn:
             time.sleep(0.02)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    # The lock belongs to the open file, which the program inherits.
+    # The lock belongs to the open file description, which the program inherits.
     os.set_inheritable(descriptor, True)
     os.execv(command[0], command)  # noqa: S606 - the server's own command line
 

@@ -1,4 +1,4 @@
-"""A child process that is started, watched, restarted when it dies, and ended with the server."""
+"""Supervises child processes: start, health checks, restart, and stop with the server."""
 
 import asyncio
 import contextlib
@@ -15,17 +15,17 @@ from typing import Final
 from server.config.sources import VARIABLE_PREFIX
 
 READY_SECONDS: Final = 20.0
-PROBE_SECONDS: Final = 0.03
-# To end by itself takes it two at most. What it has acknowledged is on the disk, and a server must end within ten.
+POLL_SECONDS: Final = 0.03
+# A child stops within two; the server must stop within ten. Acknowledged writes are on the disk.
 TERMINATE_SECONDS: Final = 3.0
 KILL_SECONDS: Final = 5.0
-FIRST_PAUSE: Final = 0.1
-LONGEST_PAUSE: Final = 2.0
-# In a row, until a child's folder counts as damaged.
+FIRST_BACKOFF: Final = 0.1
+MAX_BACKOFF: Final = 2.0
+# Consecutive ones, until the folder of a child counts as damaged.
 FAILED_STARTS: Final = 2
-# Between two looks at whether a child that lives is still of use.
+# Between two health checks of a running child.
 CHECK_SECONDS: Final = 3.0
-# A child that ran this long was well: the next restart is quick again.
+# After so long the restart backoff is reset.
 STEADY_SECONDS: Final = 10.0
 LOG_BYTES: Final = 10_000_000
 
@@ -33,16 +33,16 @@ log = logging.getLogger(__name__)
 
 
 class StartFailed(Exception):
-    """The server cannot start; the text says why in one line."""
+    """The server cannot start; the text is one line with the reason."""
 
     @classmethod
     def of(cls, error: OSError | ValueError) -> "StartFailed":
-        """Names the file or folder that is in the way, and what to do about it."""
+        """With the file or folder that causes the error, and what to do about it."""
         if not isinstance(error, OSError) or error.filename is None:
             return cls(str(error))
         path = Path(os.fsdecode(error.filename))
         if isinstance(error, FileExistsError | NotADirectoryError):
-            # What was asked for may lie below what is in the way.
+            # The path may lie below the file that blocks it.
             path = next((place for place in (path, *path.parents) if place.exists()), path)
             return cls(f"{path} is a file where a folder belongs: move it away and start again")
         if isinstance(error, IsADirectoryError):
@@ -53,16 +53,15 @@ class StartFailed(Exception):
 
 
 class EndedAtStart(StartFailed):
-    """A child ended before it answered."""
+    """A child ended before it was ready."""
 
 
 class Child:
-    """One program of the server's own, e.g. a database.
+    """One child process, e.g. a database.
 
     `command` is its absolute path and arguments, `is_ready` tells whether it answers (it may raise `StartFailed`),
-    `is_broken` whether it will never work again: then it is killed and restarted. `repair` is called once where
-    restarts fail. It always runs in a session of its own, so
-    that Ctrl-C reaches the server only, and dies with the server where the system can do that.
+    `is_broken` whether it must be killed and restarted. `repair` is called once if restarts fail. The child runs in its
+    own session, so that Ctrl-C reaches the server only. It ends with the server if the system supports that.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Child:
         self._watcher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Returns when it answers. Raises `StartFailed` when it ends before, or does not answer in time."""
+        """Returns when it is ready. Raises `StartFailed` if it ends before, or is not ready in time."""
         process = self._process = await self._spawn()
         deadline = time.monotonic() + READY_SECONDS
         while not await self._is_ready():
@@ -97,11 +96,11 @@ class Child:
                 )
             if time.monotonic() > deadline:
                 raise StartFailed(f"{self.name} does not answer after {READY_SECONDS:g} s; see {self._log_file}")
-            await asyncio.sleep(PROBE_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
         self._watcher = asyncio.create_task(self._watch(process), name=f"watch {self.name}")
 
     async def stop(self) -> None:
-        """Ends it: asked first, killed when it takes too long. Safe to call at any time."""
+        """SIGTERM, then SIGKILL after a timeout. May be called at any time."""
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
@@ -111,44 +110,44 @@ class Child:
             self._process = None
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        pause = FIRST_PAUSE
+        backoff = FIRST_BACKOFF
         started = time.monotonic()
         failed = 0
         while True:
             code = await self._wait_for_end(process)
             if time.monotonic() - started > STEADY_SECONDS:
-                pause = FIRST_PAUSE
-            log.error("%s ended (exit code %s); starting it again in %g s", self.name, code, pause)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+                backoff = FIRST_BACKOFF
+            log.error("child exited child=%s exit_code=%s restart_seconds=%g", self.name, code, backoff)
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, MAX_BACKOFF)
             started = time.monotonic()
             try:
                 process = self._process = await self._spawn()
                 if self._repair is not None:
                     failed = failed + 1 if await self._fails_to_start(process) else 0
                     if failed == FAILED_STARTS:
-                        # Not again and again: that would help no more than the first time.
+                        # Only once: a second repair would not help.
                         self._repair()
             except OSError as error:
-                log.error("%s cannot be started: %s", self.name, error)
+                log.error("child start failed child=%s error=%s", self.name, error)
 
     async def _fails_to_start(self, process: asyncio.subprocess.Process) -> bool:
-        """Whether it ends by itself before it answers."""
+        """Whether it ends by itself before it is ready."""
         deadline = time.monotonic() + READY_SECONDS
         while process.returncode is None and time.monotonic() < deadline:
             if await self._is_ready():
                 return False
-            await asyncio.sleep(PROBE_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
         return process.returncode not in (None, -signal.SIGKILL, -signal.SIGTERM)
 
     async def _wait_for_end(self, process: asyncio.subprocess.Process) -> int:
-        """The exit code; a child that is broken is ended here."""
+        """The exit code; kills the child if it is broken."""
         while self._is_broken is not None:
             try:
                 return await asyncio.wait_for(process.wait(), CHECK_SECONDS)
             except TimeoutError:
                 if await self._is_broken():
-                    log.error("%s is broken; see %s", self.name, self._log_file)
+                    log.error("child broken child=%s log=%s", self.name, self._log_file)
                     with contextlib.suppress(ProcessLookupError):
                         process.kill()
                     break
@@ -161,12 +160,12 @@ class Child:
 async def spawn(
     command: Sequence[str], *, lock: Path, log_file: Path, output: int | None = None
 ) -> asyncio.subprocess.Process:
-    """Start a program as `child_entry.py` describes. What it says is added to the log file.
+    """Start a program through `child_entry.py`. Its output is appended to the log file.
 
-    `output` may be a pipe for its standard output alone.
+    `output` may be a pipe for its standard output; standard error still goes to the log file.
     """
     _rotate(log_file)
-    with log_file.open("ab") as sayings:
+    with log_file.open("ab") as log_stream:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
@@ -176,16 +175,16 @@ async def spawn(
             str(os.getpid()),
             *command,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=sayings if output is None else output,
-            stderr=sayings,
+            stdout=log_stream if output is None else output,
+            stderr=log_stream,
             start_new_session=True,
-            # The server's settings may hold secrets, and are no business of its children.
+            # Settings may hold secrets, so children do not inherit them.
             env={name: value for name, value in os.environ.items() if not name.upper().startswith(VARIABLE_PREFIX)},
         )
 
 
 async def end_process(process: asyncio.subprocess.Process) -> None:
-    """SIGTERM, then SIGKILL when that takes too long; returns when it is gone."""
+    """SIGTERM, then SIGKILL after a timeout; returns when the process has ended."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
         try:
@@ -196,29 +195,28 @@ async def end_process(process: asyncio.subprocess.Process) -> None:
 
 
 async def end_orphan(name: str, lock: Path) -> None:
-    """End the child that an earlier, hard-killed server left behind, if there is one. Raises `StartFailed`.
+    """Kill the child of an earlier, hard-killed server, if there is one. Raises `StartFailed`.
 
-    At once: nobody is served by it any more, and what it has acknowledged is on the disk. To end by itself would take
-    it seconds in which nobody is served by us.
+    SIGKILL is safe, as acknowledged writes are on the disk; a clean stop would delay the start by seconds.
     """
     deadline = time.monotonic() + KILL_SECONDS
-    asked = False
+    is_killed = False
     while time.monotonic() < deadline:
         group = _locking_group(lock)
         if group is None:
             return
-        # Zero: it has the lock, but has not yet written its id.
-        if group and not asked:
-            log.warning("ending %s of an earlier server (process group %s)", name, group)
+        # 0: it has the lock, but has not written its id yet.
+        if group and not is_killed:
+            log.warning("orphan killed child=%s process_group=%s", name, group)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
-            asked = True
-        await asyncio.sleep(PROBE_SECONDS)
+            is_killed = True
+        await asyncio.sleep(POLL_SECONDS)
     raise StartFailed(f"{name} of an earlier server is still running and cannot be ended; see {lock}")
 
 
 def _locking_group(lock: Path) -> int | None:
-    """The process group that holds the lock; 0 when it is not known yet; None when nobody holds it."""
+    """The process group that holds the lock; 0 if it is not known yet; None if the lock is free."""
     try:
         descriptor = os.open(lock, os.O_RDWR)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Reads the documents of an embedded database that no server uses, one after the other."""
+"""Streams the documents of an embedded database while no server uses it."""
 
 import asyncio
 import sys
@@ -9,27 +9,27 @@ from typing import Final
 import bson
 
 from server.embedded.children import StartFailed, end_orphan, end_process, spawn
-from server.embedded.mongodb import NAME, check_whole
+from server.embedded.mongodb import NAME, check_files
 from server.embedded.mongodb_export import COLLECTION, DOCUMENT, END
 
 LENGTH_BYTES: Final = 4  # every BSON document begins with its own length
 
 
 def check_has_mongodb(data: Path) -> None:
-    """Raise `StartFailed` if no embedded MongoDB was ever started in `data`; nothing is made there."""
+    """Raise `StartFailed` if no embedded MongoDB was ever started in `data`. Creates nothing."""
     folder = data / NAME
     if not folder.is_dir() or not any(folder.iterdir()):
         raise StartFailed(f"there is no embedded database in {data}")
 
 
 async def export_mongodb(data: Path, database: str) -> AsyncGenerator[tuple[str, bytes | None], None]:
-    """Every document as `(collection, BSON)`; `(collection, None)` comes first, also for an empty collection.
+    """All documents as `(collection, BSON)`; `(collection, None)` comes first, also for an empty collection.
 
-    `data` is a folder that its caller has taken. Raises `StartFailed` if it cannot be read to its end.
+    The caller must have locked `data`. Raises `StartFailed` if the export is incomplete.
     """
     lock, log_file, folder = data / "run" / NAME, data / "log" / f"{NAME}.log", data / NAME
     await end_orphan(NAME, lock)
-    check_whole(folder)
+    check_files(folder)
     script = Path(__file__).with_name("mongodb_export.py")
     command = [sys.executable, "-P", str(script), str(folder), database]
     process = await spawn(command, lock=lock, log_file=log_file, output=asyncio.subprocess.PIPE)

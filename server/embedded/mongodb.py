@@ -1,4 +1,4 @@
-"""The embedded MongoDB: SecantusDB on a free loopback port, with a password made at the first start."""
+"""The embedded MongoDB: SecantusDB on a free loopback port, with a password generated at the first start."""
 
 import asyncio
 import hashlib
@@ -21,11 +21,11 @@ PING_TIMEOUT_MS: Final = 1000
 INTERNAL_ERROR: Final = 1
 AUTHENTICATION_FAILED: Final = 18
 USER_SECONDS: Final = 20.0
-# Between choosing a free port and the child's listening on it, somebody else may take it.
+# Another process may take the free port before the child listens on it.
 PORT_TRIES: Final = 3
-# Without one of these, the engine takes a folder for a new one.
+# If one of these is missing, the engine initializes the folder as a new one.
 NEEDED_FILES: Final = ("WiredTiger", "WiredTiger.turtle", "WiredTiger.wt")
-WAY_OUT: Final = (
+RECOVERY_HINT: Final = (
     "make room if its disk is full; if its files are damaged, restore data_dir from a backup, or move {folder} away to "
     "begin with an empty database"
 )
@@ -37,17 +37,17 @@ async def start_mongodb(data: Path, children: list[Child]) -> str:
     await end_orphan(NAME, lock)
     password_file = data / "mongodb_password"
     password = read_or_make_secret(password_file)
-    check_whole(folder)
-    if not _user_is_made(folder, password):
+    check_files(folder)
+    if not _user_exists(folder, password):
         await _make_user(folder, password_file, lock, log_file)
-        _user_mark(folder).write_text(_fingerprint(password))
-    # Named explicitly, so that a file of its own elsewhere on the machine is not read.
+        _user_marker(folder).write_text(_fingerprint(password))
+    # Named explicitly, so that the default file of the machine is not read.
     options = data / "run" / "secantusd.toml"
     options.touch(0o600)
     for tries_left in reversed(range(PORT_TRIES)):
         port = _free_port()
-        place = f"{USER}:{password}@127.0.0.1:{port}/"
-        address = f"mongodb://{place}?authSource=admin&directConnection=true&retryWrites=false"
+        location = f"{USER}:{password}@127.0.0.1:{port}/"
+        address = f"mongodb://{location}?authSource=admin&directConnection=true&retryWrites=false"
         child = Child(
             NAME,
             _command(options, port, folder),
@@ -62,26 +62,26 @@ async def start_mongodb(data: Path, children: list[Child]) -> str:
         except StartFailed as error:
             await child.stop()
             children.remove(child)
-            # By somebody else, now that the child is gone.
+            # The child has stopped: if the port is taken, it is so by another process.
             if not tries_left or not _is_taken(port):
-                raise StartFailed(f"{error}; {WAY_OUT.format(folder=folder)}") from None
+                raise StartFailed(f"{error}; {RECOVERY_HINT.format(folder=folder)}") from None
         else:
             break
     return address
 
 
-def check_whole(folder: Path) -> None:
-    """Raise `StartFailed` if the store would not find what it keeps: it would begin anew, over what is there."""
-    if _user_mark(folder).exists():
+def check_files(folder: Path) -> None:
+    """Raise `StartFailed` if files are missing, as the engine would overwrite the rest with an empty database."""
+    if _user_marker(folder).exists():
         missing = [name for name in NEEDED_FILES if not (folder / name).is_file()]
         if missing:
-            raise StartFailed(f"{folder} has no {' and no '.join(missing)}; {WAY_OUT.format(folder=folder)}")
+            raise StartFailed(f"{folder} has no {' and no '.join(missing)}; {RECOVERY_HINT.format(folder=folder)}")
 
 
 def check_uri(uri: str) -> None:
-    """Raises `StartFailed` for an address that the driver does not understand."""
+    """Raises `StartFailed` if the driver cannot parse the address."""
     try:
-        # Of an SRV address, the driver asks the name service; that is for whoever connects.
+        # Parsing an SRV address needs DNS; that is left to the connection.
         if not uri.startswith("mongodb+srv://"):
             parse_uri(uri)
     except (PyMongoError, ValueError) as error:
@@ -94,17 +94,17 @@ def _command(options: Path, port: int, folder: Path) -> list[str]:
     return [sys.executable, "-P", str(script), "--config", str(options), "--storage-path", str(folder), *arguments]
 
 
-def _user_mark(folder: Path) -> Path:
+def _user_marker(folder: Path) -> Path:
     return folder / "madang-user"
 
 
-def _user_is_made(folder: Path, password: str) -> bool:
-    mark = _user_mark(folder)
-    return mark.exists() and mark.read_text() == _fingerprint(password)
+def _user_exists(folder: Path, password: str) -> bool:
+    marker = _user_marker(folder)
+    return marker.exists() and marker.read_text() == _fingerprint(password)
 
 
 async def _make_user(folder: Path, password_file: Path, lock: Path, log_file: Path) -> None:
-    """Once per storage folder and password; its mark is written afterwards, so that a cut is made good."""
+    """Create the user, once per storage folder and password. The caller writes the marker afterwards."""
     script = Path(__file__).with_name("mongodb_user.py")
     command = [sys.executable, "-P", str(script), str(folder), USER, str(password_file)]
     process = await spawn(command, lock=lock, log_file=log_file)
@@ -135,21 +135,21 @@ def _is_taken(port: int) -> bool:
 
 
 async def _answers(address: str, port: int, log_file: Path) -> bool:
-    # The driver waits half a second after a refused connection.
-    found = await asyncio.to_thread(_ask, address) if _is_taken(port) else "silent"
+    # Checked first, because the driver waits half a second after a refused connection.
+    found = await asyncio.to_thread(_probe, address) if _is_taken(port) else "silent"
     if found == "broken":
         raise StartFailed(f"{NAME} cannot read or write what it keeps; see {log_file}")
-    return found == "well"
+    return found == "ok"
 
 
 async def _is_broken(address: str, port: int) -> bool:
-    return _is_taken(port) and await asyncio.to_thread(_ask, address) == "broken"
+    return _is_taken(port) and await asyncio.to_thread(_probe, address) == "broken"
 
 
-def _ask(address: str) -> Literal["well", "broken", "silent"]:
-    """Read something: after a failed write (a full disk) the store answers pings for ever, and nothing else.
+def _probe(address: str) -> Literal["ok", "broken", "silent"]:
+    """Probe with a read: after a failed write (a full disk) the store still answers pings, but nothing else.
 
-    Its users are part of what it keeps: where it does not know ours, it has not found that.
+    A failed login means broken too: the user is part of the data, so the store has lost it.
     """
     client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(
         address,
@@ -165,4 +165,4 @@ def _ask(address: str) -> Literal["well", "broken", "silent"]:
         return "silent"
     finally:
         client.close()
-    return "well"
+    return "ok"

@@ -1,12 +1,12 @@
-"""Writes every document of the embedded store to standard output, offline, without holding more than one of them.
+"""Exports all documents of the embedded store to standard output, offline, one document in memory at a time.
 
-Run as `python -P mongodb_export.py STORAGE_FOLDER DATABASE`, while no server uses the folder. What it writes:
+Run as `python -P mongodb_export.py STORAGE_FOLDER DATABASE`, while no server uses the folder. Output format:
 
     C <BSON {name}>    a collection begins
     D <BSON>           one of its documents, as stored
-    E                  the end; without it the export was cut short
+    E                  the end; without it the export is incomplete
 
-The store's own protocol is no way to do this: it reads a whole collection into memory for every cursor.
+The wire protocol is not used, because the store reads a whole collection into memory for every cursor.
 """
 
 import os
@@ -21,7 +21,7 @@ END = b"E"
 
 
 def main(folder: str, database: str, output: BinaryIO) -> None:
-    # Here, because the reader of all this imports the letters above, and the store takes long to load.
+    # Local import: `export.py` imports the constants above, and the store takes long to load.
     from secantus.storage import Storage
 
     storage = Storage(folder, enable_oplog=False)
@@ -29,7 +29,7 @@ def main(folder: str, database: str, output: BinaryIO) -> None:
         if name.startswith("system."):
             continue
         output.write(COLLECTION + bson.encode({"name": name}))
-        # The generator under all the store's own scans; its public ones make lists.
+        # Private, because the public scans return lists.
         for _record_id, _id_key, document in storage._scan_docs(database, name):
             output.write(DOCUMENT + document)
     output.write(END)
@@ -38,7 +38,7 @@ def main(folder: str, database: str, output: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    # Whatever the store prints goes to the log, not among the documents.
+    # Standard output is redirected to the log, so that the store prints nothing among the documents.
     stream = os.fdopen(os.dup(1), "wb", buffering=1024 * 1024)
     os.dup2(2, 1)
     main(sys.argv[1], sys.argv[2], stream)

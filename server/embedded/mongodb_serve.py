@@ -1,8 +1,7 @@
-"""The embedded store's own command, `secantusd-py`, with five corrections.
+"""Runs the embedded store (`secantusd-py`) with five patches. Run as `python -P mongodb_serve.py OPTION…`.
 
-It starts as fast with much data as with little, notices a log that cannot be written, collects garbage less often,
-reads the options of indexes once for each insert of many documents, and looks up the branches of an `$or` by index.
-Run as `python -P mongodb_serve.py OPTION…`.
+They make the start time independent of the data size, detect a log that cannot be written, reduce garbage collection,
+read index options once per bulk insert, and use indexes for the branches of an `$or`.
 """
 
 import gc
@@ -14,15 +13,15 @@ from secantus.cli import main
 
 LOWEST = -(2**63)
 IndexOptions = dict[str, dict[str, Any]]  # by the index's name
-# Looking for garbage among all that a store holds takes tens of milliseconds, in which nothing is stored.
+# A garbage collection over all objects of the store takes tens of milliseconds, in which nothing is stored.
 GC_THRESHOLDS = (100_000, 50, 1_000)
 
 
 def find_last_record(self: storage.Storage) -> int:
-    """The highest record number of all collections, 0 where there is none; one look at each collection.
+    """The highest record number of all collections, or 0. One index lookup per collection.
 
-    By this the store knows at its start which number the next record gets. It would walk over every record, 20 s for a
-    million. The numbers of a collection are in order, so that its last record tells as much as all of them.
+    The store needs it at its start to number new records. The original scans all records, 20 s per million. Numbers
+    are ascending within a collection, so its last record is enough.
     """
     highest = 0
     for shard in range(storage._DOC_SHARDS):
@@ -30,13 +29,13 @@ def find_last_record(self: storage.Storage) -> int:
         if cursor is None:
             continue
         cursor.reset()
-        is_there = cursor.prev() == 0
-        while is_there:
+        is_found = cursor.prev() == 0
+        while is_found:
             database, collection, number = cursor.get_key()
             highest = max(highest, int(number))
             cursor.set_key(database, collection, LOWEST)
-            # It lands on the collection's first record, or on the one before, which is the last of another collection.
-            is_there = cursor.search_near() < 0 or cursor.prev() == 0
+            # It finds the first record of the collection, or the one before it, the last of another collection.
+            is_found = cursor.search_near() < 0 or cursor.prev() == 0
         cursor.reset()
     return highest
 
@@ -46,10 +45,10 @@ INSERT_CHUNK = storage.Storage._insert_chunk.__wrapped__
 
 
 def insert_chunk(self: storage.Storage, *arguments: Any, **options: Any) -> Any:
-    """Insert documents of one collection, in one transaction and under the collection's lock.
+    """Insert documents of one collection, in one transaction and under the lock of the collection.
 
-    No index of it can change meanwhile, and the store takes the list of its indexes once. But it would read their
-    options three times for each document, which is a third of the time that an insert takes.
+    Its indexes cannot change meanwhile, so their options are cached. The original reads them three times per document,
+    a third of the insert time.
     """
     self._tls.index_options = {}
     try:
@@ -59,13 +58,13 @@ def insert_chunk(self: storage.Storage, *arguments: Any, **options: Any) -> Any:
 
 
 def read_index_options(self: storage.Storage, database: str, collection: str) -> IndexOptions:
-    """The options of every index of a collection."""
-    known: IndexOptions | None = getattr(self._tls, "index_options", None)
-    if known:
-        return known
+    """The options of all indexes of a collection, cached during an insert."""
+    cached: IndexOptions | None = getattr(self._tls, "index_options", None)
+    if cached:
+        return cached
     found: IndexOptions = READ_INDEX_OPTIONS(self, database, collection)
-    if known is not None:
-        known.update(found)
+    if cached is not None:
+        cached.update(found)
     return found
 
 
@@ -75,41 +74,41 @@ FIND_BY_INDEX = storage.Storage._try_index_id_keys
 def find_by_index(
     self: storage.Storage, database: str, collection: str, query: dict[str, Any], *, collation: Any = None
 ) -> list[Any] | None:
-    """Where the documents are that a query may match, or None where it has to read all of them.
+    """The locations of candidate documents for a query, or None if it needs a full scan.
 
-    The store would do that for every `$or`; here, if each of its branches has an index, these are asked.
+    The original scans for every `$or`; this uses indexes if each branch has one.
     """
     if query.keys() != {"$or"}:
         found: list[Any] | None = FIND_BY_INDEX(self, database, collection, query, collation=collation)
         return found
-    places: list[Any] = []
+    locations: list[Any] = []
     for branch in query["$or"]:
         found = find_by_index(self, database, collection, branch, collation=collation)
         if found is None:
             return None
-        places += found
-    # Each place counts once, and every document found is held against the whole query.
-    return places
+        locations += found
+    # The store removes duplicates, and matches each candidate against the whole query.
+    return locations
 
 
 COMMIT_BATCH = storage._commit_batch_transaction
 
 
-def commit_and_look(session: Any, sync: bool) -> None:
-    """Fail where the log could not be written: the first commit that finds the disk full says that all is well.
+def commit_and_flush(session: Any, sync: bool) -> None:
+    """Fail if the log could not be written: the first commit on a full disk reports success.
 
-    Its successor fails, and so does asking for the log to be flushed, which costs nothing where it was.
+    A flush of the log fails then, and costs nothing if the log was written.
     """
     COMMIT_BATCH(session, sync)
     session.log_flush("sync=on")
 
 
 if __name__ == "__main__":
-    storage._commit_batch_transaction = commit_and_look
+    storage._commit_batch_transaction = commit_and_flush
     storage.Storage._scan_max_nat_seq = find_last_record
     storage.Storage._index_options_map = read_index_options
     storage.Storage._try_index_id_keys = find_by_index
-    # Tried again from its beginning, where it met another writer.
+    # Retried from its beginning after a write conflict.
     storage.Storage._insert_chunk = storage._retry_write_conflicts(insert_chunk)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -1,6 +1,6 @@
-"""Makes the database user of the embedded store, offline, before the store first starts with authentication.
+"""Creates the database user of the embedded store, offline, before its first start with authentication.
 
-Run as `python -P mongodb_user.py STORAGE_FOLDER USER PASSWORD_FILE`: a password on the command line would be seen by
+Run as `python -P mongodb_user.py STORAGE_FOLDER USER PASSWORD_FILE`: a password on the command line would be visible to
 every user of the machine. Running it again replaces the password.
 """
 

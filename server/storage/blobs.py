@@ -1,37 +1,37 @@
-"""Where the bytes of uploads are kept: the interface that the disk and GridFS both fill."""
+"""Interface of the upload blob stores; the disk and GridFS implement it."""
 
 from pathlib import Path
 from typing import Protocol
 
 
 class Blob(Protocol):
-    """Bytes that are stored and open for reading; they never change."""
+    """A stored blob, open for reading. Blobs are immutable."""
 
     @property
     def size(self) -> int: ...
 
     async def read(self, offset: int, length: int) -> bytes:
-        """Some bytes from `offset`, at most `length`; none where there are none any more. Raises `Unavailable`."""
+        """Between 1 and `length` bytes from `offset`; empty at the end. Raises `Unavailable`."""
         ...
 
     async def close(self) -> None: ...
 
 
 class Blobs(Protocol):
-    """Names are made by the server and hold only `a-z`, `0-9` and `-`. Every call may raise `Unavailable`."""
+    """Blobs by name. The server generates the names from `a-z`, `0-9` and `-`. Every call may raise `Unavailable`."""
 
     async def prepare(self) -> None:
-        """Make what the store needs."""
+        """Create folders or indexes."""
         ...
 
     async def put(self, name: str, path: Path) -> None:
-        """Store the content of a file; when this returns it would survive a loss of power. The file may be gone."""
+        """Store the content of a file. It is durable when this returns; the file may have been moved away."""
         ...
 
     async def open(self, name: str) -> Blob | None:
-        """The bytes under this name; None where there are none."""
+        """The blob of this name, or None."""
         ...
 
     async def remove(self, name: str) -> None:
-        """Remove whatever there is under this name, also what an interrupted `put` left."""
+        """Remove the blob of this name, and leftovers of an interrupted `put`."""
         ...

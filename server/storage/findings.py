@@ -1,4 +1,4 @@
-"""What a check of a store finds: as the server needs it, different, or worth knowing."""
+"""Runs the checks of a store (`check --stores`) and grades what they find."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ CHECK_SECONDS: Final = 15.0
 
 
 class Grade(Enum):
-    """`DIFFERS` breaks a promise of the server; a `NOTE` is weaker or slower than it could be."""
+    """`DIFFERS` breaks a guarantee of the server; a `NOTE` is a weakness that breaks none."""
 
     OK = "ok"
     NOTE = "note"
@@ -20,7 +20,7 @@ class Grade(Enum):
 
 
 class Finding(NamedTuple):
-    """The outcome of one check, for people."""
+    """The outcome of one check, to be printed."""
 
     store: str
     subject: str
@@ -29,17 +29,17 @@ class Finding(NamedTuple):
 
 
 class Differs(Exception):
-    """The store does not do what the server relies on."""
+    """The store does not do what the server requires."""
 
 
-# Returns what is worth knowing, or an empty string; raises `Differs`.
+# Returns a note, or an empty string. Raises `Differs`.
 Check = Callable[[], Awaitable[str]]
 
 
 async def run_checks(store: str, checks: Mapping[str, Check]) -> list[Finding]:
-    """Run the checks one after the other; only the first one where that finds a store that does not answer.
+    """Run the checks in order; stop after the first one if it fails, as the store does not answer then.
 
-    One that fails in an unforeseen way has found a difference too.
+    An unexpected exception counts as a difference.
     """
     findings: list[Finding] = []
     for subject, check in checks.items():
@@ -51,7 +51,7 @@ async def run_checks(store: str, checks: Mapping[str, Check]) -> list[Finding]:
         except Differs as difference:
             findings.append(Finding(store, subject, Grade.DIFFERS, str(difference)))
         except Exception as error:
-            log.debug("check of %s: %s", store, subject, exc_info=True)
+            log.debug("check failed store=%s subject=%s", store, subject, exc_info=True)
             first = (str(error).splitlines() or [""])[0][:200]
             findings.append(Finding(store, subject, Grade.DIFFERS, f"{type(error).__name__}: {first}"))
     return findings

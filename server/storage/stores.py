@@ -1,4 +1,4 @@
-"""Everything that is kept: the collections, what lives in Redis, and the files of `data_dir`."""
+"""Builds, opens and closes all stores: MongoDB collections, Redis structures, and files in `data_dir`."""
 
 import asyncio
 from pathlib import Path
@@ -28,13 +28,13 @@ from server.storage.redis.fixed_windows import FixedWindows
 from server.storage.redis.offline_queues import OfflineQueues
 from server.storage.redis.presence_leases import PresenceLeases
 
-# In seconds, for a database that is there and slow, as on a machine where everything starts, or is about to be there.
-START_PATIENCE: Final = 10.0
-START_PAUSE: Final = 0.25
+# In seconds, for a database that is slow or still starting.
+START_TIMEOUT: Final = 10.0
+START_RETRY_INTERVAL: Final = 0.25
 
 
 class Stores:
-    """One of each, over one client of MongoDB, one of Redis, and a few threads for the disk."""
+    """One instance of each store, over one MongoDB client, one Redis client and a few disk threads."""
 
     def __init__(self, settings: Settings, mongodb_uri: str, redis_url: str) -> None:
         data = Path(settings.data_dir)
@@ -57,14 +57,14 @@ class Stores:
         self._upload_threads = DiskThreads()
         self.spool = Spool(data / "uploads" / "arriving", self._upload_threads)
         self.blobs = make_blobs(settings, self.database, self._upload_threads)
-        # Of its own, so that no upload holds up a message.
-        self._note_thread = DiskThreads(1)
-        self.in_flight_journal = InFlightJournal(data / "unsettled_rooms", self._note_thread)
+        # A separate thread, so that uploads do not delay messages.
+        self._journal_thread = DiskThreads(1)
+        self.in_flight_journal = InFlightJournal(data / "unsettled_rooms", self._journal_thread)
 
     async def open(self) -> None:
-        """Prepare the collections and folders. Raises `Unavailable`, and `Unusable` where MongoDB refuses that."""
+        """Create indexes and folders. Raises `Unavailable`, or `Unusable` if MongoDB refuses an operation."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + START_PATIENCE
+        deadline = loop.time() + START_TIMEOUT
         while True:
             try:
                 await self._prepare()
@@ -74,7 +74,7 @@ class Stores:
             except Unavailable:
                 if not await self.database.wait_available(deadline - loop.time()):
                     raise
-                await asyncio.sleep(START_PAUSE)
+                await asyncio.sleep(START_RETRY_INTERVAL)
         await self.blobs.prepare()
         await self.spool.open()
         await self.redis.warn_if_evicting()
@@ -82,34 +82,34 @@ class Stores:
     async def _prepare(self) -> None:
         collections = self.users, self.sessions, self.search_terms, self.rooms, self.members, self.messages
         try:
-            # Alone: where the login is refused, only the first of several is told so, and the others are cut off. And
-            # first: nothing is to be made in the database of a newer server.
+            # Alone: of concurrent calls, only the first reports a refused login; the others are disconnected. First:
+            # nothing may be created in the database of a newer server.
             await self.identity.open()
             await asyncio.gather(*(store.prepare() for store in (*collections, self.upload_records)))
             await self.database.warn_of_weakness()
         except OperationFailure as error:
-            # The driver's own text is long, and may be of several lines.
+            # The driver's own text is long and may span lines.
             raise Unusable(f"MongoDB refuses: {(error.details or {}).get('errmsg', f'code {error.code}')}") from error
 
     async def close(self) -> None:
-        """Let go of everything; nothing may be under way."""
+        """Close all stores. No call may be in flight."""
         await self.spool.close()
         self._upload_threads.close()
-        self._note_thread.close()
+        self._journal_thread.close()
         self.in_flight_journal.close()
         await self.redis.close()
-        # To take leave of a store that is silent takes as long as the driver waits for an answer.
+        # Closing the client of a silent store blocks until the driver's timeout.
         if await self.database.ping():
             self.database.close()
 
 
 def make_blobs(settings: Settings, database: Database, threads: DiskThreads) -> Blobs:
-    """Where uploads are kept, by `uploads.store`."""
+    """The blob store that `uploads.store` selects."""
     if settings.uploads.store == "gridfs":
         return GridFSBlobs(database, threads)
     return DiskBlobs(Path(settings.data_dir) / "uploads" / "files", threads)
 
 
 def redis_prefix(database: str) -> str:
-    """With what all keys begin, so that several Madangs and other programs may share one Redis."""
+    """The prefix of all Redis keys, so that several servers and other programs may share one Redis."""
     return f"madang:{database}"

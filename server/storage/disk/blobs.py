@@ -1,4 +1,4 @@
-"""Uploads as files on the local disk, spread over 256 folders."""
+"""Blob store on the local disk, sharded over 256 folders."""
 
 import errno
 import os
@@ -9,8 +9,8 @@ from typing import Final
 from server.storage.blobs import Blob
 from server.storage.disk.files import DiskThreads, make_folder, open_beneath, sync_file, sync_folder
 
-# Not there, or there is a link, a socket or the like, which the server never made.
-NO_FILE: Final = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
+# Missing, or not a regular file or folder (a link, a socket), which the server never creates.
+MISSING_ERRNOS: Final = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
 
 
 class DiskBlob:
@@ -31,7 +31,7 @@ class DiskBlob:
 
 
 class DiskBlobs:
-    """`folder/ab/abcdef…`. It takes files over by a rename, so they must come from the same file system."""
+    """Blobs at `folder/ab/abcdef…`. `put` renames the file, so it must be on the same file system."""
 
     def __init__(self, folder: Path, threads: DiskThreads) -> None:
         self._folder = folder
@@ -61,7 +61,7 @@ class DiskBlobs:
         try:
             descriptor = open_beneath(self._folder, name[:2], name)
         except OSError as error:
-            if error.errno in NO_FILE:
+            if error.errno in MISSING_ERRNOS:
                 return None
             raise
         status = os.fstat(descriptor)

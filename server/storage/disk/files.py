@@ -1,4 +1,4 @@
-"""Disk work off the event loop: a few threads of its own, and folders that survive a loss of power."""
+"""Disk calls off the event loop, in dedicated threads, and helpers for durable files and folders."""
 
 import asyncio
 import errno
@@ -15,28 +15,28 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# A slow disk holds up at most these; nobody else uses them.
+# Dedicated threads: a slow disk blocks nothing else.
 THREADS: Final = 4
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
-# What says that the disk cannot take more just now, and not that we asked for something wrong.
-NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
+# The disk is full or failing, as opposed to a wrong call.
+UNAVAILABLE_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
 
 
 class DiskThreads:
-    """Runs blocking calls one each in a thread; with one thread, in their order."""
+    """Runs blocking calls in a thread pool; with one thread, in call order."""
 
     def __init__(self, threads: int = THREADS) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="disk")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of the call. Raises `Unavailable` where the disk is full or failing."""
+        """The result of the call. Raises `Unavailable` if the disk is full or failing."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            if error.errno not in UNAVAILABLE_ERRNOS:
                 raise
-            log.error("the disk refuses: %s", error)
+            log.error("disk unavailable error=%s", error)
             raise Unavailable("Files cannot be kept just now") from error
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class DiskThreads:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that only the server may enter, with its name on the disk when this returns."""
+    """Create a folder and its parents, with mode 0700. Its entry is synced when this returns."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -53,7 +53,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk."""
+    """Sync the entries of a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -62,7 +62,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Put the content of a file on the disk."""
+    """Sync the content of a file to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         os.fsync(descriptor)
@@ -71,7 +71,7 @@ def sync_file(path: Path) -> None:
 
 
 def open_beneath(root: Path, folder: str, name: str) -> int:
-    """A descriptor for reading `root/folder/name`, where neither of the two is a link. Raises `OSError`."""
+    """Open `root/folder/name` for reading. Raises `OSError`, also if `folder` or `name` is a link."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     parent = os.open(root / folder, flags | os.O_DIRECTORY)
     try:

@@ -1,4 +1,4 @@
-"""Rooms whose last messages may be stored but not yet delivered, in a file that outlives a killed server."""
+"""In-flight journal: rooms whose last messages may be stored but not yet delivered, in a file that survives a crash."""
 
 import contextlib
 import fcntl
@@ -16,28 +16,28 @@ NOT_OPEN: Final = -1
 
 
 class InFlightJournal:
-    """One room id a line. What `add` and `replace` have written is there after `kill -9`: the system holds it.
+    """One room id per line. Written lines survive `kill -9`, as they are in the page cache.
 
-    Servers that share a folder have a file each (`unsettled_rooms`, `unsettled_rooms.2`, …), which they keep locked.
-    Nothing is synced to the disk: a loss of power may lose a note, and with it a message's place on an offline queue.
+    Servers that share a folder have one locked file each (`unsettled_rooms`, `unsettled_rooms.2`, …). Nothing is
+    synced: a power failure may lose an entry, and then its messages may be missing from offline queues.
     """
 
     def __init__(self, path: Path, threads: DiskThreads) -> None:
-        """`threads` must have one thread, which keeps the order of calls."""
+        """`threads` must have exactly one thread, so that calls run in order."""
         self._path = path
         self._threads = threads
         self._descriptor = NOT_OPEN
 
     async def open(self) -> set[str]:
-        """What servers that have ended left. Call it first. Raises `Unavailable` where the disk refuses."""
+        """The room ids left by ended servers. Call it first. Raises `Unavailable` if the disk fails."""
         return await self._threads.run(self._open)
 
     async def add(self, room_ids: Collection[str]) -> None:
-        """Raises `Unavailable` where the disk refuses."""
+        """Append rooms. Raises `Unavailable` if the disk fails."""
         await self._threads.run(self._append, list(room_ids))
 
     async def replace(self, room_ids: Collection[str]) -> None:
-        """Forget all others. Raises `Unavailable` where the disk refuses; then all stay."""
+        """Replace all entries by these. Raises `Unavailable` if the disk fails; the old entries remain then."""
         await self._threads.run(self._replace, list(room_ids))
 
     def close(self) -> None:
@@ -46,14 +46,14 @@ class InFlightJournal:
             self._descriptor = NOT_OPEN
 
     def _open(self) -> set[str]:
-        self._take_file()
+        self._acquire_file()
         for path in self._path.parent.glob(f"{self._path.stem}.*"):
             if path.suffix[1:].isdecimal():
-                self._inherit(path)
+                self._take_over(path)
         return _read(self._path)
 
-    def _take_file(self) -> None:
-        """Make the first file that is no living server's our own."""
+    def _acquire_file(self) -> None:
+        """Lock the first file that no running server has locked."""
         if self._descriptor != NOT_OPEN:
             return
         make_folder(self._path.parent)
@@ -63,8 +63,8 @@ class InFlightJournal:
                 self._path, self._descriptor = path, descriptor
                 return
 
-    def _inherit(self, path: Path) -> None:
-        """Take over the notes of a server that has ended."""
+    def _take_over(self, path: Path) -> None:
+        """Take over the entries of an ended server."""
         descriptor = None if path == self._path else _lock(path)
         if descriptor is not None:
             try:
@@ -74,23 +74,23 @@ class InFlightJournal:
                 os.close(descriptor)
 
     def _append(self, room_ids: list[str]) -> None:
-        self._take_file()
+        self._acquire_file()
         _write_all(self._descriptor, _lines(room_ids))
 
     def _replace(self, room_ids: list[str]) -> None:
-        self._take_file()
-        fresh = self._path.with_name(f"{self._path.name}.new")
-        fresh.unlink(missing_ok=True)
-        descriptor = _open_for_appending(fresh)
+        self._acquire_file()
+        new = self._path.with_name(f"{self._path.name}.new")
+        new.unlink(missing_ok=True)
+        descriptor = _open_for_appending(new)
         try:
-            # Before it has the name, so that nobody finds it free.
+            # Locked before the rename, so that no other server finds it unlocked.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             _write_all(descriptor, _lines(room_ids))
-            fresh.replace(self._path)
+            new.replace(self._path)
         except OSError:
             os.close(descriptor)
             with contextlib.suppress(OSError):
-                fresh.unlink(missing_ok=True)
+                new.unlink(missing_ok=True)
             raise
         self.close()
         self._descriptor = descriptor
@@ -103,12 +103,12 @@ def _paths(first: Path) -> Iterator[Path]:
 
 
 def _lock(path: Path) -> int | None:
-    """The file, made if need be, as our own until it is closed; None where it is a living server's."""
+    """Open or create the file and lock it; None if a running server has it locked."""
     while True:
         descriptor = _open_for_appending(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its owner may have put another in its place just now, or taken it away.
+            # Its owner may have just replaced or removed it.
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         except BlockingIOError:
@@ -123,12 +123,12 @@ def _lock(path: Path) -> int | None:
 
 
 def _read(path: Path) -> set[str]:
-    # A line may be half a line, of a write that the disk refused, or anything, where a disk has failed.
+    # Lines may be partial after a failed write, or garbage after a disk failure.
     return {line for line in path.read_bytes().decode("ascii", "replace").split("\n") if ROOM_ID.fullmatch(line)}
 
 
 def _lines(room_ids: Collection[str]) -> bytes:
-    # A line of its own also after half a line.
+    # The leading newline ends a partial line.
     return "".join(f"\n{room_id}" for room_id in room_ids).encode() + b"\n"
 
 
@@ -137,6 +137,6 @@ def _open_for_appending(path: Path) -> int:
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    remaining = memoryview(data)
+    while remaining:
+        remaining = remaining[os.write(descriptor, remaining) :]

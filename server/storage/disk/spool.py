@@ -1,4 +1,4 @@
-"""Files while they arrive: in a folder of this process, which is emptied by others once the process is dead."""
+"""Spool for uploads in progress: one locked folder per process, removed by others after the process has ended."""
 
 import contextlib
 import fcntl
@@ -14,7 +14,7 @@ NAME_BYTES: Final = 16
 
 
 class SpoolFile:
-    """One file that arrives. Nothing of it has a name that anybody could ask for."""
+    """One upload in progress. No client can read it."""
 
     def __init__(self, path: Path, descriptor: int, threads: DiskThreads) -> None:
         self.path = path
@@ -22,23 +22,23 @@ class SpoolFile:
         self._threads = threads
 
     async def write(self, data: bytes) -> None:
-        """Add to the end. The waiting is what slows the sender down to the speed of the disk."""
+        """Append. Awaiting it slows the sender down to the speed of the disk (backpressure)."""
         await self._threads.run(self._write, data)
 
     async def finish(self) -> None:
-        """Nothing more comes; it may be read by its path now."""
+        """End writing; the file may then be read by its path."""
         await self._threads.run(self._close)
 
     async def discard(self) -> None:
-        """Close and remove it; nothing happens where it has gone already."""
+        """Close and remove it. Idempotent."""
         await self._threads.run(self._discard)
 
     def _write(self, data: bytes) -> None:
         if self._descriptor is None:
             raise ValueError("the file is finished")
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+        remaining = memoryview(data)
+        while remaining:
+            remaining = remaining[os.write(self._descriptor, remaining) :]
 
     def _close(self) -> None:
         if self._descriptor is not None:
@@ -51,7 +51,7 @@ class SpoolFile:
 
 
 class Spool:
-    """`folder/<random>/`, locked for as long as this process lives: what is unlocked, a killed process left."""
+    """`folder/<random>/`, locked while this process lives. An unlocked folder was left by a killed process."""
 
     def __init__(self, folder: Path, threads: DiskThreads) -> None:
         self._folder = folder
@@ -60,7 +60,7 @@ class Spool:
         self._lock: int | None = None
 
     async def open(self) -> None:
-        """Make the folder of this process and remove those of dead ones."""
+        """Create the folder of this process and remove those of ended processes."""
         await self._threads.run(self._open)
         await self.sweep()
 
@@ -72,7 +72,7 @@ class Spool:
         return SpoolFile(path, descriptor, self._threads)
 
     def new_path(self) -> Path:
-        """A free path in this folder, which is removed together with it."""
+        """An unused path in the folder of this process."""
         if self._own is None:
             raise ValueError("the spool is not open")
         return self._own / secrets.token_hex(NAME_BYTES)
@@ -81,11 +81,11 @@ class Spool:
         await self._threads.run(path.unlink, missing_ok=True)
 
     async def sweep(self) -> None:
-        """Remove what dead processes left."""
+        """Remove the folders of ended processes."""
         await self._threads.run(self._sweep)
 
     async def close(self) -> None:
-        """Remove the own folder with all that is in it."""
+        """Remove the folder of this process and its content."""
         await self._threads.run(self._close)
 
     def _open(self) -> None:
@@ -114,14 +114,14 @@ class Spool:
 
 
 def _lock(folder: Path, *, wait: bool) -> int | None:
-    """A descriptor that holds the lock of the folder; None where somebody else has it or the folder has gone."""
+    """A descriptor that holds the lock of the folder; None if another process holds it or the folder is gone."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     with contextlib.suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        # Between its making and the lock, a sweep of another process may have removed it.
+        # Another process may have swept it between mkdir and flock.
         if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
             return descriptor
     os.close(descriptor)

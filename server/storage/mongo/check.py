@@ -1,4 +1,4 @@
-"""Asks a MongoDB for each thing that the server relies on, in a scratch collection that is removed afterwards."""
+"""Checks a MongoDB for each feature that the server requires, in a scratch collection that is dropped afterwards."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -15,14 +15,14 @@ from pymongo.write_concern import WriteConcern
 
 from server.models import now
 from server.storage.findings import Differs, Finding, run_checks
-from server.storage.mongo.database import DUPLICATE_KEY, MOST_CLOCK_DIFFERENCE
+from server.storage.mongo.database import DUPLICATE_KEY, MAX_CLOCK_SKEW
 
 CHUNK_BYTES: Final = 255 * 1024
 WAIT_MS: Final = 5_000
 
 
 async def check_mongodb(uri: str, database: str) -> list[Finding]:
-    """What this MongoDB does otherwise than the server needs. Touches nothing but a collection of its own."""
+    """Run all checks. Writes only to a scratch collection."""
     async with _scratch(uri, database) as check:
         return await run_checks(
             "mongodb",
@@ -61,7 +61,7 @@ async def _scratch(uri: str, database: str) -> AsyncIterator["_MongoDBCheck"]:
 
 
 class _MongoDBCheck:
-    """One method for each thing. Each uses documents of its own, so that their order does not matter."""
+    """One method per check. Each uses its own documents, so that their order does not matter."""
 
     def __init__(self, client: Any, collection: Any) -> None:
         self._client = client
@@ -171,7 +171,7 @@ class _MongoDBCheck:
     async def clock(self) -> str:
         hello = await self._client.admin.command("hello")
         difference = abs(hello["localTime"].replace(tzinfo=UTC) - now())
-        if difference > MOST_CLOCK_DIFFERENCE:
+        if difference > MAX_CLOCK_SKEW:
             raise Differs(f"its clock differs from this machine's by {difference.total_seconds():.1f} s")
         return ""
 
@@ -185,7 +185,7 @@ class _MongoDBCheck:
 
 
 def _stages(plan: dict[str, Any]) -> list[str]:
-    """The names of the stages of a plan, also where the server nests the old form in a new one or in shards."""
+    """The stage names of a query plan, including nested plans and shards."""
     stages = [plan["stage"]] if "stage" in plan else []
     inner = [plan[name] for name in ("inputStage", "queryPlan", "winningPlan") if isinstance(plan.get(name), dict)]
     inner += [*plan.get("inputStages", []), *plan.get("shards", [])]

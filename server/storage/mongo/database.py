@@ -1,4 +1,4 @@
-"""The one MongoDB client: durable write concern, bounded waits, and `Unavailable` where the driver fails."""
+"""MongoDB client: durable write concern, call timeouts, and a circuit breaker that raises `Unavailable`."""
 
 import asyncio
 import logging
@@ -18,32 +18,32 @@ from server.models import now
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# A send is refused within five seconds when the store is away, so one call may take most of that.
+# Must stay below the five seconds within which a send is refused when the store is unavailable.
 CALL_TIMEOUT: Final = 4.0
 PROBE_INTERVAL: Final = 0.25
 PROBE_TIMEOUT: Final = 1.0
-# A call that has only so long left gives rise to a probe: that a store is away is known before the first call ends.
+# A call starts a health check so long before its timeout, so that the circuit trips before the first call fails.
 PROBE_LEAD: Final = 1.5
-# The embedded store closes connections that were idle for 300 s; leave first, so that nobody finds a dead one.
+# The embedded store closes connections that were idle for 300 s; the client must close them first.
 MAX_IDLE_MS: Final = 240_000
-# The embedded store compares each document found with each key asked for: 500 rooms and their members cost it 330 ms by
-# 100 at once, 160 ms by 25, and seconds all at once.
+# The embedded store compares each document found with each key of `$in`: 500 rooms and their members take 330 ms in
+# batches of 100, 160 ms in batches of 25, and seconds in one query.
 KEYS_PER_QUERY: Final = 25
 
-# A store whose disk has failed it says this to everything but pings, until it is restarted.
+# After a disk failure the embedded store answers every command but pings with this code, until it is restarted.
 INTERNAL_ERROR: Final = 1
 
 DUPLICATE_KEY: Final = 11_000
-# Sessions expire by the database's clock.
-MOST_CLOCK_DIFFERENCE: Final = timedelta(seconds=2)
+# Sessions expire by the clock of the database.
+MAX_CLOCK_SKEW: Final = timedelta(seconds=2)
 
-# What a replica set says while it changes its primary, starts or ends, and the driver does not take for a lost
-# connection: HostUnreachable, HostNotFound, NetworkTimeout, ShutdownInProgress, ReadConcernMajorityNotAvailableYet,
+# Errors of a replica set during an election, startup or shutdown that the driver does not report as connection
+# failures: HostUnreachable, HostNotFound, NetworkTimeout, ShutdownInProgress, ReadConcernMajorityNotAvailableYet,
 # PrimarySteppedDown, ExceededTimeLimit, SocketException, NotWritablePrimary, InterruptedAtShutdown,
 # InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary.
-PASSING_ERRORS: Final = frozenset({6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
+TRANSIENT_ERRORS: Final = frozenset({6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
 
-# One call was too slow, which may be its own fault, or all connections are taken by such calls.
+# One call was slow, or slow calls occupy all connections: neither proves that the store is unavailable.
 TIMEOUT_ERRORS: Final = (
     asyncio.TimeoutError,
     mongo_errors.ExecutionTimeout,
@@ -53,13 +53,11 @@ TIMEOUT_ERRORS: Final = (
 
 
 class Database:
-    """Collections that acknowledge only what is journaled, and show only what cannot be rolled back.
+    """Collections with journaled majority writes and majority reads: no acknowledged or visible data is rolled back.
 
-    What a replica set's majority does not hold yet may be gone after an election: nobody may be told that it is there.
-
-    `run` is the only way to await a driver call. After a failure to connect, or a call and a probe that were not
-    answered in time, calls are refused at once until a probe succeeds, so that nobody queues behind a store that is
-    away.
+    `run` is the only way to await a driver call. It has a circuit breaker: a connection failure trips it, and so does a
+    slow call followed by a failed health check. While it is open, calls fail at once, and probes (half-open) run
+    until one succeeds and closes it.
     """
 
     def __init__(self, uri: str, name: str) -> None:
@@ -79,28 +77,28 @@ class Database:
         self._database: Any = self._client.get_database(
             name, write_concern=WriteConcern(w="majority", j=True), read_concern=ReadConcern("majority")
         )
-        self._probe: asyncio.Task[None] | None = None
-        self._doubt: asyncio.Task[None] | None = None
-        self._is_closed = False
-        self._back = asyncio.Event()
-        self._back.set()
+        self._half_open: asyncio.Task[None] | None = None
+        self._health_check: asyncio.Task[None] | None = None
+        self._is_shut_down = False
+        self._circuit_closed = asyncio.Event()
+        self._circuit_closed.set()
 
     def collection(self, name: str) -> Any:
         return self._database.get_collection(name)
 
     async def list_collection_names(self) -> list[str]:
-        """The names of all collections. To be called by `run`."""
+        """The names of all collections. Call it through `run`."""
         names: list[str] = await self._database.list_collection_names()
         return names
 
     @property
     def is_available(self) -> bool:
-        return self._back.is_set()
+        return self._circuit_closed.is_set()
 
     async def wait_available(self, timeout: float) -> bool:
-        """Whether the store answers now or within `timeout` seconds."""
+        """Whether the circuit is closed, now or within `timeout` seconds."""
         try:
-            await asyncio.wait_for(self._back.wait(), timeout)
+            await asyncio.wait_for(self._circuit_closed.wait(), timeout)
         except TimeoutError:
             return False
         return True
@@ -108,49 +106,50 @@ class Database:
     async def run(
         self, call: Callable[..., Awaitable[T]], *arguments: Any, timeout: float = CALL_TIMEOUT, **options: Any
     ) -> T:
-        """Await one driver call, `call(*arguments, **options)`; while the store is away it is not begun.
+        """Await one driver call, `call(*arguments, **options)`, for at most `timeout` seconds.
 
-        Raises `Unavailable` when the store cannot be reached in time, or cannot say whether what it did will last.
+        Raises `Unavailable` if the circuit is open (the call is not begun then), if the store cannot be reached in
+        time, or if it does not confirm that a write is durable.
         """
-        if not self._back.is_set():
+        if not self._circuit_closed.is_set():
             raise Unavailable("The database is away")
-        # With less time than that, the end of the call says it soon enough.
-        probe_after = timeout - PROBE_LEAD if timeout > PROBE_LEAD else timeout
-        probe = asyncio.get_running_loop().call_later(probe_after, self._suspect)
+        # With a shorter timeout, the failure of the call itself is early enough.
+        check_after = timeout - PROBE_LEAD if timeout > PROBE_LEAD else timeout
+        health_check = asyncio.get_running_loop().call_later(check_after, self._start_health_check)
         try:
             return await asyncio.wait_for(call(*arguments, **options), timeout)
         except TIMEOUT_ERRORS as error:
-            self._suspect()
+            self._start_health_check()
             raise Unavailable("The database does not answer in time") from error
         except mongo_errors.ConnectionFailure as error:
-            self._lose(error)
+            self._trip(error)
             raise Unavailable("The database is away") from error
         except mongo_errors.WriteConcernError as error:
             raise Unavailable("The database does not say that it keeps what was written") from error
         except mongo_errors.BulkWriteError as error:
             if error.details.get("writeConcernErrors"):
                 raise Unavailable("The database does not say that it keeps what was written") from error
-            if not any(failure["code"] in PASSING_ERRORS for failure in error.details.get("writeErrors", ())):
+            if not any(failure["code"] in TRANSIENT_ERRORS for failure in error.details.get("writeErrors", ())):
                 raise
-            self._suspect()
+            self._start_health_check()
             raise Unavailable("The database is between two primaries") from error
         except mongo_errors.InvalidOperation as error:
-            if not self._is_closed:
+            if not self._is_shut_down:
                 raise
             raise Unavailable("The database is closed") from error
         except mongo_errors.OperationFailure as error:
-            if error.code in PASSING_ERRORS:
-                self._suspect()
+            if error.code in TRANSIENT_ERRORS:
+                self._start_health_check()
                 raise Unavailable("The database is between two primaries") from error
             if error.code != INTERNAL_ERROR:
                 raise
-            self._lose(error)
+            self._trip(error)
             raise Unavailable("The database is broken") from error
         finally:
-            probe.cancel()
+            health_check.cancel()
 
     async def find_by_keys(self, collection: Any, field: str, keys: Collection[str]) -> list[dict[str, Any]]:
-        """All documents of a collection whose `field` is one of these keys, however many. Raises `Unavailable`."""
+        """All documents whose `field` is one of these keys, of any number. Raises `Unavailable`."""
         wanted = list(keys)
         documents: list[dict[str, Any]] = []
         for start in range(0, len(wanted), KEYS_PER_QUERY):
@@ -159,63 +158,61 @@ class Database:
         return documents
 
     async def ping(self, timeout: float = PROBE_TIMEOUT) -> bool:
-        """Whether the store answers now, with something that it has read."""
+        """Whether the store answers a read within `timeout` seconds. Never raises."""
         try:
             await asyncio.wait_for(self._database.get_collection("probe").find_one({"_id": ""}), timeout)
         except Exception:
-            # Whatever it is, who probes must go on probing.
+            # Any error counts as a failed probe: the probe loop must not end.
             return False
         return True
 
     async def warn_of_weakness(self) -> None:
-        """Log a warning where the store keeps its data in memory alone, or has another time. Raises `Unavailable`.
+        """Log a warning if the store is in-memory only, or its clock is skewed. Raises `Unavailable`.
 
-        One that has a disk but no journal needs no look: it refuses every write that asks for the journal.
-        `main.py check --stores` asks for more.
+        A missing journal needs no check: the store then refuses every write, as all of them ask for the journal.
+        `main.py check --stores` checks more.
         """
         try:
             status = await self.run(self._client.admin.command, "serverStatus")
         except mongo_errors.OperationFailure:
-            # The server's user may not ask.
+            # The database user lacks the right.
             return
         if not status.get("storageEngine", {}).get("persistent", True):
-            log.warning("mongodb.uri is a server without a disk: what it acknowledged is lost when it ends")
+            log.warning("storage not persistent store=mongodb: acknowledged writes are lost when it stops")
         difference = abs(status.get("localTime", now()).replace(tzinfo=UTC) - now())
-        if difference > MOST_CLOCK_DIFFERENCE:
-            log.warning(
-                "MongoDB's clock differs by %.0f s: what expires does so too early or late", difference.total_seconds()
-            )
+        if difference > MAX_CLOCK_SKEW:
+            log.warning("clock skew store=mongodb seconds=%.0f", difference.total_seconds())
 
     def close(self) -> None:
-        """What is under way, and what comes now, fails with `Unavailable`."""
-        self._is_closed = True
-        self._back.clear()
-        for task in self._probe, self._doubt:
+        """Close the client. Calls in flight and later ones fail with `Unavailable`."""
+        self._is_shut_down = True
+        self._circuit_closed.clear()
+        for task in self._half_open, self._health_check:
             if task is not None:
                 task.cancel()
         self._client.close()
 
-    def _suspect(self) -> None:
-        """Find out whether the store is away, or only one call was slow."""
-        if self._doubt is None and self._back.is_set():
-            self._doubt = asyncio.get_running_loop().create_task(self._probe_once(), context=Context())
+    def _start_health_check(self) -> None:
+        """Find out whether the store is unavailable, or only one call was slow."""
+        if self._health_check is None and self._circuit_closed.is_set():
+            self._health_check = asyncio.get_running_loop().create_task(self._trip_if_silent(), context=Context())
 
-    async def _probe_once(self) -> None:
+    async def _trip_if_silent(self) -> None:
         try:
             if not await self.ping():
-                self._lose(TimeoutError())
+                self._trip(TimeoutError())
         finally:
-            self._doubt = None
+            self._health_check = None
 
-    def _lose(self, error: BaseException) -> None:
-        if self._back.is_set():
-            log.warning("MongoDB is away: %s", type(error).__name__)
-            self._back.clear()
-            # In the context of no request: it outlives the one that found this out.
-            self._probe = asyncio.get_running_loop().create_task(self._probe_until_back(), context=Context())
+    def _trip(self, error: BaseException) -> None:
+        if self._circuit_closed.is_set():
+            log.warning("store unavailable store=mongodb error=%s", type(error).__name__)
+            self._circuit_closed.clear()
+            # In an empty context: the task outlives the request that tripped the circuit.
+            self._half_open = asyncio.get_running_loop().create_task(self._probe_until_closed(), context=Context())
 
-    async def _probe_until_back(self) -> None:
+    async def _probe_until_closed(self) -> None:
         while not await self.ping():
             await asyncio.sleep(PROBE_INTERVAL)
-        log.warning("MongoDB is back")
-        self._back.set()
+        log.warning("store available store=mongodb")
+        self._circuit_closed.set()

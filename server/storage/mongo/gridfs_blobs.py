@@ -1,8 +1,7 @@
-"""Uploads in MongoDB, in the documents that GridFS prescribes, so that processes share them without a shared disk.
+"""Blob store in MongoDB, in GridFS format, so that several servers share uploads without a shared disk.
 
-The driver's own GridFS classes are not used: a writer of theirs holds up to 48 MB back before it sends, and a reader
-sorts all chunks of a file, which costs the embedded store as much memory as the file has bytes. Any GridFS tool
-reads what is written here.
+The driver's own GridFS classes are not used: their writer buffers up to 48 MB before it sends, and their reader sorts
+all chunks of a file, for which the embedded store needs as much memory as the file has bytes.
 """
 
 from itertools import count
@@ -17,7 +16,7 @@ from server.storage.disk.files import DiskThreads
 from server.storage.mongo.database import Database
 
 BUCKET: Final = "upload_blobs"
-CHUNK_BYTES: Final = 255 * 1024  # the size that GridFS names
+CHUNK_BYTES: Final = 255 * 1024  # the default of GridFS
 CHUNKS_PER_CALL: Final = 4
 
 
@@ -41,11 +40,11 @@ class GridFSBlob:
         return b"" if chunk is None else bytes(chunk["data"][start : start + length])
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: no resource is open."""
 
 
 class GridFSBlobs:
-    """The collections `upload_blobs.files` and `upload_blobs.chunks`; the name is the file's `_id`."""
+    """The collections `upload_blobs.files` and `upload_blobs.chunks`; the blob name is the `_id` of the file."""
 
     def __init__(self, database: Database, threads: DiskThreads) -> None:
         self._database = database
@@ -70,7 +69,7 @@ class GridFSBlobs:
                     {"files_id": name, "n": first + index, "data": Binary(part)} for index, part in enumerate(parts)
                 ]
                 await self._database.run(self._chunks.insert_many, documents)
-        # The file's own document comes last: until it stands, there is no such file.
+        # The file document is written last: the blob does not exist before.
         document = {"_id": name, "filename": name, "length": size, "chunkSize": CHUNK_BYTES, "uploadDate": now()}
         await self._database.run(self._files.insert_one, document)
 
@@ -86,7 +85,7 @@ class GridFSBlobs:
 
 
 def _read_parts(file: Any) -> list[bytes]:
-    """The next chunks; all but the last of a file are full."""
+    """The next chunks; only the last one of a file may be short."""
     parts: list[bytes] = []
     while len(parts) < CHUNKS_PER_CALL and (part := file.read(CHUNK_BYTES)):
         parts.append(part)

@@ -1,4 +1,4 @@
-"""What a database says of itself: the version of what it holds, the name of its history, and a secret of its own."""
+"""Identity of a database: schema version, epoch, and the key for room ids."""
 
 import secrets
 from collections.abc import Mapping
@@ -10,21 +10,21 @@ from pymongo.errors import DuplicateKeyError
 from server.errors import Unusable
 from server.storage.mongo.database import Database
 
-# What this server writes. A change of what is stored that an older server would misread, or that older data needs to be
-# moved forward to, takes the next number.
+# The schema version that this server writes. It is raised by a change that an older server would misread, or that needs
+# an upgrade of stored data.
 VERSION: Final = 2
-# Databases from before there was a number.
+# Of databases without a version number.
 FIRST_VERSION: Final = 1
 DOCUMENT_ID: Final = "madang"
 EPOCH_BYTES: Final = 8
 ROOM_KEY_BYTES: Final = 32
-# Every server since the first has made this collection at its start.
+# Every server version creates this collection at its start.
 OLDEST_COLLECTION: Final = "users"
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """`version` is that of the data. `epoch` names the history that the rooms' numbers belong to. `room_key` keys the
-    ids of new rooms; it never changes, and no client ever gets it."""
+    """`version` is the schema version. `epoch` names the history that sequence numbers belong to. `room_key` keys the
+    ids of new rooms; it never changes and is secret."""
 
     version: int
     epoch: str
@@ -32,7 +32,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class IdentityStore:
-    """The collection `database` with its one document."""
+    """The collection `database`, which holds one document."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -41,16 +41,16 @@ class IdentityStore:
 
     @property
     def known(self) -> Identity:
-        """What `open` found."""
+        """The identity that `open` read. Raises `RuntimeError` before that."""
         if self._known is None:
             raise RuntimeError("not opened")
         return self._known
 
     async def open(self) -> Identity:
-        """Read the document, made now if there is none; of several that make it at once, all get the same.
+        """Read the identity, or create it. Concurrent callers get the same one.
 
-        To be called before anything is written. Raises `Unavailable`, and `Unusable` where a newer server has moved the
-        database forward to what this one does not know.
+        Call it before anything is written. Raises `Unavailable`, or `Unusable` if the schema version is newer than
+        this server.
         """
         document = await self._find()
         if document is None:
@@ -68,12 +68,12 @@ class IdentityStore:
         return found
 
     async def set_version(self, version: int) -> None:
-        """The database has been moved forward to `version`. Raises `Unavailable`."""
+        """Record that the database was upgraded to `version`. Raises `Unavailable`."""
         await self._change({"version": {"$lt": version}}, {"version": version})
         self._known = msgspec.structs.replace(self.known, version=version)
 
     async def begin_epoch(self) -> str:
-        """Give the history another name, which is returned: what clients have numbers of is another one from now on."""
+        """Replace the epoch and return the new one: sequence numbers that clients hold become invalid."""
         epoch = secrets.token_hex(EPOCH_BYTES)
         await self._change({}, {"epoch": epoch})
         self._known = msgspec.structs.replace(self.known, epoch=epoch)

@@ -1,4 +1,4 @@
-"""The message log as a collection: ordered batches in, bounded ranges out."""
+"""The message log as a collection: ordered batch inserts and bounded range reads."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
@@ -8,14 +8,14 @@ from pymongo.errors import BulkWriteError
 from server.models import Message
 from server.storage.mongo.database import DUPLICATE_KEY, Database
 
-# A range is read in steps of this size: one answer stays small, and a cost is never that of the whole room.
+# Page size of range reads, so that no query reads a whole room.
 RANGE_STEP: Final = 1_000
-# Each is a look into the index, a quarter of a millisecond on the embedded store; a real one plans each by itself.
+# Each is an index lookup, 0.25 ms on the embedded store; a real MongoDB plans each branch by itself.
 PLACES_PER_QUERY: Final = 100
 
 
 class MessageStore:
-    """Two unique keys judge every write: the message's own `_id`, and its place `(roomId, seq)`."""
+    """The collection `messages`, with two unique keys: `_id` and `(roomId, seq)`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -25,9 +25,9 @@ class MessageStore:
         await self._database.run(self._messages.create_index, [("roomId", 1), ("seq", 1)], unique=True)
 
     async def insert(self, messages: Sequence[Message]) -> int:
-        """Store in order and say how many were stored: fewer than all means that the next one collided on a key.
+        """Store in order and return the number stored; if fewer than all, the next one collided on a unique key.
 
-        Raises `Unavailable` where the outcome is unknown: some, all or none may be stored.
+        Raises `Unavailable` if the outcome is unknown: some, all or none may be stored.
         """
         documents = [message_to_document(message) for message in messages]
         try:
@@ -48,7 +48,7 @@ class MessageStore:
         return {document["_id"]: message_from_document(document) for document in documents}
 
     async def read_range(self, room_id: str, after: int, upto: int) -> list[Message]:
-        """The messages with `after < seq <= upto`, ascending."""
+        """The messages with `after < seq <= upto`, ascending by `seq`."""
         messages: list[Message] = []
         while after < upto:
             step = min(upto, after + RANGE_STEP)
@@ -60,7 +60,7 @@ class MessageStore:
         return messages
 
     async def find_longer(self, ends: Mapping[str, int]) -> set[str]:
-        """Of rooms with the ends that are known of them, those whose logs go on behind."""
+        """`ends` maps room ids to their last known `seq`. Returns the rooms whose logs have a message after it."""
         places = [{"roomId": room_id, "seq": end + 1} for room_id, end in ends.items()]
         longer: set[str] = set()
         for start in range(0, len(places), PLACES_PER_QUERY):
@@ -71,7 +71,7 @@ class MessageStore:
         return longer
 
     async def read_tail(self, room_id: str, after: int) -> list[Message]:
-        """Every message with `seq > after`, ascending. Cheap when `after` is near the end, as a log has no gaps."""
+        """All messages with `seq > after`, ascending by `seq`. Stops at a gap; a log has none."""
         messages: list[Message] = []
         while step := await self.read_range(room_id, after, after + RANGE_STEP):
             messages.extend(step)

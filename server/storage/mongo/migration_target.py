@@ -1,4 +1,4 @@
-"""The database that an embedded one is moved into: what it holds, what is put into it, and sums over both sides."""
+"""Target database of a migration: its state, bulk inserts, and checksums to compare both sides."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from server.errors import Unavailable
 from server.models import now
 from server.storage.mongo.database import DUPLICATE_KEY, Database
 
-# Says whose data a database is being filled with; it stays there, so that the same data is not moved in again.
+# Records the source of the data. It is kept, so that the same data is not migrated twice.
 MARKS: Final = "moved_from"
 CALL_TIMEOUT: Final = 30.0
 READ_BATCH: Final = 200
@@ -23,7 +23,7 @@ RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSOND
 
 
 class Sum(msgspec.Struct):
-    """How many documents there are, and a sum of their digests, which is the same in any order."""
+    """Number of documents and a checksum over them, independent of their order."""
 
     count: int = 0
     digest: int = 0
@@ -31,21 +31,21 @@ class Sum(msgspec.Struct):
     def add(self, document: bytes) -> None:
         content = bson.decode(document)
         if next(iter(content)) != "_id":
-            # MongoDB keeps the order of all fields, but puts this one first.
+            # MongoDB keeps the order of fields, but moves `_id` to the front.
             document = bson.encode({"_id": content["_id"], **content})
         self.count += 1
         self.digest = (self.digest + int.from_bytes(hashlib.blake2b(document, digest_size=16).digest())) % 2**128
 
 
-class MoveTarget:
-    """Every call may raise `Unavailable`."""
+class MigrationTarget:
+    """The target database. Every call may raise `Unavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._marks: Any = database.collection(MARKS)
 
     async def state(self, source: str) -> Literal["empty", "begun", "moved", "strange"]:
-        """What it holds: nothing, part of the data of `source`, all of it, or something else."""
+        """Whether it is empty, holds part of the data of `source`, all of it, or other data."""
         mark: dict[str, Any] | None = await self._run(self._marks.find_one, {})
         if mark is not None:
             return "strange" if mark["_id"] != source else "moved" if mark.get("movedAt") else "begun"
@@ -55,7 +55,7 @@ class MoveTarget:
         return "empty"
 
     async def begin(self, source: str) -> None:
-        """Mark it as being filled with the data of `source`; again, it changes nothing."""
+        """Mark it as being filled from `source`. Idempotent."""
         mark = {"$setOnInsert": {"begunAt": now()}}
         await self._run(self._marks.update_one, {"_id": source}, mark, upsert=True)
 
@@ -63,7 +63,7 @@ class MoveTarget:
         await self._run(self._marks.update_one, {"_id": source}, {"$set": {"movedAt": now()}})
 
     async def insert(self, collection: str, documents: Sequence[bytes]) -> None:
-        """Store documents as they are; those whose key is taken are left out."""
+        """Store raw BSON documents; those whose key exists are skipped."""
         raw = [RawBSONDocument(document) for document in documents]
         try:
             await self._run(self._database.collection(collection).insert_many, raw, ordered=False)
@@ -75,12 +75,12 @@ class MoveTarget:
         await self._run(self._database.collection(collection).delete_many, {})
 
     async def expiry_field(self, collection: str) -> str | None:
-        """The field with the time at which the database itself removes a document of this collection."""
+        """The field of the TTL index of this collection, or None."""
         indexes: dict[str, Any] = await self._run(self._database.collection(collection).index_information)
         return next((index["key"][0][0] for index in indexes.values() if index.get("expireAfterSeconds") == 0), None)
 
     async def sum(self, collection: str, expiry: str | None, horizon: datetime) -> Sum:
-        """The sum of all documents, without those that expire before `horizon`."""
+        """The checksum of all documents that do not expire before `horizon`."""
         found = Sum()
         cursor: Any = self._database.collection(collection).with_options(codec_options=RAW).find({})
         cursor.batch_size(READ_BATCH)
@@ -100,7 +100,7 @@ class MoveTarget:
 
 
 def expires(document: bytes, field: str | None, horizon: datetime) -> bool:
-    """Whether the database may remove this document before `horizon`."""
+    """Whether the TTL index may remove this document before `horizon`."""
     if field is None:
         return False
     at: object = bson.decode(document, CodecOptions(tz_aware=True)).get(field)

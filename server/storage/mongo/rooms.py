@@ -1,4 +1,4 @@
-"""Rooms and their members: one unique key per pair and booking, and marks that only grow."""
+"""Rooms and their members, with the delivered and read positions of each member."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -11,26 +11,24 @@ from server.models import Member, Message, Room
 from server.storage.mongo.database import DUPLICATE_KEY, Database
 from server.storage.mongo.messages import message_from_document, message_to_document
 
-# Read in one call of those of one person, who may be in any number of rooms: each call has a time of its own.
+# Page size: a user may be in any number of rooms, and each call has its own timeout.
 MEMBERS_PER_CALL: Final = 1_000
-
-
-# A hundred thousand rooms are read in some seconds.
+# In seconds; a scan of 100,000 rooms takes a few.
 SCAN_TIMEOUT: Final = 60.0
 
 
 class RoomStore:
-    """Rooms by their id, which the caller derives, so that the primary key makes a second one impossible."""
+    """The collection `rooms`. Callers derive the ids, so the primary key prevents duplicate rooms."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._rooms = database.collection("rooms")
 
     async def prepare(self) -> None:
-        """Nothing to prepare: the primary key is the only index."""
+        """Does nothing: the primary key is the only index."""
 
     async def create(self, room: Room) -> bool:
-        """Store a new room; False where one with this id exists."""
+        """Store a new room. Returns False if the id exists."""
         document = {
             "_id": room.id,
             "userIds": list(room.user_ids),
@@ -49,7 +47,7 @@ class RoomStore:
         return [_room_from_document(document) for document in documents]
 
     async def find_active_since(self, moment: datetime) -> list[str]:
-        """The ids of rooms whose stored end is not older, the latest last. It looks at all rooms."""
+        """The ids of rooms whose saved last message is not older, the latest last. Scans all rooms."""
         found = await self._database.run(
             self._rooms.find({"lastMessage.sentAt": {"$gte": moment}}, {"lastMessage.sentAt": 1}).to_list,
             None,
@@ -59,7 +57,7 @@ class RoomStore:
         return [document["_id"] for document in found]
 
     async def save_ends(self, ends: Sequence[Message]) -> None:
-        """Record each room's last message; an older end never replaces a newer one."""
+        """Save the last message of each room, unless a newer one is saved."""
         updates = [
             UpdateOne(
                 {"_id": end.room_id, "lastSeq": {"$lt": end.seq}},
@@ -72,7 +70,7 @@ class RoomStore:
 
 
 class MemberStore:
-    """Who is in which room, with what they have received and read."""
+    """The collection `members`: one document per room and user, with delivered and read positions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -83,7 +81,7 @@ class MemberStore:
         await self._database.run(self._members.create_index, "roomId")
 
     async def create(self, members: Sequence[Member]) -> None:
-        """Store new members; those who are members already stay as they are."""
+        """Store new members; existing ones are not changed."""
         documents = [
             {
                 "_id": _member_id(member.room_id, member.user_id),
@@ -115,7 +113,7 @@ class MemberStore:
         return [_member_from_document(document) for document in documents]
 
     async def save_marks(self, members: Sequence[Member]) -> None:
-        """Raise the marks to those given; a mark never falls, and `readOwn` grows with its mark."""
+        """Raise the positions to those given; none is ever lowered."""
         updates = [
             UpdateOne(
                 {"_id": _member_id(member.room_id, member.user_id)},

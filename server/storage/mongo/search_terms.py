@@ -1,8 +1,8 @@
-"""The search index: a tree of prefixes, each with the number of people behind it and the first of their keys.
+"""Search index: a tree of prefixes (nodes), each with a user count and some keys.
 
-A key is `term NUL user id`. MongoDB can neither count nor list a part of a range cheaply, so both are kept: `n` counts
-the people behind a prefix, and `keys` are those that stopped there, because the prefix was not popular yet when they
-came. So a popular prefix holds as many keys as an answer may need, and every other one all that are behind it.
+A key is `term NUL user id`. MongoDB can neither count nor list part of a range cheaply, so nodes store both: `n` counts
+the users under a prefix, and `keys` holds those inserted while the prefix was not yet popular. So a popular prefix
+holds as many keys as a result needs, and any other prefix holds all keys under it.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,19 +18,18 @@ T = TypeVar("T")
 
 SEPARATOR: Final = "\0"
 OLDER_COLLECTIONS: Final = ("search_keys", "search_counts")
-# Each node remembers its last changes, so that a change which is applied twice counts once. More than are applied
-# together, because changes that were cut off are applied again, with others that come at the same time.
-REMEMBERED_CHANGES: Final = 48
-# Nodes in one call: few enough that it stays far below the time that a call may take. The embedded store compares each
-# key asked for with all others.
+# Each node keeps the ids of its last changes, so that applying one twice counts once. More than one batch, because
+# interrupted changes are applied again, together with new ones.
+MAX_RECENT_CHANGES: Final = 48
+# Nodes per call, to stay far below the call timeout: the embedded store compares each key of `$in` with all others.
 CHUNK: Final = 50
 
 
 class IndexChange(msgspec.Struct, frozen=True):
-    """What one change of a person does to the index. Applying it again changes nothing more.
+    """The index change for one update of a user. Idempotent.
 
-    `add` and `drop` map keys to their stops, `counts` says by how much each prefix grows, `born` maps prefixes that
-    may be new to the ones above them. `indexed` is what the index holds about the user afterwards.
+    `add` and `drop` map keys to the nodes that hold them, `counts` maps prefixes to increments, `born` maps prefixes
+    that may be new to their parents. `indexed` is the resulting index content of the user.
     """
 
     id: str
@@ -41,10 +40,10 @@ class IndexChange(msgspec.Struct, frozen=True):
     indexed: dict[str, str]
 
     def to_document(self) -> dict[str, Any] | None:
-        """The change as stored, without `indexed`; None when there is nothing to do."""
+        """The change as stored, without `indexed`; None if it is empty."""
         if not (self.add or self.drop or self.counts):
             return None
-        # Lists of pairs, because field names must hold neither dots nor NUL.
+        # Lists of pairs, because field names must not contain dots or NUL.
         return {
             "id": self.id,
             "add": _pairs(self.add),
@@ -60,8 +59,8 @@ class IndexChange(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct):
-    """A prefix: how many people are counted behind it, the keys that stopped at it, the counted prefixes right below
-    it, and its last changes."""
+    """A prefix: its user count, the keys stored at it, its child prefixes that are nodes, and the ids of its last
+    changes."""
 
     prefix: str
     count: int = 0
@@ -70,14 +69,14 @@ class Node(msgspec.Struct):
     changes: list[str] = []
 
     def grow(self, change_id: str, growth: "Growth") -> None:
-        """What `SearchTerms.apply` does to a node in the store that does not know the change."""
+        """Apply a new change in memory, as `SearchTerms.apply` does in the store."""
         self.count += growth.number
         self.keys += growth.keys
         self.below += [prefix for prefix in growth.below if prefix not in self.below]
-        self.changes = [*self.changes[1 - REMEMBERED_CHANGES :], change_id]
+        self.changes = [*self.changes[1 - MAX_RECENT_CHANGES :], change_id]
 
     def to_document(self) -> dict[str, Any]:
-        # As updates would leave it: what nobody added is not there.
+        # As updates would leave it: empty lists are absent.
         lists = {"keys": self.keys, "below": self.below, "changes": self.changes}
         return {"_id": self.prefix, "n": self.count} | {name: value for name, value in lists.items() if value}
 
@@ -88,7 +87,7 @@ class Node(msgspec.Struct):
 
 
 class Growth(msgspec.Struct):
-    """What one change does to one node, beside the keys that go from it."""
+    """What one change adds to one node."""
 
     number: int = 0
     keys: list[str] = []
@@ -100,7 +99,7 @@ class Growth(msgspec.Struct):
 
 
 def growths_of(change: IndexChange) -> dict[str, Growth]:
-    """By prefix."""
+    """The growth of each node, by prefix."""
     growths = {prefix: Growth(number) for prefix, number in change.counts.items()}
     for key, stop in change.add.items():
         growths.setdefault(stop, Growth()).keys.append(key)
@@ -117,10 +116,10 @@ class SearchTerms:
         self._nodes: Any = database.collection("search_nodes")
 
     async def prepare(self) -> None:
-        """Nodes are only ever asked for by their prefixes, so that no write has to pay for another index."""
+        """Does nothing: nodes are only read by `_id`."""
 
     async def apply(self, changes: Sequence[IndexChange]) -> None:
-        """Bring the nodes to what the changes of different users say, whatever part of it was done before."""
+        """Apply changes of different users, including partly applied ones. Idempotent."""
         dropped: dict[str, list[str]] = {}
         growing: dict[str, dict[str, Growth]] = {}
         for change in changes:
@@ -141,17 +140,17 @@ class SearchTerms:
             await self._grow(dict(some))
 
     async def drop_older(self) -> None:
-        """Remove the collections that held the index before version 2."""
+        """Drop the collections of the index before version 2."""
         for name in OLDER_COLLECTIONS:
             await self._database.run(self._database.collection(name).drop)
 
     async def counts(self, prefixes: Collection[str]) -> dict[str, int]:
-        """How many people are counted behind each of the prefixes that are nodes."""
+        """The user count of each prefix that is a node."""
         return {document["_id"]: document["n"] for document in await self._find(prefixes, {"n": 1})}
 
     async def nodes(self, prefixes: Collection[str]) -> dict[str, Node]:
-        """Those of the prefixes that are nodes."""
-        # Whole: on the embedded store, leaving out a field costs more than it saves.
+        """The nodes of those prefixes that have one."""
+        # No projection: on the embedded store it costs more than it saves.
         return {document["_id"]: Node.from_document(document) for document in await self._find(prefixes, None)}
 
     async def _find(self, prefixes: Collection[str], fields: Mapping[str, int] | None) -> list[dict[str, Any]]:
@@ -167,7 +166,7 @@ class SearchTerms:
             await self._database.run(self._nodes.bulk_write, updates, ordered=False)
 
     async def _count(self, change_id: str, number: int, prefixes: list[str]) -> None:
-        """Let nodes that are there grow alike by one change: in one write for many, which costs a third."""
+        """Apply one change to many existing nodes with one `update_many`, at a third of the cost."""
         for some in _chunks(prefixes):
             await self._database.run(
                 self._nodes.update_many,
@@ -176,16 +175,16 @@ class SearchTerms:
             )
 
     async def _grow(self, growing: Mapping[str, Mapping[str, Growth]]) -> None:
-        """Let each node grow by several changes at once; where some of them are known already, one by one."""
+        """Apply several changes per node in one upsert, or one by one if the node has some of them already."""
         prefixes = list(growing)
         try:
             updates = [_update(prefix, growing[prefix], upsert=True) for prefix in prefixes]
             await self._database.run(self._nodes.bulk_write, updates, ordered=False)
         except BulkWriteError as error:
-            there = [prefixes[index] for index in _duplicates(error)]
+            existing = [prefixes[index] for index in _duplicates(error)]
             single = [
                 _update(prefix, {change_id: growth}, upsert=False)
-                for prefix in there
+                for prefix in existing
                 for change_id, growth in growing[prefix].items()
             ]
             for some in _chunks(single):
@@ -193,7 +192,7 @@ class SearchTerms:
 
 
 def _update(prefix: str, growths: Mapping[str, Growth], *, upsert: bool) -> UpdateOne:
-    """Grow by all these changes, or by none where the node knows one of them: an upsert fails as a duplicate then."""
+    """Apply all changes, or none if the node has one of them: an upsert then fails with a duplicate key."""
     ids = list(growths)
     keys = [key for growth in growths.values() for key in growth.keys]
     below = [lower for growth in growths.values() for lower in growth.below]
@@ -209,11 +208,11 @@ def _update(prefix: str, growths: Mapping[str, Growth], *, upsert: bool) -> Upda
 
 
 def _recent(change_ids: list[str]) -> dict[str, Any]:
-    return {"$each": change_ids, "$slice": -REMEMBERED_CHANGES}
+    return {"$each": change_ids, "$slice": -MAX_RECENT_CHANGES}
 
 
 def _duplicates(error: BulkWriteError) -> list[int]:
-    """The positions of the writes that failed as duplicates; raises the error where one failed otherwise."""
+    """The indexes of the writes that failed with a duplicate key; raises the error if one failed otherwise."""
     failures = error.details["writeErrors"]
     if any(failure["code"] != DUPLICATE_KEY for failure in failures):
         raise error

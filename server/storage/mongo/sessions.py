@@ -1,4 +1,4 @@
-"""Login sessions: one document for each family of refresh tokens."""
+"""Login sessions: one document per family of refresh tokens."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -9,23 +9,21 @@ import msgspec
 from server.models import now
 from server.storage.mongo.database import Database
 
-# More than one is good where an answer was lost, or where several tabs refreshed at once: each of them has its own.
-# Beyond this the oldest is dead.
+# Several tokens are good after a lost response, or if several tabs refresh at once. Beyond this number the oldest is
+# invalidated.
 MAX_GOOD: Final = 50
-# Of those that were exchanged within the grace; beyond this the oldest counts as exchanged long ago.
+# Tokens that were exchanged within the grace; beyond this number the oldest counts as exchanged before it.
 MAX_SPENT: Final = 100
-
-
-# A telephone is at home, at work, and in between.
+# A mobile device changes networks.
 MAX_NETWORKS: Final = 20
 
 
 class Session(msgspec.Struct, frozen=True):
-    """One login and its refresh tokens, each named by its SHA-256 (hex).
+    """One login and its refresh tokens, each identified by its SHA-256 (hex).
 
-    `good` maps those that were never used to their ends, `spent` those that were used lately to their first use.
-    `networks` are those that the session was used from, the latest last. `key` seals its refresh tokens; it alone makes
-    none. It is empty in sessions that 0.1.0 made.
+    `good` maps unused tokens to their expiry, `spent` maps recently used ones to their first use. `networks` are those
+    that the session was used from, the latest last. `key` seals its refresh tokens, but is not enough to forge one. It
+    is empty in sessions that 0.1.0 created.
     """
 
     id: str
@@ -67,42 +65,42 @@ class Sessions:
     async def find(self, session_id: str) -> Session | None:
         document: dict[str, Any] | None = await self._database.run(self._sessions.find_one, {"_id": session_id})
         if document is not None and "good" not in document:
-            document = await self._renew_form(document)
+            document = await self._convert(document)
         return None if document is None else _session(document)
 
     async def is_known_from(self, user_id: str, network: str) -> bool:
-        """Whether a session of this user, ended or not, was used from this network and is not forgotten yet."""
+        """Whether a stored session of this user, ended or not, was used from this network."""
         found = await self._database.run(self._sessions.find_one, {"userId": user_id, "networks": network}, {"_id": 1})
         return found is not None
 
     async def rotate(
         self, session: Session, old: str, new: str, expires_at: datetime, *, grace: timedelta, network: str
     ) -> bool:
-        """Make `new` good in exchange for `old`, which is good, or was first used less than `grace` ago.
+        """Add `new` as a good token in exchange for `old`, which must be good or first used less than `grace` ago.
 
-        False where it is neither, or the session has ended. `session` is how it was found; what is superfluous in it
-        is forgotten on the way.
+        Returns False if it is neither, or the session has ended. `session` is the session as read before; its stale
+        tokens are removed by the same write.
         """
         at = now()
         changes: dict[str, Any] = {f"good.{new}": expires_at, "expiresAt": expires_at}
         if network not in session.networks:
             changes["networks"] = [*session.networks, network][-MAX_NETWORKS:]
-        forgotten = _superfluous(session, old, at - grace)
-        alive = {"_id": session.id, "endedAt": None}
+        stale = _stale_tokens(session, old, at - grace)
+        active = {"_id": session.id, "endedAt": None}
         is_first = await self._update(
-            {**alive, f"good.{old}": {"$exists": True}},
-            {"$set": {**changes, f"spent.{old}": at}, "$unset": {**forgotten, f"good.{old}": ""}},
+            {**active, f"good.{old}": {"$exists": True}},
+            {"$set": {**changes, f"spent.{old}": at}, "$unset": {**stale, f"good.{old}": ""}},
         )
         if is_first or not grace:
             return is_first
-        again: dict[str, Any] = {"$set": changes, **({"$unset": forgotten} if forgotten else {})}
-        return await self._update({**alive, f"spent.{old}": {"$gt": at - grace}}, again)
+        again: dict[str, Any] = {"$set": changes, **({"$unset": stale} if stale else {})}
+        return await self._update({**active, f"spent.{old}": {"$gt": at - grace}}, again)
 
     async def end(self, session_id: str) -> None:
         await self._update({"_id": session_id, "endedAt": None}, {"$set": {"endedAt": now()}})
 
-    async def _renew_form(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
-        """A session that an earlier version stored has one good token, `current`."""
+    async def _convert(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Convert a session of an earlier version, which has one good token, `current`."""
         known = {"_id": document["_id"], "current": document["current"]}
         good = {document["current"]: document["expiresAt"]}
         await self._update(known, {"$set": {"good": good, "spent": {}}, "$unset": {"current": ""}})
@@ -114,13 +112,13 @@ class Sessions:
         return bool(result.matched_count)
 
 
-def _superfluous(session: Session, old: str, grace_begins: datetime) -> dict[str, str]:
-    """What a rotation may take out of the document: entries beyond the bounds, and uses before the grace began."""
+def _stale_tokens(session: Session, old: str, grace_start: datetime) -> dict[str, str]:
+    """The `$unset` of stale tokens: those beyond the bounds, and those used before the grace began."""
     others = sorted((token for token in session.good if token != old), key=session.good.__getitem__)
-    lately = sorted((token for token, at in session.spent.items() if at > grace_begins), key=session.spent.__getitem__)
-    dead = [f"good.{token}" for token in others[: max(0, len(others) + 1 - MAX_GOOD)]]
-    kept = {old, *lately[-MAX_SPENT + 1 :]}
-    return dict.fromkeys([*dead, *(f"spent.{token}" for token in session.spent if token not in kept)], "")
+    recent = sorted((token for token, at in session.spent.items() if at > grace_start), key=session.spent.__getitem__)
+    removed = [f"good.{token}" for token in others[: max(0, len(others) + 1 - MAX_GOOD)]]
+    kept = {old, *recent[-MAX_SPENT + 1 :]}
+    return dict.fromkeys([*removed, *(f"spent.{token}" for token in session.spent if token not in kept)], "")
 
 
 def _session(document: dict[str, Any]) -> Session:

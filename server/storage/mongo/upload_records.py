@@ -1,4 +1,4 @@
-"""What is known of each upload: whose it is, what it is, and whether anything uses it."""
+"""Upload metadata: owner, type, state, and whether the upload is in use."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,14 +10,14 @@ from server.models import now
 from server.storage.mongo.database import Database
 
 State = Literal["pending", "ready", "removing"]
-# A store that takes longer than this for one file has failed; what it has of the file is removed.
+# Upload timeout: an upload that is pending for longer has failed and is removed.
 PENDING: Final = timedelta(minutes=30)
 
 
 class UploadRecord(msgspec.Struct, frozen=True):
     """`expires_at` is when it may be removed; None while a message or a profile uses it.
 
-    `extension` and `thumbnail` (the extension of the small picture, if there is one) are without a dot.
+    `extension` and `thumbnail` (the extension of the thumbnail, if there is one) have no dot.
     """
 
     id: str
@@ -45,7 +45,7 @@ class UploadRecord(msgspec.Struct, frozen=True):
 
     @property
     def thumbnail_blob(self) -> str:
-        """The name of the small picture among the blobs; the file itself is under its id."""
+        """The blob name of the thumbnail; that of the file is its id."""
         return f"{self.id}-thumb"
 
 
@@ -66,9 +66,9 @@ FIELDS: Final = {
 
 
 class UploadRecords:
-    """The collection `uploads`. A record stands before its bytes do, so that no bytes are ever without a record.
+    """The collection `uploads`. A record is written before its blob, so that no blob is without a record.
 
-    It is `pending` until all bytes are stored, then `ready`, and `removing` while it is taken away.
+    It is `pending` until the blob is stored, then `ready`, and `removing` during its removal.
     """
 
     def __init__(self, database: Database, orphan_ttl: float) -> None:
@@ -81,47 +81,47 @@ class UploadRecords:
         await self._database.run(self._uploads.create_index, "expiresAt", sparse=True, name="expiry")
 
     async def insert(self, record: UploadRecord) -> None:
-        """Store it as pending."""
+        """Store a record as pending."""
         document = {"_id": record.id, **{stored: getattr(record, name) for name, stored in FIELDS.items()}}
         document |= {"createdAt": now(), "expiresAt": now() + PENDING}
         await self._database.run(self._uploads.insert_one, document)
 
     async def set_ready(self, upload_id: str) -> bool:
-        """All bytes are stored; False where it took so long that the record has been given up."""
+        """Mark an upload as ready. Returns False if it is no longer pending, after the upload timeout."""
         changes = {"$set": {"state": "ready", "expiresAt": now() + self._orphan_ttl}}
         return await self._update({"_id": upload_id, "state": "pending"}, changes)
 
     async def find(self, upload_id: str) -> UploadRecord | None:
-        """A ready one."""
+        """The record, if it is ready."""
         found = await self._database.run(self._uploads.find_one, {"_id": upload_id, "state": "ready"})
         return None if found is None else _record(found)
 
     async def use(self, upload_id: str, owner_id: str, *, in_message: bool) -> bool:
-        """From now on it is used, and stays. False where it is not there, not ready or somebody else's."""
+        """Mark it as in use, so that it does not expire. Returns False if it is missing, not ready or not owned."""
         changes: dict[str, Any] = {"$unset": {"expiresAt": ""}}
         if in_message:
             changes["$set"] = {"inMessage": True}
         return await self._update({"_id": upload_id, "ownerId": owner_id, "state": "ready"}, changes)
 
     async def release(self, upload_id: str, owner_id: str) -> None:
-        """Its owner's profile uses it no longer: it may go in time, unless a message uses it."""
+        """The profile of its owner uses it no longer: it expires, unless a message uses it."""
         known = {"_id": upload_id, "ownerId": owner_id, "state": "ready", "inMessage": False}
         await self._update(known, {"$set": {"expiresAt": now() + self._orphan_ttl}})
 
     async def find_expired(self, limit: int) -> list[UploadRecord]:
-        """Some of those whose time is over, whatever their state."""
+        """At most `limit` expired records, of any state."""
         cursor = self._uploads.find({"expiresAt": {"$lt": now()}}).limit(limit)
         return [_record(document) for document in await self._database.run(cursor.to_list, None)]
 
     async def claim(self, record: UploadRecord) -> bool:
-        """Begin to remove an expired one; from now on nobody can use it. False where it came into use meanwhile."""
+        """Mark an expired record as `removing`: it cannot be used then. Returns False if it came into use meanwhile."""
         return await self._update({"_id": record.id, "expiresAt": record.expires_at}, {"$set": {"state": "removing"}})
 
     async def delete(self, upload_id: str) -> None:
         await self._database.run(self._uploads.delete_one, {"_id": upload_id})
 
     async def usage(self, owner_id: str) -> int:
-        """The bytes of all uploads of one user."""
+        """Total bytes of all uploads of one user."""
         pipeline = [{"$match": {"ownerId": owner_id}}, {"$group": {"_id": None, "bytes": {"$sum": "$size"}}}]
         sums = await self._database.run(self._uploads.aggregate(pipeline).to_list, None)
         return int(sums[0]["bytes"]) if sums else 0

@@ -1,4 +1,4 @@
-"""People as stored: profile, password hash, and what the search index holds about them."""
+"""Users as stored: profile, password hash, and their search index content."""
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
@@ -14,9 +14,9 @@ from server.models import User
 from server.storage.mongo.database import Database
 from server.storage.mongo.search_terms import SEPARATOR, IndexChange
 
-# A hundred thousand people are read in some seconds.
+# In seconds; a scan of 100,000 users takes a few.
 SCAN_TIMEOUT: Final = 60.0
-# Beside the email, which has a field for comparing and one for showing it.
+# Without the email, which has one field for comparison and one for display.
 FIELDS: Final = {
     "first_name": "firstName",
     "last_name": "lastName",
@@ -31,10 +31,10 @@ FIELDS: Final = {
 
 
 class UserRecord(msgspec.Struct, frozen=True):
-    """A user with what a change of their profile must know.
+    """A user with the state that a profile change needs.
 
-    `revision` grows with each change, `indexed` maps the keys in the search index to their stops,
-    `pending` is the last change of the index while it is not surely finished.
+    `revision` grows with each change, `indexed` maps the keys in the search index to the nodes that hold them,
+    `pending` is the last index change until it is known to be applied.
     """
 
     user: User
@@ -44,7 +44,7 @@ class UserRecord(msgspec.Struct, frozen=True):
 
 
 class Users:
-    """The collection `users`; no two have emails that look alike."""
+    """The collection `users`, unique by folded email."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -53,14 +53,14 @@ class Users:
     async def prepare(self) -> None:
         await self._database.run(self._users.create_index, "email", unique=True, name="email")
         await self._database.run(self._users.create_index, "pending.id", sparse=True, name="pending")
-        # Of inactive people alone: to ask for them costs nothing for all the others.
+        # A partial index of inactive users, so that active ones cost nothing.
         inactive = {"isActive": False}
         await self._database.run(
             self._users.create_index, "isActive", partialFilterExpression=inactive, name="inactive"
         )
 
     async def insert(self, user: User, password_hash: str | None, change: IndexChange) -> None:
-        """Store a new user together with the change of the index that is due. Raises `Conflict` for a taken email."""
+        """Store a new user together with the pending index change. Raises `Conflict` if the email is taken."""
         try:
             await self._database.run(self._users.insert_one, user_document(user, password_hash, change))
         except DuplicateKeyError:
@@ -71,18 +71,18 @@ class Users:
         return None if document is None else _user(document)
 
     async def find_many(self, user_ids: Collection[str]) -> list[User]:
-        """Those that exist, in no promised order."""
-        # Whole: on the embedded store, leaving out fields costs more than it saves.
+        """The users that exist, in any order."""
+        # No projection: on the embedded store it costs more than it saves.
         documents = await self._database.find_by_keys(self._users, "_id", user_ids)
         return [_user(document) for document in documents]
 
     async def find_inactive(self) -> set[str]:
-        """The ids of all who are inactive: their index alone is read, about 0.1 ms for each on the embedded store."""
+        """The ids of all inactive users. An index read, about 0.1 ms per user on the embedded store."""
         cursor = self._users.find({"isActive": False}, {"_id": 1})
         return {document["_id"] for document in await self._database.run(cursor.to_list, None)}
 
     async def find_by_emails(self, emails: Sequence[str]) -> tuple[User, str | None] | None:
-        """The user whose email is stored as the first of these that is somebody's, and their password hash."""
+        """The user with the first of these stored emails that exists, and their password hash."""
         for email in emails:
             document: dict[str, Any] | None = await self._database.run(self._users.find_one, {"email": email})
             if document is not None:
@@ -96,7 +96,7 @@ class Users:
         return None if document is None else _record(document)
 
     async def find_ids(self) -> list[str]:
-        """Of everybody. The one read that looks at all people, for when no request waits for it."""
+        """The ids of all users. A full scan: not for requests."""
         documents = await self._database.run(self._users.find({}, {"_id": 1}).to_list, None, timeout=SCAN_TIMEOUT)
         return [document["_id"] for document in documents]
 
@@ -104,7 +104,7 @@ class Users:
         return [_record(document) for document in await self._database.find_by_keys(self._users, "_id", user_ids)]
 
     async def forget_older_index(self, user_ids: Collection[str]) -> None:
-        """Those of these people that an index from before version 2 holds count as in none, with nothing pending."""
+        """Reset `indexed` and `pending` of those of these users that have the index format before version 2."""
         await self._database.run(
             self._users.update_many,
             {"_id": {"$in": list(user_ids)}, "indexed": {"$not": {"$type": "string"}}},
@@ -112,9 +112,10 @@ class Users:
         )
 
     async def fold_emails(self, user_ids: Collection[str]) -> None:
-        """Compare the emails of these people, whom an older server may have stored, by today's spelling.
+        """Store the emails of these users folded by the current rules.
 
-        Of several who are alike now, the others keep their own spelling, and log in with that alone.
+        If several users have the same folded email, all but one keep their stored spelling, and log in with that
+        alone.
         """
         for document in await self._database.find_by_keys(self._users, "_id", user_ids):
             user = _user(document)
@@ -125,15 +126,15 @@ class Users:
                 await self._database.run(self._users.update_one, known, {"$set": _email_fields(user)})
 
     async def find_pending(self, limit: int) -> list[UserRecord]:
-        """At most `limit` users whose last change of the index was not finished, in the order of the changes."""
+        """At most `limit` users with a pending index change, in the order of the changes."""
         cursor = self._users.find({"pending.id": {"$gt": ""}}, {"passwordHash": 0}).sort("pending.id", 1).limit(limit)
         documents: list[dict[str, Any]] = await self._database.run(cursor.to_list, None)
         return [_record(document) for document in documents]
 
     async def change(self, record: UserRecord, fields: Mapping[str, Any], change: IndexChange) -> bool:
-        """Change fields (named as in `User`, the email aside) and the due index change at once.
+        """Write fields (named as in `User`, without the email) and the pending index change atomically.
 
-        False when `record` is out of date.
+        Returns False if `record` is out of date.
         """
         values = {
             **{FIELDS[name]: value for name, value in fields.items()},
@@ -148,13 +149,13 @@ class Users:
         return bool(result.matched_count)
 
     async def finish(self, change_ids: Collection[str]) -> None:
-        """Note that these changes of the index are done."""
+        """Record that these index changes are applied."""
         await self._database.run(
             self._users.update_many, {"pending.id": {"$in": list(change_ids)}}, {"$unset": {"pending": ""}}
         )
 
     async def set_last_seen(self, seen: Mapping[str, datetime]) -> None:
-        """A time only ever moves forward."""
+        """Raise `last_seen_at` of users; it is never lowered."""
         updates = [UpdateOne({"_id": user_id}, {"$max": {"lastSeenAt": at}}) for user_id, at in seen.items()]
         await self._database.run(self._users.bulk_write, updates, ordered=False)
 
@@ -165,7 +166,7 @@ class Users:
 
 
 def user_document(user: User, password_hash: str | None, change: IndexChange) -> dict[str, Any]:
-    """A new user as stored, with the change of the index that is due."""
+    """A new user as stored, with the pending index change."""
     return {
         "_id": user.id,
         **_email_fields(user),
@@ -183,7 +184,7 @@ def _user(document: dict[str, Any]) -> User:
 
 
 def _email_fields(user: User) -> dict[str, str]:
-    """`email` is what makes it unique; how it is shown is stored only where that is something else."""
+    """`email` is the unique, folded form; the displayed form is stored only if it differs."""
     key = user.email_key
     return {"email": key} if key == user.email else {"email": key, "emailShown": user.email}
 
@@ -199,7 +200,7 @@ def _record(document: dict[str, Any]) -> UserRecord:
 
 
 def _index_text(indexed: Mapping[str, str]) -> str:
-    """The keys and their stops as one short text, because every read of a profile brings it along."""
+    """The keys and the lengths of their nodes as one short text, because every profile read includes it."""
     return SEPARATOR.join(f"{len(stop)} {key.rpartition(SEPARATOR)[0]}" for key, stop in indexed.items())
 
 

@@ -1,4 +1,4 @@
-"""Asks a Redis for each thing that the server relies on, under scratch keys that are removed afterwards."""
+"""Checks a Redis for each feature that the server requires, under scratch keys that are deleted afterwards."""
 
 import secrets
 import time
@@ -8,15 +8,15 @@ import redis.asyncio as redis
 from redis import exceptions as redis_errors
 
 from server.storage.findings import Differs, Finding, run_checks
-from server.storage.redis.client import KEEPS_ALL, POLICY
+from server.storage.redis.client import EVICTION_POLICY, NO_EVICTION
 
-OLDEST: Final = (6, 2)
-MOST_CLOCK_DIFFERENCE: Final = 2.0
+MIN_VERSION: Final = (6, 2)
+MAX_CLOCK_SKEW: Final = 2.0
 WAIT_SECONDS: Final = 5.0
 
 
 async def check_redis(url: str, prefix: str) -> list[Finding]:
-    """What this Redis does otherwise than the server needs. Touches no key but some of its own below `prefix`."""
+    """Run all checks. Writes only scratch keys below `prefix`."""
     client: Any = redis.Redis.from_url(url, socket_timeout=WAIT_SECONDS, socket_connect_timeout=WAIT_SECONDS)
     check = _RedisCheck(client, f"{prefix}:check:{secrets.token_hex(8)}")
     try:
@@ -46,8 +46,8 @@ class _RedisCheck:
         info = await self._client.info("server")
         self._has_answered = True
         version = str(info.get("redis_version", "0"))
-        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
-            raise Differs(f"version {version} is older than {'.'.join(map(str, OLDEST))}")
+        if tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
+            raise Differs(f"version {version} is older than {'.'.join(map(str, MIN_VERSION))}")
         if info.get("redis_mode") == "cluster":
             raise Differs("it is a cluster; one server of Redis is what is supported")
         return ""
@@ -71,10 +71,10 @@ class _RedisCheck:
         return ""
 
     async def eviction(self) -> str:
-        policy = await self._setting(POLICY)
+        policy = await self._setting(EVICTION_POLICY)
         if policy is None:
-            return f"it does not tell its {POLICY}, which must be {KEEPS_ALL}"
-        return "" if policy == KEEPS_ALL else f"{policy}: offline queues may be evicted; set it to {KEEPS_ALL}"
+            return f"it does not tell its {EVICTION_POLICY}, which must be {NO_EVICTION}"
+        return "" if policy == NO_EVICTION else f"{policy}: offline queues may be evicted; set it to {NO_EVICTION}"
 
     async def persistence(self) -> str:
         append_only = await self._setting("appendonly")
@@ -85,7 +85,7 @@ class _RedisCheck:
     async def clock(self) -> str:
         seconds, microseconds = await self._client.time()
         difference = abs(seconds + microseconds / 1e6 - time.time())
-        if difference > MOST_CLOCK_DIFFERENCE:
+        if difference > MAX_CLOCK_SKEW:
             return f"its clock differs from this machine's by {difference:.1f} s; nothing depends on it"
         return ""
 
@@ -94,7 +94,7 @@ class _RedisCheck:
             await self._client.delete(*(f"{self._key}:{name}" for name in ("list", "set", "script")))
 
     async def _setting(self, name: str) -> str | None:
-        """None where the server's user may not ask, as with many hosted ones."""
+        """The value of a setting; None if CONFIG is not permitted, as on many hosted servers."""
         try:
             found = await self._client.config_get(name)
         except redis_errors.ResponseError:

@@ -1,4 +1,4 @@
-"""The one Redis client: short waits, and `Unavailable` at once while Redis is away."""
+"""Redis client: short timeouts, and a circuit breaker that raises `Unavailable` while Redis is unavailable."""
 
 import asyncio
 import contextlib
@@ -20,31 +20,31 @@ T = TypeVar("T")
 
 CALL_TIMEOUT: Final = 1.0
 PROBE_INTERVAL: Final = 0.25
-# Calls under way at once. Those beyond wait for their turn, which says nothing about whether Redis answers.
+# Concurrent calls. Waiting for a slot does not count as a failure of Redis.
 MAX_CALLS: Final = 32
 MAX_PINGS: Final = 8
-POLICY: Final = "maxmemory-policy"
-KEEPS_ALL: Final = "noeviction"
-# How often it is said that Redis is full.
+EVICTION_POLICY: Final = "maxmemory-policy"
+NO_EVICTION: Final = "noeviction"
+# In seconds, between two log lines that Redis is full.
 FULL_INTERVAL: Final = 60.0
 
-# Of the errors that Redis answers with, those that it would give to anybody just now: it takes nothing, or not from us.
-AWAY_ERRORS: Final = (
+# Error replies that trip the circuit: Redis accepts no writes, or none of this server.
+TRIPPING_ERRORS: Final = (
     redis_errors.ReadOnlyError,
     redis_errors.NoPermissionError,
     redis_errors.ClusterDownError,
     redis_errors.TryAgainError,
     redis_errors.AuthenticationWrongNumberOfArgsError,
 )
-# The same, where the driver has no class: the disk is full, replicas are missing, a script runs.
-AWAY_CODES: Final = frozenset({"MISCONF", "NOREPLICAS", "BUSY"})
+# The same, as codes without a class in the driver: disk full, replicas missing, script running.
+TRIPPING_CODES: Final = frozenset({"MISCONF", "NOREPLICAS", "BUSY"})
 
 
 class RedisClient:
-    """What Redis holds may be lost without losing a message, so its absence is an error only to those who must know.
+    """A client with a circuit breaker. No message is lost if Redis loses its data.
 
-    `run` refuses at once while Redis is away: a dead Redis must not slow down the living parts. `wait_available` is
-    for work that can wait. All keys begin with `prefix`, so that other programs may use the same Redis.
+    `run` fails at once while the circuit is open, so that a dead Redis slows down nothing else. `wait_available` is for
+    work that can wait. All keys begin with `prefix`, so that other programs may use the same Redis.
     """
 
     def __init__(self, url: str, prefix: str) -> None:
@@ -54,116 +54,116 @@ class RedisClient:
             max_connections=MAX_CALLS + MAX_PINGS,
             socket_timeout=CALL_TIMEOUT,
             socket_connect_timeout=CALL_TIMEOUT,
-            # One retry, because a pooled connection may have died with an earlier Redis.
+            # One retry, because a pooled connection may be stale after a restart of Redis.
             retry=Retry(NoBackoff(), 1),
         )
         self.client: Any = redis.Redis.from_pool(pool)
-        self._probe: asyncio.Task[None] | None = None
-        # How often it has been away.
+        self._half_open: asyncio.Task[None] | None = None
+        # How often the circuit has tripped.
         self.losses = 0
-        self._available = asyncio.Event()
-        self._available.set()
-        self._turns = asyncio.Semaphore(MAX_CALLS)
-        self._refusals: set[str] = set()
-        self._said_full_at: float | None = None
+        self._circuit_closed = asyncio.Event()
+        self._circuit_closed.set()
+        self._slots = asyncio.Semaphore(MAX_CALLS)
+        self._refused_codes: set[str] = set()
+        self._full_logged_at: float | None = None
 
     def key(self, name: str) -> str:
-        """The whole name of a key."""
+        """The full name of a key."""
         return f"{self._prefix}:{name}"
 
     @property
     def is_available(self) -> bool:
-        return self._available.is_set()
+        return self._circuit_closed.is_set()
 
     async def wait_available(self) -> None:
-        await self._available.wait()
+        await self._circuit_closed.wait()
 
     async def run(self, call: Awaitable[T]) -> T:
-        """Await one Redis call. Raises `Unavailable` while Redis is away, and `Unusable` where it refuses this call."""
-        async with self._turns:
-            if not self._available.is_set():
+        """Await one Redis call. Raises `Unavailable` if Redis is, and `Unusable` if it refuses this command."""
+        async with self._slots:
+            if not self._circuit_closed.is_set():
                 if asyncio.iscoroutine(call):
                     call.close()
                 raise Unavailable("Redis is away")
             try:
                 return await call
-            # The event loop says RuntimeError where the connection was closed just before it was written to.
             except redis_errors.OutOfMemoryError as error:
-                self._note_full()
+                self._log_full()
                 raise Unavailable("Redis is full") from error
+            # The event loop raises RuntimeError if the connection was closed just before the write.
             except (redis_errors.RedisError, OSError, TimeoutError, RuntimeError) as error:
-                if _means_away(error):
-                    self._lose(error)
+                if _trips_circuit(error):
+                    self._trip(error)
                     raise Unavailable("Redis is away") from error
                 code = code_of(error)
-                if code not in self._refusals:
-                    self._refusals.add(code)
-                    log.error("Redis refuses a command: %s; does another program use our keys?", code)
+                if code not in self._refused_codes:
+                    self._refused_codes.add(code)
+                    log.error("command refused store=redis code=%s: another program may use the same keys", code)
                 raise Unusable("Redis refuses") from error
 
     async def run_each(self, pipeline: Any) -> list[object]:
-        """The answers to the commands of a pipeline. One that Redis refuses is an exception among them.
+        """The replies to the commands of a pipeline; for a refused command, the exception.
 
-        Raises `Unavailable` when Redis does not answer, or takes nothing just now.
+        Raises `Unavailable` if Redis does not answer, or accepts no writes.
         """
         answers: list[object] = await self.run(pipeline.execute(raise_on_error=False))
         for answer in answers:
             if isinstance(answer, redis_errors.OutOfMemoryError):
-                self._note_full()
+                self._log_full()
                 raise Unavailable("Redis is full") from answer
-            if isinstance(answer, Exception) and _means_away(answer):
-                self._lose(answer)
+            if isinstance(answer, Exception) and _trips_circuit(answer):
+                self._trip(answer)
                 raise Unavailable("Redis is away") from answer
         return answers
 
     async def ping(self) -> bool:
-        """Whether Redis answers a ping now."""
+        """Whether Redis answers a ping. Never raises."""
         try:
             return bool(await self.client.ping())
         except Exception:
-            # Whatever it is, who probes must go on probing.
+            # Any error counts as a failed probe: the probe loop must not end.
             return False
 
     async def warn_if_evicting(self) -> None:
-        """Log a warning where Redis would make room by dropping what it was given. Never raises."""
+        """Log a warning if Redis may evict keys. Never raises."""
         with contextlib.suppress(Unavailable, Unusable, redis_errors.ResponseError):
-            settings = await self.run(self.client.config_get(POLICY))
-            if settings.get(POLICY, KEEPS_ALL) != KEEPS_ALL:
-                log.warning("Redis may drop offline queues: its %s is not %s", POLICY, KEEPS_ALL)
+            settings = await self.run(self.client.config_get(EVICTION_POLICY))
+            if settings.get(EVICTION_POLICY, NO_EVICTION) != NO_EVICTION:
+                log.warning("offline queues may be evicted store=redis: %s is not %s", EVICTION_POLICY, NO_EVICTION)
 
     async def close(self) -> None:
-        if self._probe is not None:
-            self._probe.cancel()
+        if self._half_open is not None:
+            self._half_open.cancel()
         await self.client.aclose(close_connection_pool=True)
 
-    def _note_full(self) -> None:
-        """It is not away: what makes room in it must go on."""
+    def _log_full(self) -> None:
+        """Log that Redis is full. The circuit stays closed, as commands that free memory must go on."""
         moment = time.monotonic()
-        if self._said_full_at is None or moment - self._said_full_at >= FULL_INTERVAL:
-            self._said_full_at = moment
-            log.error("Redis is full, and takes nothing: what comes for people who are away waits in memory")
+        if self._full_logged_at is None or moment - self._full_logged_at >= FULL_INTERVAL:
+            self._full_logged_at = moment
+            log.error("store full store=redis: messages for offline users are buffered in memory")
 
-    def _lose(self, error: BaseException) -> None:
-        if self._available.is_set():
-            log.warning("Redis is away: %s", type(error).__name__)
-            self._available.clear()
+    def _trip(self, error: BaseException) -> None:
+        if self._circuit_closed.is_set():
+            log.warning("store unavailable store=redis error=%s", type(error).__name__)
+            self._circuit_closed.clear()
             self.losses += 1
-            # In the context of no request: it outlives the one that found this out.
-            self._probe = asyncio.get_running_loop().create_task(self._probe_until_back(), context=Context())
+            # In an empty context: the task outlives the request that tripped the circuit.
+            self._half_open = asyncio.get_running_loop().create_task(self._probe_until_closed(), context=Context())
 
-    async def _probe_until_back(self) -> None:
+    async def _probe_until_closed(self) -> None:
         while not await self.ping():
             await asyncio.sleep(PROBE_INTERVAL)
-        log.warning("Redis is back")
-        self._available.set()
+        log.warning("store available store=redis")
+        self._circuit_closed.set()
 
 
 def code_of(error: Exception) -> str:
-    """What Redis says first. Not all of it: the driver puts the command in front, with what people have written."""
+    """The error code of a reply. The whole text may hold user content, as the driver prepends the command."""
     return str(error).rpartition("caused error: ")[2].partition(" ")[0]
 
 
-def _means_away(error: Exception) -> bool:
-    if isinstance(error, redis_errors.ResponseError) and not isinstance(error, AWAY_ERRORS):
-        return code_of(error) in AWAY_CODES
+def _trips_circuit(error: Exception) -> bool:
+    if isinstance(error, redis_errors.ResponseError) and not isinstance(error, TRIPPING_ERRORS):
+        return code_of(error) in TRIPPING_CODES
     return True

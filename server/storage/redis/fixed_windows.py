@@ -1,10 +1,10 @@
-"""Counts within fixed windows of time, in Redis, shared by all processes."""
+"""Fixed-window counters in Redis, shared by all servers."""
 
 from typing import Any, Final
 
 from server.storage.redis.client import RedisClient
 
-# The window begins with its first hit. One round trip, and no key without an end.
+# The window begins with its first hit. One round trip, and every key has a TTL.
 HIT: Final = """
 local count = redis.call('INCR', KEYS[1])
 local left = redis.call('PTTL', KEYS[1])
@@ -17,18 +17,18 @@ return {count, left}
 
 
 class FixedWindows:
-    """Every call raises `Unavailable` while Redis is away."""
+    """Counters by key. Every call raises `Unavailable` while Redis is unavailable."""
 
     def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
 
     async def hit(self, key: str, window: float) -> tuple[int, float]:
-        """Count one more: how many there are in this window of `window` seconds, and seconds until it ends."""
+        """Count one hit. Returns the hits in the current window of `window` seconds, and the seconds until it ends."""
         count, left = await self._redis.run(self._redis.client.eval(HIT, 1, self._key(key), int(window * 1000)))
         return int(count), int(left) / 1000
 
     async def peek(self, key: str) -> tuple[int, float]:
-        """The same without counting; `(0, 0.0)` where there is no window."""
+        """The same without counting; `(0, 0.0)` if there is no window."""
         pipeline: Any = self._redis.client.pipeline(transaction=True)
         pipeline.get(self._key(key))
         pipeline.pttl(self._key(key))

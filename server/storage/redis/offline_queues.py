@@ -1,4 +1,4 @@
-"""Offline queues as Redis lists: entries in push order, each with the time of its own push."""
+"""Offline queues as Redis lists: entries in the order of enqueueing, each with its timestamp."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -8,14 +8,14 @@ from server.storage.redis.client import RedisClient, code_of
 
 SWEEP_BATCH: Final = 500
 STAMP_DIGITS: Final = 13
-# An entry is known by its beginning: the time of its push, and the id with which every queued message begins.
+# The name of an entry is its prefix: the timestamp, and the id with which every payload begins.
 NAME_BYTES: Final = 64
-# Of all users together: for whoever looks into what happened.
-MOST_DAMAGED: Final = 100
+# Damaged entries kept for analysis, of all users together.
+MAX_DAMAGED: Final = 100
 
-# Appends to one queue and drops the oldest beyond its bounds, but never the newest. KEYS: queue, heads, sizes. ARGV:
+# Appends to one queue and drops the oldest beyond its limits, but never the newest. KEYS: queue, heads, sizes. ARGV:
 # user, most entries, most bytes, the time of the first new entry, the entries.
-_PUSH: Final = """
+_ENQUEUE: Final = """
 local size = 0
 if redis.call('EXISTS', KEYS[1]) == 1 then
   size = tonumber(redis.call('HGET', KEYS[3], ARGV[1]) or '')
@@ -34,9 +34,9 @@ redis.call('ZADD', KEYS[2], 'NX', ARGV[4], ARGV[1])
 redis.call('HSET', KEYS[3], ARGV[1], size)
 """
 
-# Drops expired entries from the head of one queue and records its new head; those that do not say when they were pushed
-# are set aside. KEYS: queue, heads, damaged, sizes. ARGV: cutoff, user. Answers how many were dropped and set aside.
-# A Redis that is full refuses to record a head where nothing was dropped: it is looked at again.
+# Drops expired entries from the head of one queue and records its new head; entries without a timestamp are set aside.
+# KEYS: queue, heads, damaged, sizes. ARGV: cutoff, user. Returns how many were dropped and set aside. A full Redis
+# refuses to record a head if nothing was dropped; the next sweep tries again.
 _EXPIRE: Final = f"""
 local dropped, damaged, size = 0, 0, 0
 while true do
@@ -59,17 +59,17 @@ while true do
     dropped = dropped + 1
   else
     redis.call('RPUSH', KEYS[3], entry)
-    redis.call('LTRIM', KEYS[3], -{MOST_DAMAGED}, -1)
+    redis.call('LTRIM', KEYS[3], -{MAX_DAMAGED}, -1)
     damaged = damaged + 1
   end
 end
 return {{dropped, damaged}}
 """
 
-# Entries pushed after the cutoff, from behind a named one, or from the head where that has gone: at least one, and more
-# as long as they take no more than so many bytes. KEYS: queue. ARGV: cutoff, bytes, name, the highest place that the
-# named one may have, as entries only ever go from in front of it. Answers whether that was all, the place of the last
-# one, and them.
+# Reads entries newer than the cutoff, after the named entry, or from the head if that is gone: at least one, and more
+# up to a number of bytes. KEYS: queue. ARGV: cutoff, bytes, name, the highest possible index of the named entry (it
+# never rises, as entries are appended at the end). Returns whether the end was reached, the index of the last entry,
+# and the entries.
 _READ: Final = f"""
 local index = 0
 for place = tonumber(ARGV[4]), 0, -1 do
@@ -97,8 +97,8 @@ found[2] = index - 1
 return found
 """
 
-# Removes entries by their names, from the head on, which is where they nearly always are, and with commands that a full
-# Redis allows. KEYS: queue, sizes. ARGV: user, the names.
+# Removes entries by name, searching from the head, where they nearly always are. It uses commands that a full Redis
+# allows. KEYS: queue, sizes. ARGV: user, the names.
 _REMOVE: Final = f"""
 local wanted, left, index, size = {{}}, #ARGV - 1, 0, 0
 for place = 2, #ARGV do wanted[ARGV[place]] = (wanted[ARGV[place]] or 0) + 1 end
@@ -124,21 +124,21 @@ end
 
 
 class Entry(NamedTuple):
-    """`name` is what `remove` and `Place` know it by."""
+    """One queued message. `name` identifies it in `remove` and `Place`."""
 
     name: bytes
     payload: bytes
 
 
 class Place(NamedTuple):
-    """Behind the entry of this name, which stands at the index `highest` or nearer to the head."""
+    """The position after the entry `name`, whose index is at most `highest`."""
 
     name: bytes
     highest: int
 
 
 class Slice(NamedTuple):
-    """Some entries of one queue, oldest first; `end` is the index of the last one."""
+    """Consecutive entries of one queue, oldest first; `end` is the index of the last one."""
 
     entries: list[Entry]
     end: int
@@ -146,7 +146,7 @@ class Slice(NamedTuple):
 
 
 class Expired(NamedTuple):
-    """How many entries were too old, and how many could not be read and were set aside."""
+    """The numbers of expired entries, and of damaged ones that were set aside."""
 
     dropped: int
     damaged: int
@@ -155,18 +155,17 @@ class Expired(NamedTuple):
 class OfflineQueues:
     """One list per user. Times are milliseconds since 1970.
 
-    Payloads are opaque, but for their beginnings, by which entries of the same time are told apart.
+    Payloads are opaque, but their first bytes must distinguish entries with the same timestamp.
     """
 
     def __init__(self, store: RedisClient, *, max_entries: int, max_bytes: int) -> None:
         self._store = store
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        # Users who have a queue, scored by the push time of its oldest entry, so that a sweep finds the expired
-        # without a scan.
+        # Users with a queue, scored by the timestamp of its oldest entry, so that a sweep needs no scan.
         self._heads = store.key("queues")
         self._damaged = store.key("damaged_entries")
-        # How many bytes the entries of each user have; counted anew where it is missing.
+        # Bytes in the queue of each user; counted again if missing.
         self._sizes = store.key("queue_bytes")
         self._epoch = store.key("queues_epoch")
         self._expire: Any = store.client.register_script(_EXPIRE)
@@ -178,11 +177,11 @@ class OfflineQueues:
         return self._store.is_available
 
     async def wait_available(self) -> None:
-        """Return once Redis answers."""
+        """Return when Redis is available."""
         await self._store.wait_available()
 
     async def read_epoch(self) -> str | None:
-        """The name of the history that the queues belong to; None where nothing says so. Raises `Unavailable`."""
+        """The epoch that the queues belong to; None if it is not set. Raises `Unavailable`."""
         found: bytes | None = await self._store.run(self._store.client.get(self._epoch))
         return None if found is None else found.decode("utf-8", "replace")
 
@@ -190,30 +189,30 @@ class OfflineQueues:
         await self._store.run(self._store.client.set(self._epoch, epoch))
 
     async def clear(self) -> None:
-        """Drop all queues."""
+        """Delete all queues."""
         while users := await self._store.run(self._store.client.zrange(self._heads, 0, SWEEP_BATCH - 1)):
             keys = [self._sizes, *(self._key(user.decode()) for user in users)]
             await self._store.run(self._store.client.delete(*keys))
             await self._store.run(self._store.client.zrem(self._heads, *users))
 
     async def enqueue(self, payloads: Mapping[str, Sequence[tuple[int, bytes]]]) -> dict[str, str]:
-        """Append to several users' queues in one round trip, each payload with the time from which it ages.
+        """Append `(timestamp, payload)` pairs to the queues of several users in one round trip.
 
-        Beyond the bounds of entries and of bytes the oldest go.
-        Says whose queues Redis refused to write, and its word for the reason.
+        Beyond the limits of entries and bytes, the oldest entries are dropped. Returns the users whose queues Redis
+        refused to write, with its error codes.
         """
         pipeline = self._store.client.pipeline(transaction=False)
         for user_id, entries in payloads.items():
             keys = self._key(user_id), self._heads, self._sizes
-            bounds = user_id, self._max_entries, self._max_bytes, entries[0][0]
-            pipeline.eval(_PUSH, len(keys), *keys, *bounds, *(_stamp(at) + payload for at, payload in entries))
+            limits = user_id, self._max_entries, self._max_bytes, entries[0][0]
+            pipeline.eval(_ENQUEUE, len(keys), *keys, *limits, *(_stamp(at) + payload for at, payload in entries))
         answers = zip(payloads, await self._store.run_each(pipeline), strict=True)
         return {user_id: code_of(answer) for user_id, answer in answers if isinstance(answer, Exception)}
 
     async def read(self, user_id: str, *, since: int, most_bytes: int, after: Place | None = None) -> Slice:
-        """Entries pushed after `since`: one, or more that take at most `most_bytes` together.
+        """Entries newer than `since`: at least one if there is any, and more up to `most_bytes` in total.
 
-        They begin behind `after`, or with the oldest where that entry has left the queue.
+        They begin after `after`, or with the oldest if that entry has left the queue.
         """
         name, highest = after or (b"", -1)
         found = await self._store.run(self._read(keys=[self._key(user_id)], args=[since, most_bytes, name, highest]))
@@ -224,15 +223,15 @@ class OfflineQueues:
         await self._store.run(self._remove(keys=[self._key(user_id), self._sizes], args=[user_id, *names]))
 
     async def set_aside(self, user_id: str, entries: Sequence[Entry]) -> None:
-        """Take damaged entries off a queue and keep them where nobody is given them."""
+        """Move damaged entries from a queue to the list of damaged entries, which is never delivered."""
         pipeline = self._store.client.pipeline(transaction=False)
         pipeline.rpush(self._damaged, *(entry.name[:STAMP_DIGITS] + entry.payload for entry in entries))
-        pipeline.ltrim(self._damaged, -MOST_DAMAGED, -1)
+        pipeline.ltrim(self._damaged, -MAX_DAMAGED, -1)
         await self._store.run_each(pipeline)
         await self.remove(user_id, [entry.name for entry in entries])
 
     async def expire(self, cutoff: int) -> Expired:
-        """Drop every entry pushed at or before `cutoff`, of all users."""
+        """Drop all entries with a timestamp at or before `cutoff`, of all users."""
         dropped = damaged = 0
         while True:
             users: list[bytes] = await self._store.run(
@@ -243,7 +242,7 @@ class OfflineQueues:
                 try:
                     counts = await self._store.run(self._expire(keys=keys, args=[cutoff, user]))
                 except Unusable:
-                    # What stands in its place is no queue: it must not keep the others from their turn.
+                    # The key is not a queue: skip it, so that the sweep goes on.
                     await self._store.run(self._store.client.zrem(self._heads, user))
                 else:
                     dropped, damaged = dropped + counts[0], damaged + counts[1]
@@ -255,7 +254,7 @@ class OfflineQueues:
 
 
 def refer(room_id: str, seq: int) -> bytes:
-    """The payload of an entry that refers to the log. The number comes first, as entries are told apart by that."""
+    """The payload of an entry that refers to a message in the log. `seq` comes first, as it distinguishes entries."""
     return b'{"seq":%d,"roomId":"%s"}' % (seq, room_id.encode())
 
 

@@ -1,4 +1,4 @@
-"""Presence as leases in Redis: whoever stops renewing is found by a sweep."""
+"""Presence leases in Redis: a sweep finds users whose lease was not renewed."""
 
 from collections.abc import Collection
 from typing import Final
@@ -9,9 +9,11 @@ SWEEP_BATCH: Final = 1_000
 
 
 class PresenceLeases:
+    """One lease per user. Times are milliseconds since 1970."""
+
     def __init__(self, store: RedisClient) -> None:
         self._store = store
-        # Users with a connected socket, scored by the end of their lease in milliseconds since 1970.
+        # Users with a connected socket, scored by the end of their lease.
         self._leases = store.key("presence")
 
     async def renew(self, user_ids: Collection[str], until: int) -> None:
@@ -24,7 +26,7 @@ class PresenceLeases:
             await self._store.run(self._store.client.zrem(self._leases, *user_ids))
 
     async def find_expired(self, at: int) -> list[tuple[str, int]]:
-        """Users whose lease ended at or before `at`, with its end."""
+        """At most `SWEEP_BATCH` users whose lease ended at or before `at`, each with its end."""
         found: list[tuple[bytes, float]] = await self._store.run(
             self._store.client.zrangebyscore(self._leases, "-inf", at, start=0, num=SWEEP_BATCH, withscores=True)
         )
