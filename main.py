@@ -89,10 +89,10 @@ def _epoch(settings: Settings, *, new: bool) -> int:
 def _move(settings: Settings, uri: str, database: str) -> int:
     import uvloop
 
-    from server.admin.migrate import MigrationFailed, move
+    from server.admin.migrate import MigrationFailed, migrate
 
     try:
-        uvloop.run(move(settings, uri, database, say=lambda line: print(line, flush=True)))
+        uvloop.run(migrate(settings, uri, database, say=lambda line: print(line, flush=True)))
     except MigrationFailed as error:
         print(f"not moved: {error}", file=sys.stderr)
         return EXIT_FAILED

@@ -38,7 +38,7 @@ class MigrationFailed(Exception):
     """The migration failed; the text is one line with the reason. The embedded database is unchanged."""
 
 
-async def move(settings: Settings, uri: str, database_name: str, say: Callable[[str], None]) -> None:
+async def migrate(settings: Settings, uri: str, database_name: str, say: Callable[[str], None]) -> None:
     """Copy the embedded database of `settings.data_dir` to `uri`, and report progress through `say`.
 
     Neither database may be in use; a server on the embedded one is detected. An interrupted migration is continued by
@@ -93,7 +93,7 @@ class _Migration:
         state = await self._target.state(self._source)
         if state == "moved":
             raise MigrationFailed("this data has been moved there already")
-        if state == "strange":
+        if state == "foreign":
             raise MigrationFailed("the target database is not empty; name another one with --database")
         sums = await self._copy(None)
         if not sums:

@@ -16,7 +16,7 @@ from server.config.sources import VARIABLE_PREFIX
 
 READY_SECONDS: Final = 20.0
 POLL_SECONDS: Final = 0.03
-# A child stops within two; the server must stop within ten. Acknowledged writes are on the disk.
+# A child stops within 2 s; the server must stop within 10 s. Acknowledged writes are on the disk.
 TERMINATE_SECONDS: Final = 3.0
 KILL_SECONDS: Final = 5.0
 FIRST_BACKOFF: Final = 0.1

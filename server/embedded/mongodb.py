@@ -62,7 +62,7 @@ async def start_mongodb(data: Path, children: list[Child]) -> str:
         except StartFailed as error:
             await child.stop()
             children.remove(child)
-            # The child has stopped: if the port is taken, it is so by another process.
+            # The child has stopped: a taken port belongs to another process.
             if not tries_left or not _is_taken(port):
                 raise StartFailed(f"{error}; {RECOVERY_HINT.format(folder=folder)}") from None
         else:
@@ -104,7 +104,7 @@ def _user_exists(folder: Path, password: str) -> bool:
 
 
 async def _make_user(folder: Path, password_file: Path, lock: Path, log_file: Path) -> None:
-    """Create the user, once per storage folder and password. The caller writes the marker afterwards."""
+    """Create the user, once per storage folder and password. The marker is written last, so a cut run is repeated."""
     script = Path(__file__).with_name("mongodb_user.py")
     command = [sys.executable, "-P", str(script), str(folder), USER, str(password_file)]
     process = await spawn(command, lock=lock, log_file=log_file)

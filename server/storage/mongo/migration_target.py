@@ -44,14 +44,14 @@ class MigrationTarget:
         self._database = database
         self._marks: Any = database.collection(MARKS)
 
-    async def state(self, source: str) -> Literal["empty", "begun", "moved", "strange"]:
+    async def state(self, source: str) -> Literal["empty", "begun", "moved", "foreign"]:
         """Whether it is empty, holds part of the data of `source`, all of it, or other data."""
         mark: dict[str, Any] | None = await self._run(self._marks.find_one, {})
         if mark is not None:
-            return "strange" if mark["_id"] != source else "moved" if mark.get("movedAt") else "begun"
+            return "foreign" if mark["_id"] != source else "moved" if mark.get("movedAt") else "begun"
         for name in await self._run(self._database.list_collection_names):
             if not name.startswith("system.") and await self._run(self._database.collection(name).find_one, {}):
-                return "strange"
+                return "foreign"
         return "empty"
 
     async def begin(self, source: str) -> None:

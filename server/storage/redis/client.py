@@ -79,7 +79,7 @@ class RedisClient:
         await self._circuit_closed.wait()
 
     async def run(self, call: Awaitable[T]) -> T:
-        """Await one Redis call. Raises `Unavailable` if Redis is, and `Unusable` if it refuses this command."""
+        """Await one Redis call. Raises `Unavailable`, or `Unusable` if Redis refuses this command."""
         async with self._slots:
             if not self._circuit_closed.is_set():
                 if asyncio.iscoroutine(call):

@@ -138,7 +138,7 @@ class Place(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """Consecutive entries of one queue, oldest first; `end` is the index of the last one."""
+    """Some entries of one queue, oldest first; `end` is the index of the last one."""
 
     entries: list[Entry]
     end: int

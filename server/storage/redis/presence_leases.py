@@ -26,7 +26,7 @@ class PresenceLeases:
             await self._store.run(self._store.client.zrem(self._leases, *user_ids))
 
     async def find_expired(self, at: int) -> list[tuple[str, int]]:
-        """At most `SWEEP_BATCH` users whose lease ended at or before `at`, each with its end."""
+        """At most 1,000 users whose lease ended at or before `at`, each with its end."""
         found: list[tuple[bytes, float]] = await self._store.run(
             self._store.client.zrangebyscore(self._leases, "-inf", at, start=0, num=SWEEP_BATCH, withscores=True)
         )
