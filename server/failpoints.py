@@ -1,4 +1,4 @@
-"""Named crash points in the path of a message: tests end the process there, as a power cut would, at a chosen pass."""
+"""Failpoints in the message path: at a chosen pass, the process kills itself as a crash would. For tests."""
 
 import asyncio
 import os
@@ -6,29 +6,29 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-# For example `CRASH_AT_MADANG=after-insert:3`. Not one of the settings, so that no configuration can hold it.
+# For example `CRASH_AT_MADANG=after-insert:3`. Not a setting, so that no configuration file can arm a failpoint.
 VARIABLE: Final = "CRASH_AT_MADANG"
 AFTER_INSERT: Final = "after-insert"
 AFTER_ACK: Final = "after-ack"
 AFTER_PUSH: Final = "after-push"
 BEFORE_TRIM: Final = "before-trim"
 POINTS: Final = (AFTER_INSERT, AFTER_ACK, AFTER_PUSH, BEFORE_TRIM)
-# Long enough for answers that are written already to leave the process.
+# Time for frames that are already written to leave the process.
 FLUSH_SECONDS: Final = 0.02
 
 
 class Failpoints:
-    """Does nothing unless it is told a point and a count; then the process kills itself there at that pass."""
+    """At most one armed failpoint. Raises `ValueError` if the variable names an unknown one."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         point, _, count = environment.get(VARIABLE, "").partition(":")
         if point and point not in POINTS:
-            raise ValueError(f"{VARIABLE}: no crash point is called {point}; there are {', '.join(POINTS)}")
+            raise ValueError(f"{VARIABLE}: unknown failpoint {point}; valid: {', '.join(POINTS)}")
         self._point = point
         self._passes_left = int(count or 1)
 
     def reach(self, point: str) -> None:
-        """Pass a point, or end here."""
+        """Kill the process if this failpoint is armed and this is its pass."""
         if point == self._point:
             self._passes_left -= 1
             if self._passes_left == 0:
@@ -37,7 +37,7 @@ class Failpoints:
     def end_before(self, point: str, call: Callable[[Any], None]) -> Callable[[Any], None]:
         """Return `call`. If this point is armed, return a wrapper that, at its pass, kills the process instead.
 
-        What was written before has left the process by then.
+        Frames that were written before leave the process first.
         """
         if point != self._point:
             return call

@@ -1,4 +1,4 @@
-"""A room in memory: the end of its log, and each member's marks, from which unread counts and ticks are derived."""
+"""Room state in memory: the end of the log and each member's marks, from which unread counts and ticks are derived."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from server.protocol import MemberView
 
 
 class StoredMessage(NamedTuple):
-    """A message of the log that is to be delivered. It pins its room until then."""
+    """A stored message that is not delivered yet. It pins its room until delivery."""
 
     room: "RoomState"
     message: Message
@@ -20,7 +20,7 @@ class StoredMessage(NamedTuple):
 class MemberState:
     """One member's marks. They only grow; reading implies delivery.
 
-    `is_changed` says that they grew by what the member wrote, and are not stored yet.
+    `is_changed` is set if the member's own message raised them and they are not stored yet.
     """
 
     __slots__ = ("delivered", "is_changed", "read", "read_own", "sent", "user_id")
@@ -35,17 +35,19 @@ class MemberState:
 
 
 class RoomState:
-    """What the server knows of one room of two. `last_seq` is the end of its log as far as this process has seen.
+    """State of one room with two members. `last_seq` is the end of its log as far as this process has read it.
 
-    `is_checked` says that the log was read to its end since the room was loaded or its end was in doubt.
-    `holds` counts who works with this object, which must then stay the only one of its room: every message counts
-    from its sending until it is delivered. `settled_end` is the last message up to which all are.
+    `is_checked` is set if the log was read to its end since the room was loaded or a write had an unknown outcome.
+    `pins` counts the users of this object: while it is positive, the object stays in the cache and is the only one of
+    its room. Every message pins its room from sending to delivery. `delivered_upto` is the delivered position: this
+    message and all before it are delivered.
     """
 
     __slots__ = (
         "__weakref__",
         "booking_id",
         "created_at",
+        "delivered_upto",
         "id",
         "is_changed",
         "is_checked",
@@ -53,7 +55,6 @@ class RoomState:
         "last_seq",
         "members",
         "pins",
-        "settled_end",
         "user_ids",
     )
 
@@ -64,18 +65,18 @@ class RoomState:
         self.created_at: datetime = room.created_at
         self.last_seq = 0
         self.last_message: Message | None = None
-        self.settled_end: Message | None = None
+        self.delivered_upto: Message | None = None
         self.members = {member.user_id: MemberState(member) for member in members}
         self.is_checked = False
         self.is_changed = False
         self.pins = 0
         if room.last_message is not None:
             self._take_end(room.last_message)
-            self.settled_end = room.last_message
+            self.delivered_upto = room.last_message
 
     @contextmanager
     def pinned(self) -> Iterator[None]:
-        """One hold, for work that waits for a store and then changes this object."""
+        """Pin the room for work that waits for a store and then changes this object."""
         self.pins += 1
         try:
             yield
@@ -83,44 +84,44 @@ class RoomState:
             self.pins -= 1
 
     def append(self, message: Message) -> None:
-        """Take in the next message of the log. Raises `ValueError` where it is not the next."""
+        """Append the next message of the log. Raises `ValueError` if it is not the next."""
         if message.seq != self.last_seq + 1:
             raise ValueError(f"message {message.seq} does not follow {self.last_seq}")
         sender = self.members[message.sender_id]
         had_read_all = self.unread(message.sender_id) == 0
         self._take_end(message)
         if had_read_all:
-            # Who has read everything and then writes has still read everything.
+            # A sender who had read everything has read their own message too.
             self.raise_read(message.sender_id, message.seq, sender.sent)
             sender.is_changed = True
         self.is_changed = True
 
-    def settle(self, message: Message) -> None:
-        """Everything up to `message` is delivered or queued, so that its place may be stored as the room's end."""
-        if self.settled_end is None or message.seq > self.settled_end.seq:
-            self.settled_end = message
+    def advance_delivered(self, message: Message) -> None:
+        """Everything up to `message` is delivered or queued, so it may be stored as the room's end."""
+        if self.delivered_upto is None or message.seq > self.delivered_upto.seq:
+            self.delivered_upto = message
             self.is_changed = True
 
     def sent_by(self, user_id: str) -> int:
         return self.members[user_id].sent
 
     def own_upto(self, message: Message, user_id: str) -> int:
-        """How many of the messages up to `message` are the user's own."""
+        """Number of the user's own messages up to `message`."""
         return message.sender_seq if message.sender_id == user_id else message.seq - message.sender_seq
 
     def unread(self, user_id: str) -> int:
-        """How many messages of others lie after the user's read mark."""
+        """Number of other members' messages after the user's read mark."""
         member = self.members[user_id]
         return (self.last_seq - member.sent) - (member.read - member.read_own)
 
     def is_read(self, message: Message, user_id: str) -> bool:
-        """From the user's side: one's own is read once all others have read it, another's once oneself has."""
+        """For the user's own message: whether all others have read it. Else: whether the user has."""
         if message.sender_id == user_id:
             return all(member.read >= message.seq for other, member in self.members.items() if other != user_id)
         return self.members[user_id].read >= message.seq
 
     def raise_read(self, user_id: str, seq: int, read_own: int) -> bool:
-        """Raise the read and the delivered mark in memory; the caller has stored them. False if it was that high."""
+        """Raise the read and delivered marks in memory; the caller has stored them. False if not higher."""
         member = self.members[user_id]
         if seq <= member.read:
             return False
@@ -130,7 +131,7 @@ class RoomState:
         return True
 
     def raise_delivered(self, user_id: str, seq: int) -> bool:
-        """Raise the delivered mark in memory; the caller has stored it. False if it was that high."""
+        """Raise the delivered mark in memory; the caller has stored it. False if not higher."""
         member = self.members[user_id]
         if seq <= member.delivered:
             return False
@@ -141,7 +142,7 @@ class RoomState:
         return [other for other in self.user_ids if other != user_id]
 
     def take_changes(self) -> list[Member]:
-        """The marks that are to be stored together with `settled_end`; from now on they count as stored."""
+        """The changed marks, to be stored together with `delivered_upto`. They count as stored from now on."""
         self.is_changed = False
         changed = [member for member in self.members.values() if member.is_changed]
         for member in changed:
@@ -158,7 +159,7 @@ class RoomState:
         ]
 
     def keep_changes(self) -> None:
-        """What was taken could not be stored."""
+        """Undo `take_changes`: the store failed."""
         self.is_changed = True
         for member in self.members.values():
             member.is_changed = True

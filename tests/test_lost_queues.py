@@ -16,7 +16,7 @@ from tests.support.redis_of import key_of, redis_of
 from tests.support.server_process import ROOT, ServerProcess
 from tests.support.waiting import eventually
 
-LOST = "the offline queues were lost"
+LOST = "offline queues lost, refilled from the log"
 
 
 async def contents(device: Device) -> list[str]:
@@ -46,7 +46,7 @@ async def test_what_is_owed_comes_after_the_folder_was_removed(start_server: Sta
     server.stop()
     shutil.rmtree(server.data_dir / "redis")
     server.start()
-    assert f"{LOST}: 5 messages queued again for 2 people" in server.log()
+    assert f"{LOST} messages=5 users=2 " in server.log()
     town = town_at(server)
     found = await contents(await town.resident(other).connect())
     assert [text for text in found if text != "owed too"] == ["owed 0", "owed 1", "owed 2"]

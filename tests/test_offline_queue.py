@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -300,11 +301,11 @@ async def test_a_key_of_a_wrong_kind_spoils_one_queue_and_no_other(start_server:
             return not keys.exists("madang:yard:queue:somebody")
 
         await eventually(is_expired, "the queue behind it is swept")
-    assert server.log().count(f"the offline queue of {other.id} cannot be written: WRONGTYPE") == 1
+    assert server.log().count(f"offline queue not writable user={other.id} error=WRONGTYPE") == 1
     assert "store unavailable store=redis" not in server.log()
     server.stop()
     server.restart()
-    assert "mended after a crash" not in server.log(), "what cannot be queued is settled"
+    assert "recovered after crash" not in server.log(), "what cannot be queued is settled"
     assert (await town_at(server).resident(other).room(room_id))["lastSeq"] == 2
 
 
@@ -359,7 +360,7 @@ async def test_a_damaged_entry_is_set_aside_and_the_rest_is_handed_over(
     assert not device.is_gone
     assert (await other.history(room_id, after=2))["messages"][0]["content"] == "spoiled"
     # Once a minute, for all who have one.
-    assert "1 damaged entries of the offline queue of " in quick_server.log()
+    assert re.search(r"damaged offline queue entries quarantined user=\S+ count=1\b", quick_server.log())
 
 
 async def test_an_entry_without_its_time_does_not_keep_a_queue_from_expiring(
@@ -372,10 +373,10 @@ async def test_an_entry_without_its_time_does_not_keep_a_queue_from_expiring(
         keys.zadd(key_of(server, "queues"), {"somebody": 1})
 
         async def is_expired() -> bool:
-            return not keys.exists(key_of(server, "queue:somebody")) and "set aside" in server.log()
+            return not keys.exists(key_of(server, "queue:somebody")) and "entries quarantined" in server.log()
 
         await eventually(is_expired, "the queue is swept, and the log says so")
-    assert server.log().count("1 damaged entries of offline queues were set aside") == 1
+    assert server.log().count("damaged offline queue entries quarantined count=1") == 1
 
 
 async def test_the_bytes_of_a_queue_are_bounded(start_server: StartServer, town_at: Any) -> None:

@@ -241,12 +241,12 @@ async def test_what_was_heard_live_does_not_pile_up_behind_what_waits_for_redis(
                 return room.pins == 1
 
             await eventually(is_delivered, "the room is held by what waits alone")
-        assert room.settled_end is None
+        assert room.delivered_upto is None
         back.set()
         await was_delivered(context, receiver, "waits")
 
         async def is_settled() -> bool:
-            return room.pins == 0 and room.settled_end is not None and room.settled_end.seq == 11
+            return room.pins == 0 and room.delivered_upto is not None and room.delivered_upto.seq == 11
 
         await eventually(is_settled, "everything counts as delivered, up to the end")
 

@@ -185,7 +185,7 @@ async def test_what_was_not_confirmed_when_the_server_ended_comes_after_its_star
     server.restart()
     again: Town = town_at(server)
     assert await waited_for(again.resident(other)) == TEN
-    assert ("mended after a crash" in server.log()) == (ending == "kill")
+    assert ("recovered after crash" in server.log()) == (ending == "kill")
 
 
 async def settled(server: ServerProcess) -> None:

@@ -1,4 +1,4 @@
-"""Wires delivery: live to sockets, to offline queues, and to those again after Redis lost them."""
+"""Wires delivery: live delivery, offline queues, and their refill after Redis lost them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -33,8 +33,8 @@ def build_delivery(
     end_typing: Callable[[str, str], None],
     failpoints: Failpoints,
 ) -> DeliveryServices:
-    """`end_typing` is told the sender and the room of every message."""
-    kept = settings.offline_queue
+    """`end_typing` is called with the sender and the room of every message."""
+    limits = settings.offline_queue
     writer = OfflineQueueWriter(stores.offline_queues, lambda user_ids: offline_queue.flush_to(user_ids), failpoints)
     offline_queue = OfflineQueue(
         stores.offline_queues,
@@ -45,7 +45,7 @@ def build_delivery(
         receipts,
         hub,
         failpoints,
-        retention=kept.retention,
+        retention=limits.retention,
     )
     unconfirmed = Unconfirmed(hub, writer)
     lost_queues = LostQueues(
@@ -56,8 +56,8 @@ def build_delivery(
         hub,
         writer,
         stores.identity,
-        retention=kept.retention,
-        max_messages=kept.max_messages,
+        retention=limits.retention,
+        max_messages=limits.max_messages,
     )
     return DeliveryServices(
         Delivery(hub, writer, unconfirmed, end_typing), offline_queue, writer, unconfirmed, lost_queues

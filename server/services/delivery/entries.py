@@ -1,4 +1,4 @@
-"""Entries of an offline queue: what they hold, and how they are ordered and grouped into events."""
+"""Offline queue entries: parsing, ordering, and grouping into events."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,13 +8,13 @@ import msgspec
 
 from server.storage.redis.offline_queues import Entry
 
-# Clients refuse frames above a size of their own (python-socketio's 4 MiB) and would do so at every connect anew. It is
-# also what one connection can make the server hold for it.
+# Clients refuse frames above a limit (python-socketio: 4 MiB), and would at every connect. Also bounds the memory that
+# one connection takes on the server.
 PART_BYTES: Final = 1024 * 1024
 
 
 class Queued(msgspec.Struct, rename="camel"):
-    """The part of an entry that says which message it is. One without an id only refers to the log."""
+    """Identity of the queued message. An entry without a message id is a reference to the log."""
 
     room_id: str
     seq: int
@@ -35,7 +35,7 @@ class WaitingEntry(NamedTuple):
 
 
 def read_head(payload: bytes) -> Queued | None:
-    """None where it is damaged: clients get a payload as it is, and break off at text that is no UTF-8."""
+    """None if damaged. Payloads are sent unchanged, and clients disconnect on invalid UTF-8."""
     try:
         payload.decode()
         return msgspec.json.decode(payload, type=Queued)
@@ -44,7 +44,7 @@ def read_head(payload: bytes) -> Queued | None:
 
 
 def in_parts(waiting: Sequence[WaitingEntry]) -> Iterator[list[WaitingEntry]]:
-    """Each takes `PART_BYTES` at most, or is one message."""
+    """Split into parts of at most `PART_BYTES`. A longer message is a part of its own."""
     part: list[WaitingEntry] = []
     size = 0
     for item in waiting:
@@ -58,7 +58,7 @@ def in_parts(waiting: Sequence[WaitingEntry]) -> Iterator[list[WaitingEntry]]:
 
 
 def consecutive_runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """The first and the last of each row of numbers without a gap."""
+    """First and last of each run of consecutive numbers."""
     ascending = sorted(numbers)
     first = ascending[0]
     for number, after in itertools.pairwise([*ascending, ascending[-1] + 2]):
@@ -68,7 +68,7 @@ def consecutive_runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 
 def in_room_order(waiting: Sequence[WaitingEntry]) -> list[WaitingEntry]:
-    """Keep the places that each room has in the batch, and fill them in the room's order."""
+    """Sort each room by sequence number, within the positions that the room has in the batch."""
     by_room: dict[str, list[WaitingEntry]] = {}
     for item in waiting:
         by_room.setdefault(item.head.room_id, []).append(item)

@@ -1,4 +1,4 @@
-"""Offline queues that Redis has lost are made again from the log: what its people have not been delivered."""
+"""Refills offline queues from the log after Redis lost them."""
 
 import logging
 import time
@@ -18,12 +18,12 @@ from server.storage.redis.offline_queues import OfflineQueues, refer
 log = logging.getLogger(__name__)
 
 ROOMS_AT_ONCE: Final = 100
-# The name of no history: the queues are being made again, or were when the server ended.
+# Epoch of the queues during a refill, or after a refill that did not finish.
 UNFINISHED: Final = ""
 
 
 class LostQueues:
-    """The queues say to which history they belong; where they do not, Redis has begun anew, or the database has."""
+    """Compares the epoch in Redis with that of the database. They differ if either was reset."""
 
     def __init__(
         self,
@@ -49,16 +49,15 @@ class LostQueues:
         self._max_messages = max_messages
 
     async def adopt(self) -> None:
-        """Take the queues that are there for those of this history: a server of before did not say. Raises
-        `Unavailable`."""
+        """Set the epoch of queues that have none: older versions did not store it. Raises `Unavailable`."""
         if await self._queues.read_epoch() is None:
             await self._queues.set_epoch(self._identities.known.epoch)
 
     async def look(self) -> None:
-        """To be called at the start and now and then. Makes the queues again where they are lost, and says so.
+        """Refill the queues if they are lost. Call at the start and periodically.
 
-        A message that was delivered live, and that nobody has said to be delivered, may come once more. Raises
-        `Unavailable`; what is not finished is done at the next call.
+        A message that was delivered live but not acknowledged may be sent again. Raises `Unavailable`; the next call
+        starts an unfinished refill again.
         """
         if not self._queues.is_available:
             return
@@ -66,57 +65,57 @@ class LostQueues:
         if found == epoch:
             return
         if found:
-            # Of a history that has ended, whose numbers mean other messages now. What an unfinished refill left stays:
-            # messages that came since are on the queues too, and what is there twice is handed over once.
+            # Sequence numbers of another epoch mean other messages. Queues of an unfinished refill are kept: they also
+            # have new messages, and duplicates are dropped when flushed.
             await self._queues.clear()
-        # A Redis that is full refuses this: what is owed would wait in memory, and once more at every call.
+        # A full Redis refuses this write. Without it, every call would buffer the whole refill in memory.
         await self._queues.set_epoch(UNFINISHED)
         begun = time.monotonic()
-        messages, people = await self._make()
+        messages, users = await self._refill()
         await self._queues.set_epoch(epoch)
         if messages:
             log.warning(
-                "the offline queues were lost: %d messages queued again for %d people, from the log, in %.1f s",
+                "offline queues lost, refilled from the log messages=%d users=%d seconds=%.1f",
                 messages,
-                people,
+                users,
                 time.monotonic() - begun,
             )
 
-    async def _make(self) -> tuple[int, int]:
-        """Of how many messages, for how many people."""
+    async def _refill(self) -> tuple[int, int]:
+        """Returns the number of messages and of users."""
         since = now() - self._retention
-        # Rooms are found by their stored ends.
+        # `find_active_since` looks at the stored ends.
         await self._rooms.save_all()
         room_ids = await self._room_store.find_active_since(since)
-        messages, people = 0, set[str]()
+        messages, users = 0, set[str]()
         for start in range(0, len(room_ids), ROOMS_AT_ONCE):
             pinned = await self._rooms.pin_many(room_ids[start : start + ROOMS_AT_ONCE])
             try:
                 for room in pinned:
-                    owed = await self._owed(room, since)
-                    messages += len({message.seq for message, _ in owed})
-                    people.update(user_id for _, user_id in owed)
-                    for message, user_id in owed:
+                    undelivered = await self._find_undelivered(room, since)
+                    messages += len({message.seq for message, _ in undelivered})
+                    users.update(user_id for _, user_id in undelivered)
+                    for message, user_id in undelivered:
                         _ = self._offline_writer.enqueue(user_id, refer(room.id, message.seq), message.sent_at)
-                    # What waits to be queued is in memory.
+                    # Unwritten messages are in memory.
                     await self._offline_writer.wait_written()
             finally:
                 for room in pinned:
                     room.pins -= 1
-        return messages, len(people)
+        return messages, len(users)
 
-    async def _owed(self, room: RoomState, since: datetime) -> list[tuple[Message, str]]:
-        """Each message that somebody has not been delivered, with whom, oldest first."""
-        behind = {user_id: member.delivered for user_id, member in room.members.items()}
-        after = max(min(behind.values()), room.last_seq - self._max_messages)
+    async def _find_undelivered(self, room: RoomState, since: datetime) -> list[tuple[Message, str]]:
+        """Undelivered messages with their receivers, oldest first."""
+        delivered = {user_id: member.delivered for user_id, member in room.members.items()}
+        after = max(min(delivered.values()), room.last_seq - self._max_messages)
         return [
             (message, user_id)
             for message in await self._messages.read_range(room.id, after, room.last_seq)
             if message.sent_at > since
             for user_id in room.others(message.sender_id)
-            if behind[user_id] < message.seq and self._was_away(user_id, message)
+            if delivered[user_id] < message.seq and self._was_offline(user_id, message)
         ]
 
-    def _was_away(self, user_id: str, message: Message) -> bool:
-        """Whether none of the user's sockets was there to be sent it live."""
+    def _was_offline(self, user_id: str, message: Message) -> bool:
+        """Whether none of the user's open connections is old enough to have got it live."""
         return all(connection.opened_at >= message.sent_at for connection in self._sockets.connections_of(user_id))

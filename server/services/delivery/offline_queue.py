@@ -1,4 +1,4 @@
-"""The offline queue: what came while a user had no socket, sent at each connect until its receipt is proven."""
+"""Offline queue: messages for offline users, flushed at each connect until the client confirms them."""
 
 import logging
 import time
@@ -32,12 +32,12 @@ from server.views import name_of, view_message
 
 log = logging.getLogger(__name__)
 
-# Entries without a body, which are read from the log together: as many as take about one piece when they are long.
-BODIES_AT_ONCE: Final = 25
+# References per read of the log: about one part if the messages are long.
+REFERENCES_AT_ONCE: Final = 25
 
 
 class _Part:
-    """What one event handed over, until it is proven: the names of its entries, and the last message of each room."""
+    """One flushed event until it is confirmed: the names of its entries, and the last message of each room."""
 
     __slots__ = ("last", "names")
 
@@ -47,9 +47,9 @@ class _Part:
 
 
 class OfflineQueue:
-    """An entry leaves the queue when the client acknowledges its batch, or when the connection proves alive after it.
+    """An entry is removed once the client acknowledges its event or answers a later ping.
 
-    Nothing is lost with the queue: history and `sync` hold every message.
+    History and `sync` have every message, so a lost queue loses none.
     """
 
     def __init__(
@@ -76,39 +76,39 @@ class OfflineQueue:
         self._retention = round(retention * 1000)
         self._tasks = Tasks()
         self._postponed: list[Connection] = []
-        # Who is being given their queue, and whether it has grown since it was read.
-        self._under_way: dict[Connection, bool] = {}
+        # Connections that are being flushed, and whether another flush was requested meanwhile.
+        self._flushing: dict[Connection, bool] = {}
 
     def flush_to(self, user_ids: Iterable[str]) -> None:
-        """Their queues have grown: whoever connected in the meantime has read theirs too early."""
+        """Flush the open connections of users whose queues were written after their connect."""
         for user_id in user_ids:
             for connection in self._sockets.connections_of(user_id):
                 self._tasks.run(self.flush(connection))
 
     async def flush(self, connection: Connection) -> None:
-        """Give a connection what waits for its user and what it was not given before; while a store is away, later.
+        """Send queued messages that the connection did not get yet. Postponed if a store is unavailable.
 
-        What is more than one part goes out part by part, as fast as the connection takes them.
+        Messages go out in parts, as fast as the connection takes them.
         """
-        if connection in self._under_way:
-            self._under_way[connection] = True
+        if connection in self._flushing:
+            self._flushing[connection] = True
             return
-        self._under_way[connection] = True
+        self._flushing[connection] = True
         try:
-            while self._under_way[connection] and connection.is_open:
-                self._under_way[connection] = False
+            while self._flushing[connection] and connection.is_open:
+                self._flushing[connection] = False
                 await self._flush_all(connection)
         except Unusable:
-            # What waits there is in history and `sync`; to try again would not help.
+            # The messages are in history and `sync`; a retry would not help.
             pass
         except Unavailable:
             self._postponed.append(connection)
         finally:
-            del self._under_way[connection]
+            del self._flushing[connection]
 
     async def _flush_all(self, connection: Connection) -> None:
         user_id = connection.user_id
-        # What was acknowledged just before the connect comes with the rest, in one piece.
+        # Messages that were sent just before the connect come in the same event as the rest.
         await self._offline_writer.wait_written()
         place: Place | None = None
         is_last = False
@@ -117,31 +117,31 @@ class OfflineQueue:
             entries, end, is_last = await self._queues.read(
                 user_id, since=_milliseconds() - self._retention, most_bytes=PART_BYTES, after=place
             )
-            whole = await self._set_damaged_aside(user_id, entries)
-            # A queue keeps no order that a crash, or a Redis that began anew, could not have changed.
-            ordered = in_room_order(whole)
-            at_once = BODIES_AT_ONCE if any(item.is_reference for item in whole) else max(1, len(whole))
-            gone: set[bytes] = set()
-            for some in in_groups(ordered, at_once):
-                gone.update(await self._flush_some(connection, some))
+            intact = await self._quarantine_damaged(user_id, entries)
+            # Recovery after a crash and refills can change the order of entries.
+            ordered = in_room_order(intact)
+            at_once = REFERENCES_AT_ONCE if any(item.is_reference for item in intact) else max(1, len(intact))
+            removed: set[bytes] = set()
+            for group in in_groups(ordered, at_once):
+                removed.update(await self._flush_group(connection, group))
                 if not connection.is_open:
                     return
-            kept = next((item.entry.name for item in reversed(whole) if item.entry.name not in gone), None)
+            kept = next((item.entry.name for item in reversed(intact) if item.entry.name not in removed), None)
             if kept is not None:
                 place = Place(kept, end)
 
-    async def _flush_some(self, connection: Connection, some: Sequence[WaitingEntry]) -> list[bytes]:
-        """Send what of these is to be handed over, and take off the queue what is not: the names of that."""
-        waiting, done = await self._sort_out(connection, some)
-        found = await self._with_bodies(waiting)
-        done += [item.entry.name for item in waiting if item.head.place not in found]
-        if done:
-            await self._queues.remove(connection.user_id, done)
+    async def _flush_group(self, connection: Connection, group: Sequence[WaitingEntry]) -> list[bytes]:
+        """Send new messages and remove obsolete entries. Returns the names of the removed entries."""
+        waiting, obsolete = await self._classify(connection, group)
+        found = await self._resolve_references(waiting)
+        obsolete += [item.entry.name for item in waiting if item.head.place not in found]
+        if obsolete:
+            await self._queues.remove(connection.user_id, obsolete)
         for part in in_parts([found[item.head.place] for item in waiting if item.head.place in found]):
             await connection.wait_sent()
             if connection.is_open:
                 self._send(connection, part)
-        return done
+        return obsolete
 
     def _send(self, connection: Connection, waiting: Sequence[WaitingEntry]) -> None:
         last = {item.head.room_id: item.head for item in waiting}
@@ -149,55 +149,55 @@ class OfflineQueue:
         connection.handed.update((item.head.place, item.entry.name) for item in waiting)
 
         def confirm() -> None:
-            self._tasks.run(self._acknowledged(connection, part))
+            self._tasks.run(self._remove_confirmed(connection, part))
 
         ack_id = connection.request_ack(confirm)
         connection.when_confirmed(confirm)
         connection.send(event_frame(MESSAGES_OFFLINE, [msgspec.Raw(item.entry.payload) for item in waiting], ack_id))
 
     async def sweep(self) -> int:
-        """Drop entries that are past their time; says how many. Raises `Unavailable`."""
+        """Drop entries older than the retention. Returns their number. Raises `Unavailable`."""
         expired = await self._queues.expire(_milliseconds() - self._retention)
         if expired.damaged:
-            log.error("%d damaged entries of offline queues were set aside", expired.damaged)
+            log.error("damaged offline queue entries quarantined count=%d", expired.damaged)
         return expired.dropped
 
     async def retry_postponed(self) -> None:
-        """Hand over what could not be while a store was away."""
+        """Flush postponed connections if Redis is available."""
         postponed = [connection for connection in self._postponed if connection.is_open]
         if not self._queues.is_available:
-            # Those that have left are not kept for as long as Redis is away.
+            # Closed connections are dropped, so that they do not pile up while Redis is unavailable.
             self._postponed = postponed
             return
         self._postponed = []
         for connection in postponed:
             self._tasks.run(self.flush(connection))
 
-    async def _sort_out(
-        self, connection: Connection, whole: Sequence[WaitingEntry]
+    async def _classify(
+        self, connection: Connection, intact: Sequence[WaitingEntry]
     ) -> tuple[list[WaitingEntry], list[bytes]]:
-        """Split into what is to be handed over, and the names of entries that are read or repeated.
+        """Split into entries to send, and names of entries to remove because they are read or duplicates.
 
-        What was handed over before is neither.
+        Entries that were sent on this connection before are in neither.
         """
         user_id = connection.user_id
         waiting: list[WaitingEntry] = []
-        done: list[bytes] = []
+        obsolete: list[bytes] = []
         seen: set[tuple[str, int]] = set()
-        rooms = await self._rooms.access_many(user_id, {head.room_id for _, head in whole})
-        for entry, head in whole:
+        rooms = await self._rooms.access_many(user_id, {head.room_id for _, head in intact})
+        for entry, head in intact:
             room = rooms.get(head.room_id)
             handed = connection.handed.get(head.place, entry.name)
-            is_over = room is None or head.seq <= room.members[user_id].read
-            if is_over or head.place in seen or handed != entry.name:
-                done.append(entry.name)
+            is_obsolete = room is None or head.seq <= room.members[user_id].read
+            if is_obsolete or head.place in seen or handed != entry.name:
+                obsolete.append(entry.name)
             elif head.place not in connection.handed:
                 waiting.append(WaitingEntry(entry, head))
             seen.add(head.place)
-        return waiting, done
+        return waiting, obsolete
 
-    async def _with_bodies(self, waiting: Sequence[WaitingEntry]) -> dict[tuple[str, int], WaitingEntry]:
-        """All of these by their places, with what references refer to, as far as the log has it."""
+    async def _resolve_references(self, waiting: Sequence[WaitingEntry]) -> dict[tuple[str, int], WaitingEntry]:
+        """The entries by place, with references replaced by messages. References that the log lacks are omitted."""
         found = {item.head.place: item for item in waiting if not item.is_reference}
         by_room: dict[str, dict[int, Entry]] = {}
         for item in waiting:
@@ -214,29 +214,25 @@ class OfflineQueue:
                     found[head.place] = WaitingEntry(Entry(entries[message.seq].name, body), head)
         return found
 
-    async def _set_damaged_aside(self, user_id: str, entries: Sequence[Entry]) -> list[WaitingEntry]:
-        """What can be handed over. The rest would end the connection of whoever is given it, at every connect."""
-        whole: list[WaitingEntry] = []
+    async def _quarantine_damaged(self, user_id: str, entries: Sequence[Entry]) -> list[WaitingEntry]:
+        """Returns the intact entries. A damaged one would make its client disconnect at every connect."""
+        intact: list[WaitingEntry] = []
         damaged: list[Entry] = []
         for entry in entries:
             head = read_head(entry.payload)
             if head is None:
                 damaged.append(entry)
             else:
-                whole.append(WaitingEntry(entry, head))
+                intact.append(WaitingEntry(entry, head))
         if damaged:
             await self._queues.set_aside(user_id, damaged)
-            log.error(
-                "%d damaged entries of the offline queue of %s were set aside; the log has the messages",
-                len(damaged),
-                user_id,
-            )
-        return whole
+            log.error("damaged offline queue entries quarantined user=%s count=%d", user_id, len(damaged))
+        return intact
 
-    async def _acknowledged(self, connection: Connection, part: _Part) -> None:
+    async def _remove_confirmed(self, connection: Connection, part: _Part) -> None:
         names, part.names = part.names, []
         if not names:
-            # Acknowledged before the ping that proves it too.
+            # Confirmed twice: by the ack and by the pong.
             return
         self._failpoints.reach(BEFORE_TRIM)
         try:

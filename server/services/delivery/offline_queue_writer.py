@@ -1,4 +1,4 @@
-"""What comes for people without a socket, on its way to their offline queues; it waits while Redis is away."""
+"""Offline-queue writer: buffers messages for offline users and writes them to Redis in batches."""
 
 import asyncio
 import logging
@@ -15,27 +15,28 @@ from server.storage.redis.offline_queues import OfflineQueues
 log = logging.getLogger(__name__)
 
 MAX_BATCH: Final = 500
-# What may wait while Redis is away: some thirty thousand ordinary messages.
-MAX_BACKLOG_BYTES: Final = 64 * 1024 * 1024
-# What an entry takes beside its payload: itself, its future with whoever waits for that, and its place in the batch.
+# Buffer limit while Redis is unavailable: about 30,000 ordinary messages.
+MAX_BUFFERED_BYTES: Final = 64 * 1024 * 1024
+# Memory of a buffered message besides its payload: the tuple, its future and callbacks, and its slot in the batch.
 ENTRY_BYTES: Final = 1536
-# For a Redis that answers pings but takes nothing, because its memory is full.
-FIRST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 5.0
+# Retry delays in seconds, for a Redis that answers pings but refuses writes because its memory is full.
+MIN_RETRY_DELAY: Final = 0.05
+MAX_RETRY_DELAY: Final = 5.0
 
 
 class _Enqueued(NamedTuple):
     user_id: str
     payload: bytes
-    # Milliseconds since 1970.
+    # Unix time in milliseconds.
     at: int
-    waits_since: float
+    # Monotonic time in seconds.
+    buffered_at: float
 
 
 class OfflineQueueWriter:
-    """Keeps the order of `push`. `on_written` is told whose queues have grown.
+    """Writes in the order of `enqueue`. `on_written` gets the users whose queues were written.
 
-    What still waits when the server ends, however it ends, the next start finds in the log.
+    If the server ends before messages are written, recovery at the next start finds them in the log.
     """
 
     def __init__(
@@ -46,73 +47,73 @@ class OfflineQueueWriter:
         self._failpoints = failpoints
         self._batches: Batcher[_Enqueued] = Batcher(self._write, max_batch=MAX_BATCH)
         self._last: asyncio.Future[None] | None = None
-        self._backlog = 0
-        self._is_overfull = False
+        self._buffered = 0
+        self._is_full = False
         self._refused: set[str] = set()
-        self._stuck = asyncio.Event()
+        self._stalled = asyncio.Event()
 
     def enqueue(self, user_id: str, payload: bytes, at: datetime) -> "asyncio.Future[None]":
-        """Queue one message; many pushes share one round trip. It ages from `at`, but not while it waits for Redis.
+        """Queue one message; calls share round trips. Its age counts from `at`, without the time in the buffer.
 
-        Ends once it is written, however long Redis is away, or dropped, because Redis refuses this user's queue alone.
-        Raises `Unavailable` where too much waits for that.
+        The future completes once the message is written, or dropped because Redis refuses this user's queue. It fails
+        with `Unavailable` if the buffer is full. Callers may ignore it.
         """
         size = len(payload) + ENTRY_BYTES
-        if self._backlog + size > MAX_BACKLOG_BYTES:
-            return self._refuse()
-        self._backlog += size
+        if self._buffered + size > MAX_BUFFERED_BYTES:
+            return self._reject()
+        self._buffered += size
         enqueued = self._last = self._batches.add(
             _Enqueued(user_id, payload, round(at.timestamp() * 1000), time.monotonic())
         )
-        enqueued.add_done_callback(lambda _done: self._forget(size))
+        enqueued.add_done_callback(lambda _done: self._free(size))
         return enqueued
 
     async def wait_written(self) -> None:
-        """Return once everything that was pushed before this call is written, or Redis takes none."""
+        """Return once everything that was enqueued before this call is written, or Redis refuses writes."""
         if self._last is None or self._last.done():
             return
-        stuck = asyncio.ensure_future(self._stuck.wait())
-        either: list[asyncio.Future[Any]] = [self._last, stuck]
+        stalled = asyncio.ensure_future(self._stalled.wait())
+        either: list[asyncio.Future[Any]] = [self._last, stalled]
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stuck.cancel()
+            stalled.cancel()
 
-    async def _write(self, offline_writer: Sequence[_Enqueued]) -> None:
-        pause = FIRST_PAUSE
+    async def _write(self, batch: Sequence[_Enqueued]) -> None:
+        delay = MIN_RETRY_DELAY
         while True:
             moment = time.monotonic()
             by_user: dict[str, list[tuple[int, bytes]]] = {}
-            for push in offline_writer:
-                entry = push.at + round((moment - push.waits_since) * 1000), push.payload
-                by_user.setdefault(push.user_id, []).append(entry)
+            for item in batch:
+                entry = item.at + round((moment - item.buffered_at) * 1000), item.payload
+                by_user.setdefault(item.user_id, []).append(entry)
             try:
                 refused = await self._queues.enqueue(by_user)
                 break
             except Unavailable:
-                self._stuck.set()
-                # What is written twice, because only the answer was lost, is handed over once.
-                await asyncio.sleep(pause)
+                self._stalled.set()
+                # The write may have succeeded; duplicates are dropped when flushed.
+                await asyncio.sleep(delay)
                 await self._queues.wait_available()
-                pause = min(2 * pause, LONGEST_PAUSE)
-        self._stuck.clear()
+                delay = min(2 * delay, MAX_RETRY_DELAY)
+        self._stalled.clear()
         self._failpoints.reach(AFTER_PUSH)
         for user_id in refused.keys() - self._refused:
-            log.error("the offline queue of %s cannot be written: %s; the log has it all", user_id, refused[user_id])
+            log.error("offline queue not writable user=%s error=%s", user_id, refused[user_id])
         self._refused = (self._refused - by_user.keys()) | refused.keys()
         self._on_written(by_user.keys())
 
-    def _refuse(self) -> "asyncio.Future[None]":
-        if not self._is_overfull:
-            log.error("too much waits for Redis: what comes now for the absent is in the log only")
-            self._is_overfull = True
-        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        refused.set_exception(Unavailable("Redis is away"))
-        # Who pushes may not want to know.
-        refused.exception()
-        return refused
+    def _reject(self) -> "asyncio.Future[None]":
+        if not self._is_full:
+            log.error("offline queue buffer full, new messages for offline users are in the log only")
+            self._is_full = True
+        rejected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        rejected.set_exception(Unavailable("Redis is away"))
+        # Marks the exception as retrieved: callers may ignore the future.
+        rejected.exception()
+        return rejected
 
-    def _forget(self, size: int) -> None:
-        self._backlog -= size
-        if not self._backlog:
-            self._is_overfull = False
+    def _free(self, size: int) -> None:
+        self._buffered -= size
+        if not self._buffered:
+            self._is_full = False

@@ -1,4 +1,4 @@
-"""What delivery needs of other services. Each is implemented by one of them, and wired in `server/context.py`."""
+"""Interfaces that delivery needs from other services, wired in `server/context.py`."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""Live deliveries until they are confirmed: what was lost with a connection goes on its user's offline queue."""
+"""Unconfirmed live deliveries: those lost with a connection go on the user's offline queue."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -20,27 +20,27 @@ class _Delivery(NamedTuple):
 
 
 class _Room:
-    """The deliveries of a room since the last one that everybody has confirmed.
+    """Deliveries of a room since the last one that all members have confirmed.
 
-    `queued` is the last message up to which those for absent people are on their queues. `next_end` is one that may
-    become the room's settled end: once the delivery of that number, and so all before it, is confirmed.
+    Everything up to `queued` was sent live or is on the offline queues. `candidate` is a delivery number and the next
+    delivered position, which holds once that delivery, and so all before it, is confirmed.
     """
 
-    __slots__ = ("deliveries", "next_end", "offline_writer", "queued", "room")
+    __slots__ = ("candidate", "deliveries", "queued", "room", "writes")
 
     def __init__(self, room: RoomState) -> None:
         self.room = room
         self.deliveries: deque[_Delivery] = deque()
         self.queued: Message | None = None
-        self.next_end: tuple[int, Message] | None = None
-        # On their way to offline queues.
-        self.offline_writer = 0
+        self.candidate: tuple[int, Message] | None = None
+        # Offline-queue writes that are not done.
+        self.writes = 0
 
 
 class Unconfirmed:
-    """A room is settled up to where its live deliveries are confirmed or queued, so that a crash loses none of them.
+    """Moves a room's delivered position only past live deliveries that are confirmed or queued, so a crash loses none.
 
-    Each delivery has a number, rising over all rooms, so that a connection needs but one to say what it has confirmed.
+    Delivery numbers increase over all rooms, so that one number says what a connection has confirmed.
     """
 
     def __init__(self, sockets: Hub, offline_writer: OfflineQueueWriter) -> None:
@@ -50,7 +50,7 @@ class Unconfirmed:
         self._by_user: dict[str, dict[str, _Room]] = {}
 
     def add(self, room: RoomState, message: Message, number: int) -> None:
-        """A message went out to connected people under this number."""
+        """A message was sent to connected users under this number."""
         waiting = self._rooms.get(room.id)
         if waiting is None:
             waiting = self._rooms[room.id] = _Room(room)
@@ -59,15 +59,15 @@ class Unconfirmed:
         waiting.deliveries.append(_Delivery(number, message.seq, message.sender_id))
 
     def settle(self, room: RoomState, message: Message) -> None:
-        """Everything up to `message` went out or is on the queues of those who are away."""
+        """Everything up to `message` was sent live or is on the offline queues."""
         waiting = self._rooms.get(room.id)
         if waiting is None:
-            room.settle(message)
+            room.advance_delivered(message)
         else:
             waiting.queued = message
 
     def requeue(self, user_id: str, lost: Sequence[Span]) -> None:
-        """Put on the user's offline queue what went out under these numbers, in its order. Queues refer to the log."""
+        """Put references to the deliveries in these spans on the user's offline queue, in order of delivery."""
         if not lost:
             return
         found = [
@@ -79,30 +79,29 @@ class Unconfirmed:
         moment = now()
         for delivery, waiting in sorted(found, key=lambda pair: pair[0]):
             if delivery.seq > waiting.room.members[user_id].read:
-                self._push(user_id, delivery, waiting, moment)
+                self._enqueue(user_id, delivery, waiting, moment)
 
     def look(self) -> None:
-        """Settle what has been confirmed; to be called every second or so."""
+        """Move delivered positions past confirmed deliveries. Call about once a second."""
         for waiting in list(self._rooms.values()):
-            self._look_at(waiting)
+            self._advance(waiting)
 
-    def _look_at(self, waiting: _Room) -> None:
+    def _advance(self, waiting: _Room) -> None:
         room, deliveries = waiting.room, waiting.deliveries
         confirmed = min(map(self._sockets.confirmed_upto, room.user_ids))
         while deliveries and deliveries[0].number <= confirmed:
             deliveries.popleft()
-        if waiting.offline_writer:
-            # What is owed to somebody who has gone must be on the queue before.
+        if waiting.writes:
+            # The delivered position must not pass deliveries that are not on a queue yet.
             return
         if not deliveries:
             self._forget(waiting)
             return
-        if waiting.next_end is not None and waiting.next_end[0] <= confirmed:
-            room.settle(waiting.next_end[1])
-            waiting.next_end = None
-        if waiting.next_end is None and waiting.queued is not None:
-            waiting.next_end = deliveries[-1].number, waiting.queued
-        # Somebody may have come in.
+        if waiting.candidate is not None and waiting.candidate[0] <= confirmed:
+            room.advance_delivered(waiting.candidate[1])
+            waiting.candidate = None
+        if waiting.candidate is None and waiting.queued is not None:
+            waiting.candidate = deliveries[-1].number, waiting.queued
         self._index(waiting)
 
     def _index(self, waiting: _Room) -> None:
@@ -112,7 +111,7 @@ class Unconfirmed:
     def _forget(self, waiting: _Room) -> None:
         room = waiting.room
         if waiting.queued is not None:
-            room.settle(waiting.queued)
+            room.advance_delivered(waiting.queued)
         room.pins -= 1
         del self._rooms[room.id]
         for user_id in room.user_ids:
@@ -121,11 +120,11 @@ class Unconfirmed:
             if not rooms:
                 del self._by_user[user_id]
 
-    def _push(self, user_id: str, delivery: _Delivery, waiting: _Room, at: datetime) -> None:
-        pushed = self._offline_writer.enqueue(user_id, refer(waiting.room.id, delivery.seq), at)
-        if not pushed.done():
-            waiting.offline_writer += 1
-            pushed.add_done_callback(lambda _done: self._end_push(waiting))
+    def _enqueue(self, user_id: str, delivery: _Delivery, waiting: _Room, at: datetime) -> None:
+        written = self._offline_writer.enqueue(user_id, refer(waiting.room.id, delivery.seq), at)
+        if not written.done():
+            waiting.writes += 1
+            written.add_done_callback(lambda _done: self._finish_write(waiting))
 
-    def _end_push(self, waiting: _Room) -> None:
-        waiting.offline_writer -= 1
+    def _finish_write(self, waiting: _Room) -> None:
+        waiting.writes -= 1

@@ -34,7 +34,7 @@ def build_room_log(
     wait_enqueued: Callable[[], Awaitable[None]],
     failpoints: Failpoints,
 ) -> RoomLogServices:
-    """`deliver` gets every stored message in the log's order; `wait_enqueued` ends when what it enqueued is written."""
+    """`deliver` gets every stored message in log order. `wait_enqueued` waits until what it enqueued is written."""
     in_flight = InFlightRooms(stores.in_flight_journal)
     return RoomLogServices(
         Messages(rooms, write_queue, people, limits, attachments, max_length=settings.messages.max_length),

@@ -1,4 +1,4 @@
-"""Which rooms have messages that a crash would leave undelivered; the journal on disk is kept in step with it."""
+"""In-flight rooms: those with messages that a crash would leave undelivered, mirrored in a journal on disk."""
 
 import logging
 import time
@@ -11,26 +11,26 @@ from server.storage.disk.in_flight_journal import InFlightJournal
 
 log = logging.getLogger(__name__)
 
-# A disk that refuses is not asked again for every message.
-DISK_PAUSE: Final = 1.0
+# Seconds before the next attempt, so that a full disk does not cost one failed write per message.
+RETRY_DELAY: Final = 1.0
 
 
 class InFlightRooms:
-    """Keeps the set of rooms that a crash would leave unsettled, written before their messages are stored.
+    """Set of in-flight rooms. A room is journaled before its messages are stored.
 
-    It costs one small write when a room becomes busy and a share of one when it is settled again.
+    Costs one small write when a room becomes busy and a share of one when it is idle again.
     """
 
     def __init__(self, journal: InFlightJournal) -> None:
         self._journal = journal
         self._rooms: dict[str, RoomState] = {}
-        self._refused_until = 0.0
+        self._retry_at = 0.0
 
     async def enter(self, rooms: Iterable[RoomState]) -> None:
-        """To be awaited before messages of these rooms are stored. Never raises: a full disk must not stop the chat."""
+        """Await before storing messages of these rooms. Disk errors are logged, not raised, so that sending goes on."""
         new = []
         for room in rooms:
-            if room.id not in self._rooms and time.monotonic() >= self._refused_until:
+            if room.id not in self._rooms and time.monotonic() >= self._retry_at:
                 self._rooms[room.id] = room
                 new.append(room.id)
         if not new:
@@ -38,23 +38,22 @@ class InFlightRooms:
         try:
             await self._journal.add(new)
         except (Unavailable, OSError) as error:
-            log.error(
-                "rooms under way cannot be noted: a crash now leaves their last messages to sync alone: %s", error
-            )
-            self._refused_until = time.monotonic() + DISK_PAUSE
-            # Its next messages try again.
+            # After a crash, only history and sync have the last messages of these rooms.
+            log.error("in-flight journal write failed rooms=%d error=%s", len(new), error)
+            self._retry_at = time.monotonic() + RETRY_DELAY
+            # The next message of each room tries again.
             for room_id in new:
                 self._rooms.pop(room_id, None)
 
-    def keep(self, room: RoomState) -> None:
-        """Treat a room that an earlier server has entered as entered."""
+    def adopt(self, room: RoomState) -> None:
+        """Add a room that is already in the journal of an earlier process."""
         self._rooms[room.id] = room
 
     async def leave_settled(self) -> None:
-        """Forget rooms that rest: nothing on its way, and their ends stored. Raises `Unavailable`."""
-        settled = [room for room in self._rooms.values() if room.pins == 0 and not room.is_changed]
-        if not settled:
+        """Remove rooms without undelivered messages or unstored changes. Raises `Unavailable`."""
+        idle = [room for room in self._rooms.values() if room.pins == 0 and not room.is_changed]
+        if not idle:
             return
-        for room in settled:
+        for room in idle:
             del self._rooms[room.id]
         await self._journal.replace(self._rooms.keys())

@@ -1,4 +1,4 @@
-"""A message on its way into the room log: what the sender asked for, and the future that answers them."""
+"""Pending message of the room log: what the sender asked for, and the future with the outcome."""
 
 import asyncio
 import hashlib
@@ -24,10 +24,10 @@ class SendResult(NamedTuple):
 
 
 class PendingMessage:
-    """A checked message that only needs its place in the log.
+    """A validated message without a place in the log yet.
 
-    `result` ends once the message is stored, or was refused. The sender's name is kept here, so that nothing has to be
-    read from a store after the write. `tried` holds the numbers that the writer tried to store it under.
+    `result` completes once the message is stored or refused. The sender's name is kept here, so that nothing is read
+    from a store after the write. `tried` holds the sequence numbers that the writer tried to store it under.
     """
 
     __slots__ = (
@@ -70,7 +70,7 @@ class PendingMessage:
         self.tried: list[int] = []
 
     def number(self, seq: int, sender_seq: int) -> Message:
-        """The message with its number in the room, and its number among the sender's messages there."""
+        """The message with its number in the room and its number among the sender's messages in the room."""
         self.tried.append(seq)
         return Message(
             id=self.id,
@@ -90,22 +90,22 @@ class PendingMessage:
         return message.id == self.id and message.seq in self.tried and message.sent_at == self.sent_at
 
     def view(self) -> MessageView:
-        """The stored message as its sender sees it. Raises what kept it from being stored."""
+        """The stored message as its sender sees it. Raises the error of `result` if it was not stored."""
         message = self.result.result().message
         return view_message(message, self.sender_name, self.room.is_read(message, self.sender_id))
 
     def refuse(self) -> None:
-        """Answer the sender with `Unavailable`, unless they have an answer."""
+        """Fail `result` with `Unavailable` if it is not done."""
         if not self.result.done():
             self.result.set_exception(Unavailable("Messages cannot be stored just now"))
-            # The sender may have given up, and then nobody reads the exception.
+            # Marks the exception as retrieved: the sender may be gone.
             self.result.exception()
 
     def follow(self, first: "PendingMessage") -> None:
-        """Take over the outcome of the first send under the same id."""
-        first.result.add_done_callback(self._take_outcome)
+        """Copy the outcome of the first send under the same id."""
+        first.result.add_done_callback(self._copy_outcome)
 
-    def _take_outcome(self, first: "asyncio.Future[SendResult]") -> None:
+    def _copy_outcome(self, first: "asyncio.Future[SendResult]") -> None:
         if self.result.done():
             return
         if first.cancelled():
@@ -117,7 +117,7 @@ class PendingMessage:
 
 
 def derive_message_id(room_id: str, sender_id: str, client_message_id: str | None) -> str:
-    """Derived from room, sender and `clientMessageId` if there is one, so that the primary key rules out a repeat."""
+    """Derived from the `clientMessageId` if given, so that the primary key rules out duplicates. Else random."""
     if client_message_id is None:
         return secrets.token_hex(ID_BYTES)
     key = json.dumps([room_id, sender_id, client_message_id], ensure_ascii=False).encode()

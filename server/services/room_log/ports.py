@@ -1,4 +1,4 @@
-"""What the room log needs of other services. Each is implemented by one of them, and wired in `server/context.py`."""
+"""Interfaces that the room log needs from other services, wired in `server/context.py`."""
 
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -8,12 +8,12 @@ from server.room_state import RoomState
 
 
 class Attachments(Protocol):
-    """What an attachment may point to beside an absolute http(s) URL."""
+    """Uploads: attachment targets other than absolute http(s) URLs."""
 
     def is_upload(self, url: str) -> bool: ...
 
     async def link(self, user_id: str, url: str, peers: Collection[str]) -> None:
-        """Use an upload in a message: one's own, or one that a peer has sent before. Raises `ValidationFailed`."""
+        """Use an upload in a message. Raises `ValidationFailed` if neither the user owns it nor a peer has sent it."""
 
 
 class Limits(Protocol):

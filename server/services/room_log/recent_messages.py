@@ -1,4 +1,4 @@
-"""The messages that were stored or asked for lately, within a bound of their number and of their size."""
+"""Recent-message cache, bounded by number and by size."""
 
 import sys
 from collections import OrderedDict
@@ -7,7 +7,7 @@ from server.models import Message
 
 
 class RecentMessages:
-    """Forgets the oldest beyond `max_messages`, or where their texts take more than `max_bytes` together."""
+    """Drops the oldest if there are more than `max_messages`, or if their texts take more than `max_bytes`."""
 
     def __init__(self, *, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
@@ -19,11 +19,11 @@ class RecentMessages:
         return self._messages.get(message_id)
 
     def put(self, message: Message) -> None:
-        """A message never changes: one that is remembered already stays as it is."""
+        """Messages never change, so a cached one is not replaced."""
         if message.id in self._messages:
             return
         self._messages[message.id] = message
         self._bytes += sys.getsizeof(message.content)
         while len(self._messages) > self._max_messages or self._bytes > self._max_bytes:
-            _, forgotten = self._messages.popitem(last=False)
-            self._bytes -= sys.getsizeof(forgotten.content)
+            _, dropped = self._messages.popitem(last=False)
+            self._bytes -= sys.getsizeof(dropped.content)

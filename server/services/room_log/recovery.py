@@ -1,4 +1,4 @@
-"""After a crash: what was stored but not delivered goes on the offline queues, and derived data is made good."""
+"""Crash recovery: puts messages that were stored but not delivered on the offline queues, and repairs derived data."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ class _Recovered(NamedTuple):
 
 
 class Recovery:
-    """To be run before anybody is connected: whoever was connected at the crash is treated as away."""
+    """Run before clients can connect: users who were connected at the crash are treated as offline."""
 
     def __init__(
         self,
@@ -32,25 +32,25 @@ class Recovery:
         rooms: Rooms,
         people: People,
         deliver: Callable[[Sequence[StoredMessage]], None],
-        wait_queued: Callable[[], Awaitable[None]],
+        wait_enqueued: Callable[[], Awaitable[None]],
     ) -> None:
         self._journal = journal
         self._in_flight = in_flight
         self._rooms = rooms
         self._people = people
         self._deliver = deliver
-        self._wait_queued = wait_queued
+        self._wait_enqueued = wait_enqueued
 
     async def recover(self) -> None:
-        """Hand what may not have been delivered on for delivery, and say so in one line.
+        """Deliver messages beyond the stored ends of in-flight rooms. Writes one log line.
 
-        Returns once it is queued, or Redis takes none: whoever connects next gets in one piece what waited.
-        A message that did arrive before the crash may arrive once more, as `messages:offline`. Raises `Unavailable`.
+        Returns once they are queued or Redis refuses writes, so that the next connect gets them together. A message
+        that did arrive before the crash may arrive again, as `messages:offline`. Raises `Unavailable`.
         """
         try:
             room_ids = sorted(await self._journal.open())
-        except Unavailable:
-            log.error("what was under way at a crash is not known: the disk refuses")
+        except Unavailable as error:
+            log.error("in-flight journal unreadable, crash recovery skipped error=%s", error)
             return
         if not room_ids:
             return
@@ -59,24 +59,24 @@ class Recovery:
         async def recover_one(room: RoomState) -> _Recovered:
             async with bounded:
                 recovered = await self._recover_room(room)
-                # What waits to be queued is in memory: a few rooms at a time.
-                await self._wait_queued()
+                # Unwritten messages are in memory, so only a few rooms are recovered at a time.
+                await self._wait_enqueued()
                 return recovered
 
         recovered = await asyncio.gather(*map(recover_one, await self._rooms.pin_many(room_ids)))
         log.warning(
-            "mended after a crash: %d rooms with messages beyond their stored end, %d messages queued for %d people",
+            "recovered after crash rooms=%d messages=%d users=%d",
             sum(1 for one in recovered if one.messages),
             sum(one.messages for one in recovered),
             len(set[str]().union(*(one.receivers for one in recovered))),
         )
 
     async def _recover_room(self, room: RoomState) -> _Recovered:
-        self._in_flight.keep(room)
+        self._in_flight.adopt(room)
         delivered = {user_id: member.delivered for user_id, member in room.members.items()}
         tail = await self._rooms.read_tail(room)
         senders = await self._people.get_many({message.sender_id for message in tail})
-        # One for each message, which its delivery lets go of; the room's own is let go of here.
+        # One pin per message, which its delivery unpins. The pin of `pin_many` ends here.
         room.pins += len(tail)
         self._deliver([StoredMessage(room, message, name_of(senders.get(message.sender_id))) for message in tail])
         room.pins -= 1

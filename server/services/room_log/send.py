@@ -1,4 +1,4 @@
-"""Messages: the one `send` behind REST and sockets, with everything that is checked before a message is stored."""
+"""Sending: validates messages from REST and sockets and appends them to the write queue."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from server.web_address import is_web_address
 
 
 class Admitted(NamedTuple):
-    """A message within the limit and with good content, of which no room has been asked yet."""
+    """A message that passed the rate limit and content checks. Its room is not checked yet."""
 
     user_id: str
     payload: SendMessage
@@ -27,7 +27,7 @@ class Messages:
     def __init__(
         self,
         rooms: Rooms,
-        log: WriteQueue,
+        write_queue: WriteQueue,
         people: People,
         limits: Limits,
         attachments: Attachments,
@@ -35,20 +35,20 @@ class Messages:
         max_length: int,
     ) -> None:
         self._rooms = rooms
-        self._log = log
+        self._write_queue = write_queue
         self._people = people
         self._limits = limits
         self._attachments = attachments
         self._max_length = max_length
 
     async def send(self, user_id: str, payload: SendMessage) -> tuple[MessageView, bool]:
-        """As `admit` and `store`."""
+        """`admit`, then `store`."""
         return await self.store(self.admit(user_id, lambda: payload))
 
     async def store(self, admitted: Admitted) -> tuple[MessageView, bool]:
-        """Store a message and see to its delivery; returns once it would survive the death of every process.
+        """Store a message. Returns once it is durable, which is before it is delivered.
 
-        The message as its sender sees it, and False where an earlier send under the same id had stored it.
+        Returns the message as its sender sees it, and False if an earlier send under the same id had stored it.
         Raises as `place`.
         """
         message = await self.place(admitted)
@@ -56,10 +56,10 @@ class Messages:
         return message.view(), sent.is_new
 
     def admit(self, user_id: str, read: Callable[[], SendMessage]) -> Admitted:
-        """The one way into a send: the limit, then the content, and only then, by `place`, the room.
+        """Check the rate limit, then the content. `place` checks the room afterwards.
 
-        In another order the answer to bad content would tell a stranger which rooms there are. `read` parses what came,
-        so that what cannot be parsed is counted as well. Raises `RateLimited`, `ValidationFailed`.
+        In another order, the error for bad content would reveal which rooms exist. `read` parses the payload here, so
+        that malformed payloads count against the limit. Raises `RateLimited` or `ValidationFailed`.
         """
         self._limits.check_message(user_id)
         payload = read()
@@ -67,9 +67,9 @@ class Messages:
         return Admitted(user_id, payload, self._check_content(payload))
 
     async def place(self, admitted: Admitted) -> PendingMessage:
-        """Returns as soon as the message has its turn, so that the next one may follow it.
+        """Append to the write queue. Returns once the message has its position there.
 
-        Raises `ValidationFailed`, `NotFound` for a room of others, or `Unavailable`.
+        Raises `ValidationFailed`, `NotFound` if the user is not in the room, or `Unavailable`.
         """
         user_id, payload, _kind = admitted
         room = await self._rooms.access_room(user_id, payload.room_id)
@@ -79,7 +79,7 @@ class Messages:
         return self._append(room, sender, admitted)
 
     def place_now(self, admitted: Admitted) -> PendingMessage | None:
-        """As `place` without waiting; None, and nothing done, where it would have to wait."""
+        """As `place` without waiting. Returns None, without effects, if it would have to wait."""
         user_id, payload, _kind = admitted
         room = self._rooms.access_cached(user_id, payload.room_id)
         sender = self._people.cached(user_id)
@@ -98,11 +98,11 @@ class Messages:
             attachment_url=payload.attachment_url,
             client_message_id=payload.client_message_id,
         )
-        self._log.append(message)
+        self._write_queue.append(message)
         return message
 
     def _check_content(self, payload: SendMessage) -> MessageType:
-        """Check what needs no store, and say which type the message has."""
+        """Validate what needs no store, and return the message type."""
         content, url = payload.content or "", payload.attachment_url
         if len(content) > self._max_length:
             raise ValidationFailed.at("content", f"must hold at most {self._max_length} characters")
@@ -125,6 +125,6 @@ def check_attachment_url(url: str, is_upload: Callable[[str], bool]) -> None:
 
 
 def detect_type(url: str) -> MessageType:
-    """IMAGE where the path ends in an image's extension, else FILE."""
+    """IMAGE if the path ends in an image extension, else FILE."""
     _, dot, extension = urlsplit(url).path.rpartition("/")[2].rpartition(".")
     return "IMAGE" if dot and extension.lower() in IMAGE_EXTENSIONS else "FILE"

@@ -1,4 +1,4 @@
-"""The way into the room log: each message id once, in the order of asking, and an answer in time for everybody."""
+"""Write queue of the room log: deduplicates message ids, keeps call order, and enforces the ack timeout."""
 
 import asyncio
 from collections import deque
@@ -11,19 +11,19 @@ from server.services.room_log.pending import PendingMessage, SendResult
 from server.services.room_log.recent_messages import RecentMessages
 from server.storage.mongo.database import Database
 
-# A sender is answered within five seconds also when the store is away; this leaves time for the way back.
+# Seconds. Senders get an answer within five seconds even if the store is unavailable; the rest is for the network.
 ACK_TIMEOUT: Final = 4.5
-LATE_CHECK: Final = 0.2
+TIMEOUT_CHECK_INTERVAL: Final = 0.2
 MAX_WAITING: Final = 20_000
-# Repeats usually come seconds after the first; later ones are judged by the store.
+# Repeats usually come within seconds; the store detects later ones.
 MAX_RECENT: Final = 20_000
 MAX_RECENT_BYTES: Final = 16 * 1024 * 1024
 
 
 class WriteQueue:
-    """Entries that wait for the writer, and those that it has taken and not let go of.
+    """Messages that wait for the writer, and those that it has taken and not released.
 
-    An entry holds its room from `append` to `release`.
+    A message pins its room from `append` to `release`.
     """
 
     def __init__(self, store: Database) -> None:
@@ -37,7 +37,7 @@ class WriteQueue:
         self._busy_at = 0.0
 
     def append(self, message: PendingMessage) -> None:
-        """Queue a message in the order of calls. Its result ends once it is stored. Raises `Unavailable`."""
+        """Queue a message in call order. Its `result` completes once it is stored. Raises `Unavailable`."""
         known = self._recent.get(message.id)
         if known is not None:
             message.result.set_result(SendResult(known, is_new=False))
@@ -56,7 +56,7 @@ class WriteQueue:
         self._wake.set()
 
     def find_recent(self, message_id: str) -> Message | None:
-        """A message that was stored or asked for lately, without asking the store."""
+        """Look in the recent-message cache only."""
         return self._recent.get(message_id)
 
     def add_recent(self, message: Message) -> None:
@@ -64,82 +64,82 @@ class WriteQueue:
 
     @property
     def waiting(self) -> int:
-        """How many the writer has not taken."""
+        """Number of messages that the writer has not taken."""
         return len(self._waiting)
 
     @property
     def quiet_seconds(self) -> float:
-        """For how long no message has come or been under way."""
+        """Seconds since a message was last queued or released; 0 while one is in flight."""
         return 0.0 if self._by_id else self._loop.time() - self._busy_at
 
-    async def wait_for_some(self) -> None:
-        """Return when there may be work: until `rest`, at once."""
+    async def wait_for_work(self) -> None:
+        """Return when there may be work. Returns at once until `mark_idle`."""
         await self._wake.wait()
 
-    def rest(self) -> None:
-        """The writer is done with what it took."""
+    def mark_idle(self) -> None:
+        """The writer has finished what it took."""
         if not self._waiting:
             self._wake.clear()
 
     def take(self, most: int) -> list[PendingMessage]:
-        """The next ones whose senders still wait."""
+        """The next messages, at most `most`, that are not refused. Refused ones are released."""
         batch: list[PendingMessage] = []
         while self._waiting and len(batch) < most:
-            entry = self._waiting.popleft()
-            if entry.result.done():
-                self.release(entry)
+            pending = self._waiting.popleft()
+            if pending.result.done():
+                self.release(pending)
             else:
-                batch.append(entry)
+                batch.append(pending)
         return batch
 
-    def has(self, entry: PendingMessage) -> bool:
-        """Whether it was not let go of."""
-        return self._by_id.get(entry.id) is entry
+    def owns(self, pending: PendingMessage) -> bool:
+        """Whether it is queued or taken, and not released."""
+        return self._by_id.get(pending.id) is pending
 
-    def answer(self, entry: PendingMessage, sent: SendResult) -> None:
-        """Tell its sender, where nobody has given up, and let go of it."""
-        if not entry.result.done():
-            entry.result.set_result(sent)
-        self.release(entry)
+    def answer(self, pending: PendingMessage, sent: SendResult) -> None:
+        """Set the result if it is not done, and release the message."""
+        if not pending.result.done():
+            pending.result.set_result(sent)
+        self.release(pending)
 
-    def release(self, entry: PendingMessage) -> None:
-        if self.has(entry):
-            del self._by_id[entry.id]
+    def release(self, pending: PendingMessage) -> None:
+        if self.owns(pending):
+            del self._by_id[pending.id]
             self._busy_at = self._loop.time()
-            entry.room.pins -= 1
+            pending.room.pins -= 1
 
     async def wait_for_store(self, taken: Iterable[PendingMessage]) -> None:
-        """Return when the store is back, or the patience of somebody ends, who is refused then."""
+        """Return when the store is available or the first ack timeout ends. Expired messages are refused."""
         moment = self._loop.time()
-        patience = min((entry.deadline for entry in (*taken, *self._waiting)), default=moment + ACK_TIMEOUT) - moment
-        await self._store.wait_available(max(patience, 0.01))
-        self._refuse_late()
+        deadline = min((pending.deadline for pending in (*taken, *self._waiting)), default=moment + ACK_TIMEOUT)
+        await self._store.wait_available(max(deadline - moment, 0.01))
+        self._refuse_expired()
 
-    async def refuse_late_forever(self) -> None:
-        """Nobody waits longer than the patience, also while the store keeps an answer back.
+    async def refuse_expired_forever(self) -> None:
+        """Enforce the ack timeout even if the store does not answer.
 
-        What is on its way to the store then and arrives after all is delivered like any other.
+        A refused message that is stored after all is delivered like any other.
         """
         while True:
-            await asyncio.sleep(LATE_CHECK)
-            self._refuse_late()
+            await asyncio.sleep(TIMEOUT_CHECK_INTERVAL)
+            self._refuse_expired()
 
     async def close(self, pause: float) -> None:
-        """Refuse what is new, and return once everything is answered; `pause` seconds between two looks."""
+        """Refuse new messages, and return once all are answered. Checks every `pause` seconds."""
         self._is_closing = True
         while self._by_id:
             if not self._store.is_available:
-                # What has been stored of it, the next start finds.
-                for entry in self._by_id.values():
-                    entry.refuse()
+                # Recovery at the next start finds those that were stored.
+                for pending in self._by_id.values():
+                    pending.refuse()
                 return
-            await asyncio.wait([entry.result for entry in self._by_id.values()], timeout=pause)
-            # An outcome that is in doubt is settled by the writer a little later.
+            await asyncio.wait([pending.result for pending in self._by_id.values()], timeout=pause)
+            # The writer resolves unknown outcomes a little later.
             await asyncio.sleep(pause)
 
-    def _refuse_late(self) -> None:
+    def _refuse_expired(self) -> None:
         moment = self._loop.time()
-        for entry in self._by_id.values():
-            if entry.deadline > moment:
+        for pending in self._by_id.values():
+            if pending.deadline > moment:
                 break
-            entry.refuse()
+            pending.refuse()

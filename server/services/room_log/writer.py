@@ -1,4 +1,4 @@
-"""The room log: gives every message its place in its room and stores many rooms' messages in one write."""
+"""Room log writer: numbers messages per room and stores batches from many rooms in one write."""
 
 import asyncio
 import contextlib
@@ -17,20 +17,20 @@ from server.storage.mongo.messages import MessageStore
 
 log = logging.getLogger(__name__)
 
-# Below this many a message never waits for another.
-LEAST_TO_GATHER: Final = 8
-LONGEST_GATHERING: Final = 0.004
-# The pause before a write with an unknown outcome is looked up again, in seconds.
-SETTLE_PAUSE: Final = 0.1
-# A write that was given up may still arrive at a store that was halted; it does so soon after the store is back.
-LATE: Final = 15.0
+# Smaller batches are written without waiting for more messages.
+MIN_BATCH_TO_GATHER: Final = 8
+MAX_GATHER_SECONDS: Final = 0.004
+# Seconds before a failed write is retried or an unknown outcome is looked up again.
+RETRY_DELAY: Final = 0.1
+# Seconds. A refused write may still reach a halted store, soon after the store resumes.
+LATE_WRITE_GRACE: Final = 15.0
 
 
 class RoomLog:
-    """One writer task. What it acknowledges is stored; what it stored is told to `on_stored`, in the log's order.
+    """One writer task. Messages are stored before they are acknowledged, then passed to `on_stored` in log order.
 
-    A room's numbers come from memory and are judged by the store's unique keys. When the outcome of a write is
-    unknown, the same messages are tried again under the same ids, after a look at what is there already.
+    Sequence numbers come from memory; the store's unique keys reject wrong ones. If the outcome of a write is unknown,
+    the store is read first, and what is missing is retried under the same ids.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class RoomLog:
         self._in_flight = in_flight
         self._failpoints = failpoints
         self._max_batch = max_batch
-        self._doubtful: dict[str, PendingMessage] = {}
+        self._unresolved: dict[str, PendingMessage] = {}
         self._refused: list[tuple[PendingMessage, float]] = []
         self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []
@@ -60,12 +60,12 @@ class RoomLog:
 
     def start(self) -> None:
         self._tasks = [
-            self._loop.create_task(work) for work in (self._write_forever(), self._queue.refuse_late_forever())
+            self._loop.create_task(work) for work in (self._write_forever(), self._queue.refuse_expired_forever())
         ]
 
     async def close(self) -> None:
-        """Refuse what is new, store what waits, as far as the store allows, and stop."""
-        await self._queue.close(SETTLE_PAUSE)
+        """Refuse new messages, store the queued ones if the store is available, and stop."""
+        await self._queue.close(RETRY_DELAY)
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -73,128 +73,128 @@ class RoomLog:
 
     async def _write_forever(self) -> None:
         while True:
-            await self._queue.wait_for_some()
+            await self._queue.wait_for_work()
             await self._gather()
             batch = self._queue.take(self._max_batch)
             begun = self._loop.time()
             try:
                 await self._write(batch)
             except Exception:
-                log.exception("a batch of %d messages was not stored", len(batch))
-                # Its beginning may be stored and handed on already.
-                batch = [entry for entry in batch if self._queue.has(entry)]
-                self._doubt(batch)
-                for entry in batch:
-                    entry.refuse()
-                await asyncio.sleep(SETTLE_PAUSE)
+                log.exception("message batch write failed size=%d", len(batch))
+                # The start of the batch may be stored and passed on already.
+                batch = [pending for pending in batch if self._queue.owns(pending)]
+                self._mark_unresolved(batch)
+                for pending in batch:
+                    pending.refuse()
+                await asyncio.sleep(RETRY_DELAY)
             self._last_size, self._last_seconds = len(batch), self._loop.time() - begun
-            if not self._doubtful:
-                self._queue.rest()
+            if not self._unresolved:
+                self._queue.mark_idle()
 
     async def _gather(self) -> None:
-        """Let more come in where far fewer wait than were written last: every write has a price of its own.
+        """Wait for more messages if far fewer are queued than were written last: every write has a fixed cost.
 
-        Those who were answered last are about to send again. Two batches in turn, one on its way to the store and
-        one with the senders, keep both sides busy.
+        The last senders are about to send again. Two alternating batches, one at the store and one at the senders,
+        keep both busy.
         """
-        if self._last_size >= LEAST_TO_GATHER and 2 * self._queue.waiting < self._last_size:
-            await asyncio.sleep(min(LONGEST_GATHERING, self._last_seconds / 2))
+        if self._last_size >= MIN_BATCH_TO_GATHER and 2 * self._queue.waiting < self._last_size:
+            await asyncio.sleep(min(MAX_GATHER_SECONDS, self._last_seconds / 2))
 
     async def _write(self, batch: list[PendingMessage]) -> None:
-        """Store all of `batch`, or fail what could not be stored in time."""
+        """Store all of `batch`. Messages that are refused meanwhile are dropped from it."""
         collided: tuple[str, int] | None = None
-        while batch or self._doubtful:
+        while batch or self._unresolved:
             try:
-                batch = await self._settle(batch)
+                batch = await self._resolve(batch)
                 if not batch:
                     return
-                await self._in_flight.enter(entry.room for entry in batch)
+                await self._in_flight.enter(pending.room for pending in batch)
                 messages = self._number(batch)
                 stored = await self._messages.insert(messages)
                 self._failpoints.reach(AFTER_INSERT)
             except Unavailable:
-                self._doubt(batch)
+                self._mark_unresolved(batch)
                 await self._queue.wait_for_store(batch)
-                # A store that answers and cannot confirm is not asked without a pause.
-                await asyncio.sleep(SETTLE_PAUSE)
-                batch = [entry for entry in batch if not entry.result.done()]
+                # The store may answer and still fail to confirm writes.
+                await asyncio.sleep(RETRY_DELAY)
+                batch = [pending for pending in batch if not pending.result.done()]
                 continue
             self._accept(list(zip(batch[:stored], messages[:stored], strict=True)))
             batch = batch[stored:]
             if batch:
-                # Its id or its place is taken; which of the two, the store says when the batch is settled.
-                self._doubt(batch[:1])
+                # Its id or its sequence number is taken; `_resolve` finds out which.
+                self._mark_unresolved(batch[:1])
                 before, collided = collided, (batch[0].id, messages[stored].seq)
                 if collided == before:
-                    # What it collides with is not held by a majority yet, and cannot be seen until it is.
-                    await asyncio.sleep(SETTLE_PAUSE)
+                    # The conflicting message is not majority-committed yet, so it cannot be read.
+                    await asyncio.sleep(RETRY_DELAY)
 
-    async def _settle(self, batch: list[PendingMessage]) -> list[PendingMessage]:
-        """Find out what earlier attempts have stored, read doubtful rooms to their end, and return what is left."""
-        doubtful = self._doubtful
-        if doubtful:
-            suspects = [*doubtful.values(), *(entry for entry, _ in self._refused)]
-            # First: of what arrives after the look at the ids, nothing may count as known before it is delivered.
-            for room in {entry.room.id: entry.room for entry in suspects}.values():
+    async def _resolve(self, batch: list[PendingMessage]) -> list[PendingMessage]:
+        """Look up unknown outcomes, read their rooms to the end, and return what is left to write."""
+        unresolved = self._unresolved
+        if unresolved:
+            candidates = [*unresolved.values(), *(pending for pending, _ in self._refused)]
+            # Tails first: otherwise a message stored between the two reads would join the log without being delivered.
+            for room in {pending.room.id: pending.room for pending in candidates}.values():
                 await self._read_tail(room)
-            found = await self._messages.find_many({entry.id for entry in suspects})
-            ours = [(entry, found[entry.id]) for entry in suspects if entry.id in found]
-            ours = [(entry, message) for entry, message in ours if entry.has_stored(message)]
-            self._doubtful = {}
+            found = await self._messages.find_many({pending.id for pending in candidates})
+            ours = [(pending, found[pending.id]) for pending in candidates if pending.id in found]
+            ours = [(pending, message) for pending, message in ours if pending.has_stored(message)]
+            self._unresolved = {}
             self._accept(sorted(ours, key=lambda pair: pair[1].seq))
             moment = self._loop.time()
             self._refused = [one for one in self._refused if one[0].id not in found and one[1] > moment]
-            for entry in doubtful.values():
-                if entry.id in found:
-                    self._queue.add_recent(found[entry.id])
-                    self._queue.answer(entry, SendResult(found[entry.id], is_new=False))
-                elif entry.result.done():
-                    self._queue.release(entry)
-                    self._refused.append((entry, moment + LATE))
-            batch = [entry for entry in batch if not self._is_settled(entry, found)]
+            for pending in unresolved.values():
+                if pending.id in found:
+                    self._queue.add_recent(found[pending.id])
+                    self._queue.answer(pending, SendResult(found[pending.id], is_new=False))
+                elif pending.result.done():
+                    self._queue.release(pending)
+                    self._refused.append((pending, moment + LATE_WRITE_GRACE))
+            batch = [pending for pending in batch if not self._is_resolved(pending, found)]
         return batch
 
-    def _is_settled(self, entry: PendingMessage, found: Mapping[str, Message]) -> bool:
-        """Whether nothing is left to do for one that is to be written; then it is let go of."""
-        if entry.id in found:
-            # An earlier send under the same id, which was given up, has arrived after all.
-            self._queue.answer(entry, SendResult(found[entry.id], is_new=False))
-        elif entry.result.done():
-            self._queue.release(entry)
+    def _is_resolved(self, pending: PendingMessage, found: Mapping[str, Message]) -> bool:
+        """Whether a message needs no write. If so, it is released."""
+        if pending.id in found:
+            # An earlier send under the same id was refused, but stored after all.
+            self._queue.answer(pending, SendResult(found[pending.id], is_new=False))
+        elif pending.result.done():
+            self._queue.release(pending)
         else:
             return False
         return True
 
     def _number(self, batch: Sequence[PendingMessage]) -> list[Message]:
-        """Give each its place after the end of its room, as this process knows it."""
+        """Number each message after the end of its room as this process knows it."""
         ends: dict[str, int] = {}
         sent: dict[tuple[str, str], int] = {}
         messages = []
-        for entry in batch:
-            room = entry.room
+        for pending in batch:
+            room = pending.room
             seq = ends.get(room.id, room.last_seq) + 1
-            sender_seq = sent.get((room.id, entry.sender_id), room.sent_by(entry.sender_id)) + 1
+            sender_seq = sent.get((room.id, pending.sender_id), room.sent_by(pending.sender_id)) + 1
             ends[room.id] = seq
-            sent[room.id, entry.sender_id] = sender_seq
-            messages.append(entry.number(seq, sender_seq))
+            sent[room.id, pending.sender_id] = sender_seq
+            messages.append(pending.number(seq, sender_seq))
         return messages
 
     def _accept(self, stored: Sequence[tuple[PendingMessage, Message]]) -> None:
-        """Move the ends of the rooms, answer the senders, and hand the messages on for delivery."""
-        for entry, message in stored:
-            room = entry.room
+        """Append to the rooms, answer the senders, and pass the messages on for delivery."""
+        for pending, message in stored:
+            room = pending.room
             if message.seq == room.last_seq + 1:
                 room.append(message)
             self._queue.add_recent(message)
-            # Let go of by whoever delivers it.
+            # Delivery unpins it.
             room.pins += 1
-            self._queue.answer(entry, SendResult(message, is_new=True))
+            self._queue.answer(pending, SendResult(message, is_new=True))
         if stored:
-            # The answers go out in the loop's next turn, in front of this.
-            news = [StoredMessage(entry.room, message, entry.sender_name) for entry, message in stored]
-            self._loop.call_soon(self._on_stored, news)
+            # Acks go out in the loop's next iteration, before this.
+            undelivered = [StoredMessage(pending.room, message, pending.sender_name) for pending, message in stored]
+            self._loop.call_soon(self._on_stored, undelivered)
 
-    def _doubt(self, entries: Sequence[PendingMessage]) -> None:
-        for entry in entries:
-            entry.room.is_checked = False
-            self._doubtful[entry.id] = entry
+    def _mark_unresolved(self, batch: Sequence[PendingMessage]) -> None:
+        for pending in batch:
+            pending.room.is_checked = False
+            self._unresolved[pending.id] = pending

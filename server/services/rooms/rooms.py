@@ -151,7 +151,7 @@ class Rooms:
             await self._save(states)
 
     async def _save(self, changed: Sequence[RoomState]) -> None:
-        ends = [state.settled_end for state in changed if state.settled_end is not None]
+        ends = [state.delivered_upto for state in changed if state.delivered_upto is not None]
         marks = [member for state in changed for member in state.take_changes()]
         try:
             # Marks first: a crash in between leaves an old end, and reading the log from there repeats the marks.
@@ -209,7 +209,7 @@ class Rooms:
                     state.is_checked = True
                 if state.pins == 0 and state.last_message is not None:
                     # Nothing is in flight here: the process that stored these messages has delivered them.
-                    state.settle(state.last_message)
+                    state.advance_delivered(state.last_message)
             self._cache.put(new)
             return {state.id: state for state in (*new, *unchecked)}
         finally:
