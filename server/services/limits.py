@@ -33,7 +33,7 @@ MAX_FAILURES_IN_LIMITED_NETWORK: Final = 1
 
 
 class LoginKeys(NamedTuple):
-    """The keys of the counters of failed logins."""
+    """The keys of the counters of failed logins; `pair` is the account from this network."""
 
     pair: str
     account: str

@@ -43,7 +43,7 @@ class Upgrades:
                 log.warning("database migration finished version=%d", version)
 
     async def _renew_users(self) -> None:
-        """Fold emails that look alike, and index all users by the current terms, whenever they registered."""
+        """Key all emails by the current spelling and index all users by the current terms, whenever they registered."""
         user_ids = await self._users.find_ids()
         logged_at = time.monotonic()
         for start in range(0, len(user_ids), USER_BATCH):
