@@ -371,7 +371,7 @@ async def test_a_refusal_without_a_class_begins_with_its_code(text: str, code: s
         [answer] = await pipeline.execute(raise_on_error=False)
     for error in (alone.value, answer):
         assert redis_client.code_of(error) == code
-        assert redis_client._means_away(error) is (code in redis_client.AWAY_CODES)
+        assert redis_client._trips_circuit(error) is (code in redis_client.TRIPPING_CODES)
 
 
 @pytest.mark.parametrize(
@@ -388,4 +388,4 @@ async def test_a_refusal_with_a_class_is_of_that_class(text: str, kind: type[Exc
     async with broken_redis(text) as client:
         with pytest.raises(kind) as alone:
             await client.get("key")
-    assert redis_client._means_away(alone.value) is (kind is not redis_errors.OutOfMemoryError)
+    assert redis_client._trips_circuit(alone.value) is (kind is not redis_errors.OutOfMemoryError)
