@@ -13,7 +13,7 @@ from server.errors import FieldError, ValidationFailed
 
 # In one answer; the rest is named when these are corrected.
 MAX_NAMED: Final = 50
-# JSON that does not decode is searched for bad strings up to this length, and in so many values. That finds a long
+# JSON that does not decode is searched for bad strings up to this length and number of values. That finds a long
 # message whose last emoji was cut in half, and bounds the cost of hostile input.
 MAX_SEARCHED_LENGTH: Final = 64 * 1024
 MAX_SEARCHED: Final = 500

@@ -218,7 +218,7 @@ class Pagination(Outbound, frozen=True):
 
 
 class HistoryPage(Outbound, frozen=True):
-    """`messages` are of `MessageView`, as JSON already."""
+    """`messages` are `MessageView`s, already encoded as JSON."""
 
     messages: list[msgspec.Raw]
     pagination: Pagination
@@ -250,7 +250,7 @@ class PresenceView(Outbound, frozen=True):
 
 
 class SyncedRoom(Outbound, frozen=True):
-    """`messages` are of `MessageView`, as JSON already."""
+    """`messages` are `MessageView`s, already encoded as JSON."""
 
     room_id: str
     messages: list[msgspec.Raw]

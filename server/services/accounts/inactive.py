@@ -6,7 +6,7 @@ from typing import Final
 
 from server.services.accounts.profiles import Profiles
 
-# A check waits until no message has arrived or been in flight for so long,
+# A check waits until no message has arrived or been in flight for this long,
 QUIET_SECONDS: Final = 0.3
 # but starts at most this long after the previous one, which leaves a second of the five for the check itself.
 LONGEST_PAUSE: Final = 4.0

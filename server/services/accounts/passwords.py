@@ -27,7 +27,7 @@ MAX_WAITING: Final = 2_000
 
 
 class Passwords:
-    """Argon2id in threads of its own; client addresses are served in rotation."""
+    """Argon2id in dedicated threads; client addresses are served in rotation."""
 
     def __init__(self, *, is_limited: bool) -> None:
         self._hashing = Hashing(HASHING_THREADS)

@@ -39,7 +39,7 @@ END_OF_IMAGE = 0xD9
 WITHOUT_LENGTH = (0x01, 0xD8)
 THUMBNAIL_SIDE = 480
 QUALITY = 80
-# The largest picture takes 100 MB as RGBA; decoding and turning it take a few times that.
+# The largest picture takes 100 MB as RGBA; decoding and rotating it take a few times that.
 MEMORY_BYTES = 1024**3
 THUMBNAIL_BYTES = 4 * 1024**2
 PR_SET_PDEATHSIG = 1

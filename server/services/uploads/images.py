@@ -20,7 +20,7 @@ WORKER: Final = Path(__file__).resolve().with_name("image_worker.py")
 # All that Python and Pillow need: the encoding of file names and the paths of libraries. The rest may hold secrets,
 # which a process that parses untrusted files must not have.
 ENVIRONMENT: Final = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-# As many as two cores can do beside the traffic of messages.
+# As many as two cores can do beside the message traffic.
 WORKERS: Final = 2
 # Wall-clock seconds. The worker ends itself after six seconds of CPU time, which take longer on a busy machine.
 TIMEOUT: Final = 15.0
@@ -30,7 +30,7 @@ EXAMINE_SECONDS: Final = 0.25
 MAX_WAITING_PER_USER: Final = 200
 # Each waits as a file on disk with an open request.
 MAX_WAITING: Final = 2_000
-# Bounds what a memory leak of a decoder can take.
+# Then a worker is replaced, which bounds memory leaks of decoders.
 PICTURES_PER_WORKER: Final = 500
 
 

@@ -7,8 +7,8 @@ from typing import Final
 from server.errors import PayloadTooLarge
 from server.storage.mongo.upload_records import UploadRecords
 
-# Adding up a user's files takes the embedded store 0.1 ms for each, so the sum is cached for so many seconds. Until
-# then, removals and the uploads of other processes do not count.
+# Adding up a user's files takes the embedded store 0.1 ms for each, so the sum is cached for this many seconds.
+# Removals and the uploads of other processes count only after that.
 STORED_AGE: Final = 120.0
 MAX_ACCOUNTS: Final = 10_000
 
