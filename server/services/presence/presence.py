@@ -79,7 +79,7 @@ class Presence:
         try:
             self._sockets.emit(await self._rooms.peers(user_id), USER_ONLINE, {"userId": user_id})
         except Unavailable:
-            log.debug("online event dropped: store unavailable store=mongodb user=%s", user_id)
+            log.debug("online event dropped: MongoDB unavailable user=%s", user_id)
 
     def disconnected(self, user_id: str) -> None:
         """The user's last socket is disconnected; they are offline unless they reconnect within the grace time."""
@@ -126,7 +126,7 @@ class Presence:
         try:
             await self._offline_batcher.add((user_id, last_seen))
         except Unavailable:
-            log.debug("offline event deferred to a sweep: store unavailable user=%s", user_id)
+            log.debug("offline event deferred to a sweep: a store is unavailable user=%s", user_id)
 
     async def _take_offline(self, users: Sequence[OfflineUser]) -> None:
         await self._people.touch_last_seen(dict(users))
@@ -146,7 +146,7 @@ class Presence:
             await self._leases.renew(user_ids, _milliseconds() + round(self._lease * 1000))
         except Unavailable:
             # The store itself logs its outage as a warning, once.
-            log.debug("presence leases not renewed: store unavailable store=redis")
+            log.debug("presence leases not renewed: Redis unavailable")
 
 
 def _milliseconds() -> int:
