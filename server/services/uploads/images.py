@@ -171,7 +171,7 @@ class ImageWorkers:
         try:
             worker = await Worker.start()
         except OSError as error:
-            raise Unavailable("ImageWorkers cannot be looked at just now") from error
+            raise Unavailable("Pictures cannot be looked at just now") from error
         self._workers.add(worker)
         return worker
 
