@@ -34,15 +34,15 @@ from server.storage.stores import Stores
 
 log = logging.getLogger(__name__)
 
-# The ends of rooms are derived from the log: storing them late costs a little reading after a crash, nothing else.
+# Delivered positions can be derived from the log: storing them late only costs some reading after a crash.
 SAVE_INTERVAL: Final = 1.0
 RETRY_INTERVAL: Final = 1.0
 INACTIVE_INTERVAL: Final = 0.25
-# After a crash, what was confirmed since the last look is handed over once more.
+# After a crash, messages confirmed since the last run are delivered again.
 SETTLE_INTERVAL: Final = 1.0
-# At shutdown, saving the ends of rooms gets at least this many seconds.
+# At shutdown, saving delivered positions gets at least this many seconds.
 LEAST_TO_SAVE: Final = 1.0
-# A lease survives two renewals that fail.
+# A lease survives two failed renewals.
 RENEWALS_PER_LEASE: Final = 3
 
 
@@ -54,10 +54,10 @@ class Context:
         self._stores = stores = Stores(settings, mongodb_uri, redis_url)
         self._periodic = PeriodicWork()
         self._others: set[str] = set()
-        # How often Redis had been away when its queues were last refilled.
+        # The value of `redis.losses` at the last refill of the offline queues.
         self._losses = 0
         self._refilling = asyncio.Lock()
-        self.hub = Hub(Unsent(per_user=settings.server.max_unsent_per_user, in_all=settings.server.max_unsent))
+        self.hub = Hub(Unsent(per_user=settings.server.max_unsent_per_user, total=settings.server.max_unsent))
         self.health = Health(stores.database, stores.redis)
         self.limits = Limits(settings.limits, stores.counters)
         failpoints = Failpoints(os.environ)
@@ -101,7 +101,7 @@ class Context:
         )
 
     async def open(self) -> None:
-        """Prepare the collections, then start the writer and the periodic work."""
+        """Open the stores, upgrade and recover the data, then start the writer and the periodic work."""
         await self._stores.open()
         await self._upgrades.run()
         await self._index.settle_all()
@@ -123,19 +123,19 @@ class Context:
         await do_quietly(self.sweep)
 
     async def sweep(self) -> None:
-        """Expire offline queues, presence leases and uploads that nothing uses; look for other servers."""
-        # One that cannot go on while its store is away keeps no other from its work.
+        """Refill lost offline queues, expire offline queues, presence leases and unused uploads, find other servers."""
+        # Each runs even if another fails because its store is unavailable.
         expiring = self.offline_queue.sweep, self.presence.sweep, self._stores.spool.sweep, self.files.sweep
         for work in (self._refill_queues, *expiring, self._find_other_servers):
             await do_quietly(work)
 
     async def save_ends(self) -> None:
-        """Store the rooms' ends and marks, and forget those that rest."""
+        """Store changed delivered positions and marks, and trim the in-flight journal."""
         await self.rooms.save_changed()
         await self._in_flight.leave_settled()
 
     async def drain(self) -> None:
-        """Store and deliver what is in flight, within the time for stopping, then tell the sockets and end them."""
+        """Store and deliver pending messages within `server.shutdown_timeout`, then notify and close the sockets."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.server.shutdown_timeout
         await self._periodic.stop()
@@ -143,11 +143,11 @@ class Context:
         await self.hub.close(Unavailable("The server is stopping"))
         self.presence.close()
         await do_until(max(deadline, loop.time() + LEAST_TO_SAVE), self._queue_unconfirmed)
-        # What is not saved is noted, and mended at the next start.
+        # What is not saved stays in the in-flight journal and is recovered at the next start.
         await do_until(max(deadline, loop.time() + LEAST_TO_SAVE), self._save_all)
 
     async def close(self) -> None:
-        """Let go of the stores."""
+        """Stop the periodic work and close the stores."""
         await self._periodic.stop()
         self._passwords.close()
         await self.uploads.wait_empty()
@@ -158,7 +158,7 @@ class Context:
         await self.hub.end(self.hub.connections_of(user_id), Unauthorized("The account is not active"))
 
     async def _refill_after_loss(self) -> None:
-        """Redis may have come back empty."""
+        """Refill the offline queues after Redis was unavailable: it may have come back empty."""
         if self._stores.redis.losses != self._losses:
             await self._refill_queues()
 
@@ -194,7 +194,7 @@ class Context:
 
 @contextlib.asynccontextmanager
 async def open_context(settings: Settings) -> AsyncIterator[Context]:
-    """A running context on its stores; everything is closed at the end, also when opening fails half-way."""
+    """A running context; everything is closed at the end, also if opening fails."""
     children = EmbeddedStores()
     addresses = await children.start(settings)
     try:
@@ -220,7 +220,7 @@ async def _open(context: Context) -> None:
 
 
 def read_secret(settings: Settings) -> str:
-    """The configured signing key, or the one made at the first start. Raises `StartFailed` where that is no key."""
+    """The configured signing key, or the one generated at the first start. Raises `StartFailed` if it is unusable."""
     try:
         return settings.auth.secret or read_or_make_secret(Path(settings.data_dir) / "jwt_secret")
     except (OSError, ValueError) as error:

@@ -12,17 +12,17 @@ from server.realtime.connection import Connection
 
 
 class Connections:
-    """What a connection means to the services: the offline queue, presence and typing."""
+    """Tells the services about connections: offline queue, presence and typing."""
 
     def __init__(self, context: Context, tasks: Tasks) -> None:
         self._context = context
         self._hub = context.hub
         self._tasks = tasks
-        # Connections that are accepted and not open yet, by user.
+        # Connections accepted and not open yet, by user.
         self._opening: Counter[str] = Counter()
 
     async def authenticate(self, auth: Any, header: str | None) -> Identity:
-        """The identity of a client, by the token in its `auth` or its `Authorization` header.
+        """The identity of a client from the token in its `auth` or its `Authorization` header.
 
         Raises `Unauthorized`, `TokenExpired`, `RateLimited`, or `TimeoutError` if the store does not answer in time.
         """
@@ -35,18 +35,18 @@ class Connections:
         return identity
 
     def reserve(self, user_id: str) -> None:
-        """Count a connection that will be opened soon."""
+        """Count an accepted connection until it opens."""
         self._opening[user_id] += 1
 
     def release(self, user_id: str) -> None:
-        """End what `reserve` began."""
+        """Undo `reserve`."""
         self._opening -= Counter((user_id,))
 
     def open(self, connection: Connection) -> None:
-        """Count a connection in, and send it what waits for its user."""
+        """Count a connection in and flush the offline queue of its user to it."""
         is_first = self._hub.add(connection)
         if self._context.accounts.is_known_to_be_over(connection.identity):
-            # The session ended after it was authenticated and before it could be found here.
+            # The login session ended between authentication and `add`, so `end_session` did not see this connection.
             self._tasks.run(self._hub.end([connection], Unauthorized("The session has ended")))
         self._tasks.run(self._context.offline_queue.flush(connection))
         if is_first:
@@ -65,17 +65,17 @@ class Connections:
         return connection
 
     def _check_sockets(self, user_id: str) -> None:
-        """Raise `RateLimited` where the user has as many sockets as they may have."""
+        """Raise `RateLimited` if the user has `socket.max_per_user` sockets."""
         settings = self._context.settings.socket
         count = len(self._hub.connections_of(user_id)) + self._opening[user_id]
         if self._context.settings.limits.enabled and count >= settings.max_per_user:
-            # Dead connections are counted out by then.
+            # Dead connections are removed by then.
             retry_after = settings.ping_interval + settings.ping_timeout
             raise RateLimited("Too many sockets of one user", retry_after=retry_after)
 
 
 def _token_of(auth: Any, header: str | None) -> str:
-    """The token of `auth`, else of the header. Raises `Unauthorized` where there is neither."""
+    """The token in `auth`, else in the header. Raises `Unauthorized` if there is none."""
     token = auth.get("token") if isinstance(auth, dict) else None
     if token is None and header is not None:
         scheme, _, credentials = header.partition(" ")

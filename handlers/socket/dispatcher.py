@@ -1,4 +1,4 @@
-"""Events of connected clients: begun in the order in which they arrived, and each answered once, whatever happens."""
+"""Dispatches events of connected clients: starts them in order of arrival and answers each exactly once."""
 
 import asyncio
 import logging
@@ -18,13 +18,13 @@ from server.services.room_log.pending import PendingMessage
 
 log = logging.getLogger(__name__)
 
-# Well below the ping window, so that a handler that hangs never costs a living connection.
+# Well below the ping timeout, so that a hanging handler never costs a live connection.
 EVENT_TIMEOUT: Final = 15.0
 SEND: Final = "message:send"
 
 
 class Call(NamedTuple):
-    """One event on its way: `ack_id` is None where the client asked for no ack, `payload` of a send is `Admitted`."""
+    """One event in progress. `ack_id` is None if the client wants no ack; the `payload` of a send is `Admitted`."""
 
     name: str
     ack_id: int | None
@@ -33,7 +33,7 @@ class Call(NamedTuple):
 
 
 class Dispatcher:
-    """One per server. Only a send may be passed by what follows it, once its place in its room is certain."""
+    """One per server. Events of a connection run one by one, but the next one need not wait for a send to be stored."""
 
     def __init__(self, context: Context, tasks: Tasks) -> None:
         self._context = context
@@ -42,7 +42,10 @@ class Dispatcher:
         self._tasks = tasks
 
     def receive(self, connection: Connection, data: str) -> "asyncio.Future[None] | None":
-        """Take one packet of a connected client. What is returned, if anything, ends when it may send more."""
+        """Handle one packet of a connected client.
+
+        Returns a future if the client has `socket.max_pending` events in progress; it resolves when more may be read.
+        """
         packet = read_packet(data)
         if isinstance(packet, EventPacket):
             self._take_event(connection, packet)
@@ -50,11 +53,11 @@ class Dispatcher:
             self._refuse_binary(connection, packet)
         elif packet is not None:
             connection.acknowledge(packet.ack_id)
-        if connection.in_work < self._max_pending:
+        if connection.pending_events < self._max_pending:
             return None
-        if connection.room_for_more is None:
-            connection.room_for_more = self._loop.create_future()
-        return connection.room_for_more
+        if connection.capacity_freed is None:
+            connection.capacity_freed = self._loop.create_future()
+        return connection.capacity_freed
 
     def _take_event(self, connection: Connection, packet: EventPacket) -> None:
         ack_id, name = packet.ack_id, ""
@@ -62,12 +65,12 @@ class Dispatcher:
             name, raw = self._read(connection, packet)
             event, payload = self._admit(connection.user_id, name, raw, len(packet.arguments))
             call = Call(name, ack_id, event, payload)
-            connection.in_work += 1
+            connection.pending_events += 1
             if connection.inbox is not None:
                 connection.inbox.append(call)
-            elif name != SEND or not self._send_at_once(connection, call):
+            elif name != SEND or not self._send_now(connection, call):
                 connection.inbox = deque((call,))
-                self._tasks.run(self._work(connection, connection.inbox))
+                self._tasks.run(self._process(connection, connection.inbox))
         except ChatError as error:
             self._fail(connection, name, ack_id, error)
 
@@ -75,12 +78,12 @@ class Dispatcher:
         try:
             return packet.read()
         except UNREADABLE:
-            # Counted too, and before anybody looks for the mistake in it.
+            # Counted before the costly search for the mistake.
             self._context.limits.check_event(connection.user_id, len(packet.arguments))
             raise packet.explain() from None
 
     def _admit(self, user_id: str, name: str, raw: Any, size: int) -> tuple[Event, Any]:
-        """Count the event, and only then look at what it holds."""
+        """Count the event against the limits, then parse its payload."""
         if name == SEND:
             return EVENTS[SEND], self._context.messages.admit(user_id, lambda: parse_json(raw, SendMessage))
         self._context.limits.check_event(user_id, size)
@@ -98,12 +101,12 @@ class Dispatcher:
         except ChatError as error:
             self._fail(connection, name, packet.ack_id, error)
 
-    def _send_at_once(self, connection: Connection, call: Call) -> bool:
-        """The common case without a task: a send that has nothing to wait for but the store."""
+    def _send_now(self, connection: Connection, call: Call) -> bool:
+        """Handle a send without a task, the common case; False if it has to wait for more than the store."""
         try:
             message = self._context.messages.place_now(call.payload)
         except ChatError as error:
-            self._finish(connection)
+            self._end_event(connection)
             self._fail(connection, call.name, call.ack_id, error)
             return True
         if message is None:
@@ -111,8 +114,8 @@ class Dispatcher:
         self._answer_when_sent(connection, call, message)
         return True
 
-    async def _work(self, connection: Connection, inbox: deque[Call]) -> None:
-        """Begin one event after the other. A send lets the next one begin once its place is certain."""
+    async def _process(self, connection: Connection, inbox: deque[Call]) -> None:
+        """Run queued events one by one. After a send, the next starts once the message has its position in the room."""
         try:
             while inbox:
                 call = inbox.popleft()
@@ -120,15 +123,15 @@ class Dispatcher:
                     async with asyncio.timeout(EVENT_TIMEOUT):
                         answer = await call.event.handle(self._context, connection, call.payload)
                 except BaseException as error:
-                    self._finish(connection)
-                    self._fail(connection, call.name, call.ack_id, _shown(error, call.name))
+                    self._end_event(connection)
+                    self._fail(connection, call.name, call.ack_id, _client_error(error, call.name))
                     if isinstance(error, asyncio.CancelledError):
                         raise
                     continue
                 if isinstance(answer, PendingMessage):
                     self._answer_when_sent(connection, call, answer)
                 else:
-                    self._finish(connection)
+                    self._end_event(connection)
                     self._answer(connection, call.ack_id, answer)
         finally:
             connection.inbox = None
@@ -137,12 +140,12 @@ class Dispatcher:
         message.result.add_done_callback(lambda _done: self._answer_send(connection, call, message))
 
     def _answer_send(self, connection: Connection, call: Call, message: PendingMessage) -> None:
-        self._finish(connection)
+        self._end_event(connection)
         result = message.result
         if result.cancelled():
             self._fail(connection, call.name, call.ack_id, Unavailable())
         elif (error := result.exception()) is not None:
-            self._fail(connection, call.name, call.ack_id, _shown(error, call.name))
+            self._fail(connection, call.name, call.ack_id, _client_error(error, call.name))
         elif call.ack_id is not None and connection.is_open:
             self._answer(connection, call.ack_id, {"message": message.view()})
 
@@ -156,20 +159,20 @@ class Dispatcher:
         else:
             connection.send(event_frame(EXCEPTION, {**error.body(), "event": name}))
 
-    def _finish(self, connection: Connection) -> None:
-        connection.in_work -= 1
-        waiting = connection.room_for_more
-        if waiting is not None and connection.in_work < self._max_pending:
-            connection.room_for_more = None
+    def _end_event(self, connection: Connection) -> None:
+        connection.pending_events -= 1
+        waiting = connection.capacity_freed
+        if waiting is not None and connection.pending_events < self._max_pending:
+            connection.capacity_freed = None
             if not waiting.done():
                 waiting.set_result(None)
 
 
-def _shown(error: BaseException, name: str) -> ChatError:
-    """What the client may see of a failed event; the unforeseen is logged and stays here."""
+def _client_error(error: BaseException, name: str) -> ChatError:
+    """The error to send for a failed event. Unexpected errors are logged and sent as `Internal`."""
     if isinstance(error, ChatError):
         return error
     if isinstance(error, TimeoutError | asyncio.CancelledError):
         return Unavailable("It took too long")
-    log.error("event %s failed", name, exc_info=error)
+    log.error("event failed event=%s", name, exc_info=error)
     return Internal()

@@ -1,4 +1,4 @@
-"""The table of client events: each parses its payload, calls one service and answers with what the ack carries."""
+"""The table of client events: the payload type of each, and the handler that returns the content of its ack."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ Answer = dict[str, Any]
 
 
 class Event(NamedTuple):
-    """What one event takes, and the handler that returns its answer, or a message under way where others may pass."""
+    """The payload type of an event and its handler, which returns the answer, or a pending message for a send."""
 
     payload: type[Inbound]
     handle: Callable[[Context, Connection, Any], Awaitable[Answer | PendingMessage]]
@@ -60,7 +60,7 @@ async def stop_typing(context: Context, connection: Connection, payload: RoomRef
 
 
 async def join_room(context: Context, connection: Connection, payload: RoomRef) -> Answer:
-    """Every socket of a member gets all of the room already; what joining adds is the room as it stands."""
+    """Answer with the room's current state. Members get its events without joining."""
     room = await context.chat_list.get_room(connection.user_id, payload.room_id)
     return {"room": room, "lastSeq": room.last_seq}
 
@@ -80,12 +80,12 @@ async def sync(context: Context, connection: Connection, payload: SyncRequest) -
 
 
 async def refresh_auth(context: Context, connection: Connection, payload: TokenRef) -> Answer:
-    """The socket goes on under the new token, which must be the same user's."""
+    """Continue the connection under a new token of the same user."""
     identity = await context.accounts.authenticate(payload.token)
     if identity.user_id != connection.user_id:
         raise Forbidden("The token is for another user")
     if context.accounts.is_known_to_be_over(identity):
-        # Ended since it was authenticated, when this socket was not yet one of that session's.
+        # It ended after authentication, while this connection did not belong to it yet.
         raise Unauthorized("The session has ended")
     context.hub.renew(connection, identity)
     return {"expiresAt": wire_time(datetime.fromtimestamp(identity.expires_at, UTC))}

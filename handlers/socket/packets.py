@@ -1,4 +1,4 @@
-"""Reads the Socket.IO packets of connected clients; the protocol is socket.io-protocol, revision 5."""
+"""Parses the Socket.IO packets of connected clients (socket.io-protocol, revision 5)."""
 
 import re
 from typing import Any, Final, NamedTuple
@@ -14,7 +14,7 @@ from server.realtime.frames import MAIN_NAMESPACE
 _HEAD: Final = re.compile(r"([2356])(?:[0-9]{1,10}-)?" + re.escape(NAMESPACE) + r",([0-9]{0,15})(?![0-9])")
 _ARGUMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _NAME: Final = msgspec.json.Decoder(str)
-# What reading raises.
+# Exceptions of `EventPacket.read`.
 UNREADABLE: Final = (IndexError, *JSON_ERRORS)
 CONNECT: Final = "0"
 EVENT: Final = "2"
@@ -22,38 +22,38 @@ ACK: Final = "3"
 
 
 class EventPacket(NamedTuple):
-    """An event, with its arguments not read yet."""
+    """An event with unparsed arguments."""
 
     ack_id: int | None
     arguments: str
 
     def read(self) -> tuple[str, msgspec.Raw]:
-        """The event's name and its first argument; more are ignored. Raises one of `UNREADABLE`."""
+        """The event's name and first argument; others are ignored. Raises one of `UNREADABLE`."""
         arguments = _ARGUMENTS.decode(self.arguments)
         name = _NAME.decode(arguments[0])
         return name, arguments[1] if len(arguments) > 1 else msgspec.Raw(b"null")
 
     def explain(self) -> ValidationFailed:
-        """Why it cannot be read, which takes longer than to find out that it cannot."""
+        """The error that says why it cannot be read. Slower than `read`."""
         if self.arguments.strip() == "[]":
             return ValidationFailed.at("", "an event needs a name")
         return explain_bad_json(self.arguments, item=1)
 
 
 class AckPacket(NamedTuple):
-    """A client's answer to an event of ours."""
+    """A client's ack of a server event."""
 
     ack_id: int
 
 
 class BinaryPacket(NamedTuple):
-    """An event with attachments, which are not accepted."""
+    """An event with attachments, which is refused."""
 
     ack_id: int | None
     arguments: str
 
     def read_refusal(self) -> tuple[str, ValidationFailed]:
-        """The event's name, and the error that names where the first attachment was to stand."""
+        """The event's name, and the error with the path of the first attachment."""
         try:
             name, payload = EventPacket(None, self.arguments).read()
             path = _find_attachment(msgspec.json.decode(payload), "")
@@ -63,7 +63,7 @@ class BinaryPacket(NamedTuple):
 
 
 def read_packet(data: str) -> EventPacket | AckPacket | BinaryPacket | None:
-    """None for what is no packet on this namespace, which is ignored."""
+    """Parse a packet; None for anything else than a packet of this namespace, which is ignored."""
     head = _HEAD.match(data)
     if head is None:
         return None
@@ -76,7 +76,7 @@ def read_packet(data: str) -> EventPacket | AckPacket | BinaryPacket | None:
 
 
 def read_namespace(data: str) -> str:
-    """The namespace that a CONNECT or DISCONNECT names, without its query."""
+    """The namespace of a CONNECT or DISCONNECT, without its query."""
     if data[1:2] != "/":
         return MAIN_NAMESPACE
     return data[1:].partition(",")[0].partition("?")[0]

@@ -1,9 +1,9 @@
-"""Which live deliveries a person's connections have confirmed: spans of the numbers that deliveries have."""
+"""Tracks which live deliveries the connections of each user have confirmed, as spans of delivery numbers."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
-# Of connections that have ended while others of the same person go on. Forgetting one repeats messages, no more.
+# Spans kept of ended connections while others of the same user are open. A dropped span only repeats messages.
 MOST_SPANS: Final = 16
 
 
@@ -15,8 +15,8 @@ class Span(NamedTuple):
 
 
 class Confirming(Protocol):
-    """A connection: it was sent every delivery above `since` that is its person's to confirm, the last one under the
-    number `delivered`, and has confirmed them up to `confirmed`.
+    """A connection. It was sent its user's deliveries above `since`, the last of them with the number `delivered`, and
+    has confirmed them up to `confirmed`.
     """
 
     since: int
@@ -28,13 +28,13 @@ class Confirming(Protocol):
 
 
 class Confirmations:
-    """What no connection of a person has confirmed is known once none is left that was sent it."""
+    """Finds deliveries that stay unconfirmed: every connection that was sent them has ended without confirming."""
 
     def __init__(self) -> None:
         self._ended: dict[str, list[Span]] = {}
 
     def reached(self, connections: Sequence[Confirming], latest: int) -> int:
-        """The number up to which a person with these open connections has confirmed everything."""
+        """The number up to which the user of these open connections has confirmed everything."""
         first = connections[0]
         if len(connections) == 1 and first.user_id not in self._ended:
             return _confirmed(first, latest).upto
@@ -46,11 +46,11 @@ class Confirmations:
         return position
 
     def end(self, ended: Confirming, others: Sequence[Confirming], latest: int) -> list[Span]:
-        """What is left unconfirmed for good by the end of this connection; `others` are its person's open ones."""
+        """The spans that stay unconfirmed as `ended` ends; `others` are the open connections of its user."""
         connections = [ended, *others]
         spans = self._spans(ended.user_id, connections, latest)
         lowest = min(connection.since for connection in connections)
-        # The others were sent what comes after this, and may yet confirm it.
+        # The others were sent everything above this and may still confirm it.
         highest = min((other.since for other in others), default=latest)
         if others:
             kept = self._ended.setdefault(ended.user_id, [])
@@ -72,7 +72,7 @@ def _confirmed(connection: Confirming, latest: int) -> Span:
 
 
 def gaps(whole: Span, spans: Iterable[Span]) -> list[Span]:
-    """The parts of `whole` that none of these covers, ascending."""
+    """The parts of `whole` that no span covers, ascending."""
     found = []
     position = whole.after
     for span in sorted(spans):

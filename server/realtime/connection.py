@@ -1,4 +1,4 @@
-"""One authenticated socket: its identity, what waits to be read from it and what waits to be sent to it."""
+"""One authenticated socket: identity, transport, queued events, and pending acks and confirmations."""
 
 import asyncio
 import time
@@ -13,20 +13,20 @@ Acknowledge = Callable[[], None]
 
 
 class Transport(Protocol):
-    """The way to the client: its WebSocket, or the queue for its polls. It cuts off who reads too slowly."""
+    """Sends to one client, by its WebSocket or its polls. Disconnects a client that reads too slowly."""
 
-    # Whether what is sent has a chance to arrive.
+    # Whether frames may still arrive.
     is_open: bool
 
     def send(self, frame: Frame) -> None:
         """Send or queue one frame, in the order of these calls; never waits and never raises."""
 
     async def wait_sent(self) -> None:
-        """Until what was sent has left, or cannot leave any more."""
+        """Wait until everything has been sent or the transport is closed."""
 
 
 class _NoTransport:
-    """The way to a client that is gone."""
+    """The transport of a closed connection."""
 
     is_open = False
 
@@ -37,13 +37,13 @@ class _NoTransport:
         pass
 
 
-_GONE: Final = _NoTransport()
+_CLOSED: Final = _NoTransport()
 
 
 class Connection:
-    """A socket on `/chat`, from the answer to its CONNECT until it is gone.
+    """A socket on `/chat`, from the answer to its CONNECT until it is closed.
 
-    Frames leave in the order of `send`, also across an upgrade, which gives the connection another `link`.
+    Frames are sent in the order of `send`, also across an upgrade, which replaces `transport`.
     """
 
     __slots__ = (
@@ -51,16 +51,16 @@ class Connection:
         "_awaiting_pong",
         "_next_ack",
         "_waiting",
-        "asked",
+        "capacity_freed",
         "confirmed",
         "delivered",
         "engine_sid",
         "handed",
         "identity",
-        "in_work",
         "inbox",
         "opened_at",
-        "room_for_more",
+        "pending_events",
+        "pinged",
         "sid",
         "since",
         "transport",
@@ -72,15 +72,15 @@ class Connection:
         self.transport = transport
         self.identity = identity
         self.opened_at = now()
-        # Only while events are worked on: a connection that rests has none.
+        # None while no event is queued, to save memory on idle connections.
         self.inbox: deque[Any] | None = None
-        self.in_work = 0
-        # What was handed over of the offline queue: the place of each message in its room, and the name of its entry.
+        self.pending_events = 0
+        # Messages flushed to it from the offline queue: their room and position, and the id of their queue entry.
         self.handed: dict[tuple[str, int], bytes] = {}
-        # Numbers of live deliveries: the last before this connection, the last that was sent on it, the last before the
-        # ping that was sent last, and the last that it has confirmed.
-        self.since = self.delivered = self.asked = self.confirmed = 0
-        self.room_for_more: asyncio.Future[None] | None = None
+        # Numbers of live deliveries: the last before this connection, the last sent on it, the last sent before the
+        # latest ping, and the last confirmed.
+        self.since = self.delivered = self.pinged = self.confirmed = 0
+        self.capacity_freed: asyncio.Future[None] | None = None
         self._acks: dict[int, tuple[int, Acknowledge]] = {}
         self._next_ack = 0
         self._awaiting_pong: list[tuple[float, Acknowledge]] = []
@@ -92,7 +92,7 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        """False once it is gone, or cut off and about to go."""
+        """False once it is closed or being cut off."""
         return self.transport.is_open
 
     def send(self, frame: Frame) -> None:
@@ -100,61 +100,62 @@ class Connection:
         self.transport.send(frame)
 
     async def wait_sent(self) -> None:
-        """Until what was sent has left, or the socket is gone. For one caller at a time."""
+        """Wait until everything has been sent or the socket is closed. For one caller at a time."""
         transport: Transport | None = None
         while transport is not self.transport:
-            # An upgrade takes what waits along to another link.
+            # An upgrade moves unsent frames to another transport.
             transport = self.transport
             self._waiting = asyncio.ensure_future(transport.wait_sent())
             await asyncio.wait([self._waiting])
         self._waiting = None
 
     def request_ack(self, on_ack: Acknowledge) -> int:
-        """A number for the event that is sent next; `on_ack` runs when the client acknowledges it."""
+        """The ack id for the next event; `on_ack` runs when the client acknowledges it."""
         self._next_ack += 1
         self._acks[self._next_ack] = self.delivered, on_ack
         return self._next_ack
 
     def acknowledge(self, ack_id: int) -> None:
+        """Handle an ack of the client; unknown ids are ignored."""
         known = self._acks.pop(ack_id, None)
         if known is not None:
-            # What was sent before that event has arrived before it.
+            # Frames arrive in order: deliveries before that event have arrived too.
             delivered, on_ack = known
             self.confirm(delivered)
             on_ack()
 
     def begin_deliveries(self, latest: int) -> None:
-        """From the next delivery on, every one is sent on this connection."""
-        self.since = self.delivered = self.asked = self.confirmed = latest
+        """Start with the delivery after `latest`; all later ones are sent on this connection."""
+        self.since = self.delivered = self.pinged = self.confirmed = latest
 
     def confirm(self, number: int) -> None:
-        """The live deliveries up to this one have arrived."""
+        """Note that the live deliveries up to this number have arrived."""
         self.confirmed = max(self.confirmed, number)
 
     @property
     def is_unconfirmed(self) -> bool:
-        """Whether something was delivered on it that it has not confirmed."""
+        """Whether a delivery on it is not confirmed."""
         return self.delivered > self.confirmed
 
     def note_ping(self) -> None:
-        """A ping is sent now."""
-        self.asked = self.delivered
+        """Note that a ping is sent now."""
+        self.pinged = self.delivered
 
     def when_confirmed(self, on_confirmed: Acknowledge) -> None:
-        """Run `on_proof` once a ping that is sent after this call has been answered."""
+        """Run `on_confirmed` when a ping sent after this call has been answered."""
         self._awaiting_pong.append((time.monotonic(), on_confirmed))
 
     def take_pong(self, sent_at: float) -> None:
-        """The ping that was sent at that time of the monotonic clock, the last one, has been answered."""
-        self.confirm(self.asked)
+        """Handle the answer to the last ping, which was sent at `sent_at` (monotonic clock)."""
+        self.confirm(self.pinged)
         confirmed = [callback for asked_at, callback in self._awaiting_pong if asked_at < sent_at]
         self._awaiting_pong = [waiting for waiting in self._awaiting_pong if waiting[0] >= sent_at]
         for callback in confirmed:
             callback()
 
     def close(self) -> None:
-        """Forget what waits; called when the socket is gone."""
-        self.transport = _GONE
+        """Drop pending acks and confirmations; called when the socket is closed."""
+        self.transport = _CLOSED
         if self._waiting is not None:
             self._waiting.cancel()
         self._acks.clear()

@@ -14,28 +14,28 @@ from server.realtime.connection import Connection, Transport
 from server.realtime.frames import Frame, event_frame
 from server.realtime.unsent import Reader, Unsent
 
-# Between two polls of a client lies the way there and back.
-FAREWELL_SECONDS: Final = 0.5
+# At shutdown, clients get this long to receive the reason: between two polls lies a round trip.
+CLOSE_NOTICE_SECONDS: Final = 0.5
 # At shutdown, clients get this long to confirm the last deliveries.
 CONFIRM_SECONDS: Final = 0.5
 CONFIRM_POLL_INTERVAL: Final = 0.02
 
 
 class Sessions(Protocol):
-    """The transport's sessions that connections live on."""
+    """The Engine.IO sessions of the connections."""
 
     async def disconnect(self, sid: str) -> None:
-        """End the connection with this id, and leave its session open."""
+        """End the connection with this id and keep its session open."""
 
     def request_pong(self, engine_sid: str) -> None:
-        """Ping the client of this session now, unless it answers by polling anyway."""
+        """Ping the client of this session now; a polling client confirms by its polls and gets none."""
 
     async def close(self) -> None:
-        """End all sessions without telling clients; none begins afterwards."""
+        """End all sessions without notifying clients; no session begins afterwards."""
 
 
 class _NoSessions:
-    """Stands in until a transport is attached; there are no connections before that."""
+    """Used until `attach`; there are no connections before that."""
 
     async def disconnect(self, sid: str) -> None:
         pass
@@ -48,7 +48,7 @@ class _NoSessions:
 
 
 class Removed(NamedTuple):
-    """A connection that has ended, and the live deliveries that its user will not confirm any more."""
+    """A connection that has ended, and the live deliveries that stay unconfirmed."""
 
     connection: Connection
     was_last: bool
@@ -59,7 +59,7 @@ class Hub:
     """Every connection on `/chat`, by user. A user is connected while at least one of theirs is open."""
 
     def __init__(self, unsent: Unsent) -> None:
-        # Counts what slow readers have not taken yet, over REST too.
+        # Counts unsent bytes of slow readers, of REST too.
         self.unsent = unsent
         self._sessions: Sessions = _NoSessions()
         self._by_sid: dict[str, Connection] = {}
@@ -70,11 +70,11 @@ class Hub:
         self._tasks = Tasks()
 
     def attach(self, sessions: Sessions) -> None:
-        """Name the transport whose sessions the connections live on."""
+        """Set the sessions of the connections."""
         self._sessions = sessions
 
     def add(self, connection: Connection) -> bool:
-        """Count a connection in; True where it is its user's first."""
+        """Add a connection; True if it is its user's first."""
         connections = self._by_user.setdefault(connection.user_id, [])
         connections.append(connection)
         connection.begin_deliveries(self._deliveries)
@@ -83,7 +83,7 @@ class Hub:
         return len(connections) == 1
 
     def remove(self, sid: str) -> Removed | None:
-        """Count a connection out. None where it was never counted in."""
+        """Remove a connection; None if it was never added."""
         connection = self._by_sid.pop(sid, None)
         if connection is None:
             return None
@@ -100,7 +100,7 @@ class Hub:
         return self._by_engine_sid.get(engine_sid)
 
     def user_ids(self) -> list[str]:
-        """Everybody who is connected."""
+        """All connected users."""
         return list(self._by_user)
 
     def is_connected(self, user_id: str) -> bool:
@@ -110,7 +110,7 @@ class Hub:
         return list(self._by_user.get(user_id, ()))
 
     def send(self, user_id: str, frame: Frame, *, skip: Connection | None = None) -> bool:
-        """Send to every socket of a user; False where there is none, or none that still takes anything."""
+        """Send to every socket of a user; False if the user has no open socket."""
         is_taken = False
         for connection in self._by_user.get(user_id, ()):
             if connection is not skip:
@@ -119,15 +119,15 @@ class Hub:
         return is_taken
 
     def next_delivery(self) -> int:
-        """Begin the delivery of a message; its number is higher than all before."""
+        """Begin the delivery of a message and return its number, higher than all before."""
         self._deliveries += 1
         return self._deliveries
 
     def deliver(self, user_id: str, frame: Frame) -> bool:
-        """Send the message whose delivery was begun last, which is to be confirmed; False where nobody is connected.
+        """Send the message of the last begun delivery, to be confirmed; False if the user has no connections.
 
-        What a connection that is about to go does not take is unconfirmed at its end, and must not pass by what it was
-        sent before on another way.
+        A closing connection counts too: the message is unconfirmed when it ends, and so is queued behind earlier
+        unconfirmed ones instead of overtaking them.
         """
         connections = self._by_user.get(user_id, ())
         for connection in connections:
@@ -136,7 +136,7 @@ class Hub:
         return bool(connections)
 
     def confirmed_upto(self, user_id: str) -> int:
-        """The delivery up to which this user is owed nothing on open connections."""
+        """The delivery number up to which this user's open connections have confirmed everything."""
         connections = self._by_user.get(user_id)
         return self._confirmations.reached(connections, self._deliveries) if connections else self._deliveries
 
@@ -147,28 +147,28 @@ class Hub:
             self.send(user_id, frame, skip=skip)
 
     def renew(self, connection: Connection, identity: Identity) -> None:
-        """Let a connection live until this token ends, when it is told so and disconnected."""
+        """Continue a connection under this identity; `end_expired` ends it when the token expires."""
         connection.identity = identity
 
     def note_unsent(self, reader: Reader, engine_sid: str, size: int) -> None:
-        """So many bytes wait now for the client of this session."""
+        """Note that `size` bytes are unsent now to the client of this session."""
         connection = self._by_engine_sid.get(engine_sid)
         self.unsent.note(reader, "" if connection is None else connection.user_id, size)
 
     def note_ping(self, engine_sid: str) -> None:
-        """A ping is sent to the client of this session now."""
+        """Note that a ping is sent now to the client of this session."""
         connection = self._by_engine_sid.get(engine_sid)
         if connection is not None:
             connection.note_ping()
 
     def take_pong(self, engine_sid: str, sent_at: float) -> None:
-        """The client of this session has answered the ping that was sent at that time of the monotonic clock."""
+        """Handle the answer of this session's client to the ping sent at `sent_at` (monotonic clock)."""
         connection = self._by_engine_sid.get(engine_sid)
         if connection is not None:
             connection.take_pong(sent_at)
 
     async def end(self, connections: Iterable[Connection], reason: ChatError) -> None:
-        """Tell each of these connections why, then disconnect it."""
+        """Send each of these connections the reason, then disconnect it."""
         for connection in list(connections):
             connection.send(event_frame(EXCEPTION, reason.body()))
             await self._sessions.disconnect(connection.sid)
@@ -178,23 +178,23 @@ class Hub:
         await self.end([c for c in self._by_sid.values() if c.identity.session_id == session_id], reason)
 
     async def close(self, reason: ChatError) -> None:
-        """Send everybody the reason and end their connections. What was sent before has left when this returns.
+        """Send all clients the reason and end their sessions. Everything sent before has left when this returns.
 
         Clients reconnect by themselves. They would not after a DISCONNECT of Socket.IO or a CLOSE of Engine.IO.
         """
-        await self._have_confirmed()
+        await self._request_confirmations()
         transports = [connection.transport for connection in self._by_sid.values()]
-        farewell = event_frame(EXCEPTION, reason.body())
+        notice = event_frame(EXCEPTION, reason.body())
         for connection in self._by_sid.values():
-            connection.send(farewell)
-        # A session that has ended answers no poll any more.
-        await _wait_sent(transports, FAREWELL_SECONDS)
+            connection.send(notice)
+        # An ended session answers no more polls, so wait first.
+        await _wait_sent(transports, CLOSE_NOTICE_SECONDS)
         await self._sessions.close()
         await _wait_sent(transports)
 
-    async def _have_confirmed(self) -> None:
-        """Ask those who have not confirmed what they were sent last, and give them a moment, so that it is not
-        repeated to them when they come back.
+    async def _request_confirmations(self) -> None:
+        """Ping clients with unconfirmed deliveries and wait up to `CONFIRM_SECONDS` for their answers, so that these
+        deliveries are not repeated when they reconnect.
         """
         for connection in list(self._by_sid.values()):
             if connection.is_unconfirmed:
@@ -204,7 +204,7 @@ class Hub:
             await asyncio.sleep(CONFIRM_POLL_INTERVAL)
 
     def end_expired(self) -> None:
-        """End the connections whose token has expired, and tell them so."""
+        """Send `TokenExpired` to connections whose token has expired, and end them."""
         now = time.time()
         expired = [
             connection
@@ -218,6 +218,6 @@ class Hub:
 async def _wait_sent(transports: Iterable[Transport], seconds: float | None = None) -> None:
     waits = [asyncio.ensure_future(transport.wait_sent()) for transport in transports]
     if waits:
-        _sent, late = await asyncio.wait(waits, timeout=seconds)
-        for wait in late:
+        _sent, pending = await asyncio.wait(waits, timeout=seconds)
+        for wait in pending:
             wait.cancel()

@@ -1,10 +1,10 @@
-"""Decides when a client reads too slowly of what it is sent."""
+"""Send buffer accounting of one client: decides when it reads too slowly and must be disconnected."""
 
 import time
 from typing import Final
 
-# One group commit can answer hundreds of long messages in one turn of the event loop, before anybody could read a
-# byte. So a reader gets a moment for more than `max_unsent`, but not for this many times as much.
+# One group commit can answer hundreds of long messages in one turn of the event loop, before a client can read a byte.
+# So a client may exceed `max_unsent` for `GRACE` seconds, but never by this factor.
 GRACE: Final = 1.0
 MOST_AT_ONCE: Final = 16
 
@@ -12,8 +12,8 @@ MOST_AT_ONCE: Final = 16
 class SendBuffer:
     """The unsent bytes of one client. It exists while something waits to be sent.
 
-    The largest piece on its way does not count: one piece of missed messages, by `messages:offline` or
-    `sync`, may be larger than `max_unsent` alone.
+    The largest unsent piece does not count: missed messages in one `messages:offline` event or `sync` ack may exceed
+    `max_unsent` alone.
     """
 
     __slots__ = ("_behind_since", "_largest", "_max_unsent")
@@ -24,7 +24,7 @@ class SendBuffer:
         self._behind_since: float | None = None
 
     def is_too_long_with(self, piece: int, waiting: int) -> bool:
-        """Whether the client is to be cut off, now that `piece` is added to what is `waiting`."""
+        """Whether to disconnect the client, as `piece` bytes are added to `waiting` unsent bytes."""
         self._largest = max(self._largest if waiting else 0, piece)
         unsent = waiting + piece - self._largest
         if unsent <= self._max_unsent:

@@ -1,23 +1,23 @@
-"""Bytes that wait for clients to read them, counted for each user and in all; of too many, the slowest is cut first."""
+"""Counts unsent bytes per user and in total; above a limit, the slowest reader is cut first."""
 
 import time
 from collections import OrderedDict
 from typing import Final, Protocol
 
-# A client that has read nothing for so long is slow. One that reads is cut only where there are far too many bytes.
+# A client that has read nothing for `GRACE` seconds is slow. Others are cut only above this multiple of the limit.
 GRACE: Final = 1.0
-FAR_TOO_MANY: Final = 1.5
+HARD_LIMIT_FACTOR: Final = 1.5
 
 
 class Reader(Protocol):
-    """A connection with bytes that its client has not taken yet."""
+    """A connection with unsent bytes."""
 
     def cut(self) -> None:
-        """End it at once, without a word; what waits is dropped."""
+        """Close it at once and drop unsent bytes."""
 
 
 class Waiting:
-    """What waits for one reader, and when that was last seen to read."""
+    """The unsent bytes of one reader, and since when it has not read."""
 
     __slots__ = ("since", "size", "user_id")
 
@@ -28,7 +28,7 @@ class Waiting:
 
 
 class Queue:
-    """Readers of one user, or of all, the slowest first."""
+    """Readers of one user or of all users, the slowest first."""
 
     __slots__ = ("readers", "size")
 
@@ -38,11 +38,11 @@ class Queue:
 
 
 class Unsent:
-    """Counts only what the kernel has not taken: whoever reads what they are sent is not in here."""
+    """Only bytes that the kernel has not accepted count, so clients that keep up have no entry."""
 
-    def __init__(self, *, per_user: int, in_all: int) -> None:
+    def __init__(self, *, per_user: int, total: int) -> None:
         self._per_user = per_user
-        self._in_all = in_all
+        self._total = total
         self._all = Queue()
         self._by_user: dict[str, Queue] = {}
 
@@ -51,7 +51,7 @@ class Unsent:
         return self._all.size
 
     def note(self, reader: Reader, user_id: str, size: int) -> None:
-        """So many bytes wait for `reader` now. It, or another one, is cut where there are too many by that."""
+        """Note that `size` bytes are unsent to `reader` now. Cuts readers while a limit is exceeded."""
         waiting = self._all.readers.get(reader)
         if size == 0:
             if waiting is not None:
@@ -59,7 +59,7 @@ class Unsent:
             return
         moment = time.monotonic()
         if waiting is not None and waiting.user_id != user_id:
-            # Logged in since.
+            # The client has logged in since.
             self._forget(reader, waiting)
             waiting = None
         if waiting is None:
@@ -75,14 +75,14 @@ class Unsent:
         self._all.size += grown
         of_user.size += grown
         if of_user.size > self._per_user:
-            self._relieve(of_user, self._per_user, moment)
-        if self._all.size > self._in_all:
-            self._relieve(self._all, self._in_all, moment)
+            self._cut_slowest(of_user, self._per_user, moment)
+        if self._all.size > self._total:
+            self._cut_slowest(self._all, self._total, moment)
 
-    def _relieve(self, queue: Queue, most: int, moment: float) -> None:
-        while queue.size > most:
+    def _cut_slowest(self, queue: Queue, limit: int, moment: float) -> None:
+        while queue.size > limit:
             reader, waiting = next(iter(queue.readers.items()))
-            if moment - waiting.since < GRACE and queue.size <= FAR_TOO_MANY * most:
+            if moment - waiting.since < GRACE and queue.size <= HARD_LIMIT_FACTOR * limit:
                 return
             self._forget(reader, waiting)
             reader.cut()

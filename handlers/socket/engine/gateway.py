@@ -1,4 +1,4 @@
-"""The hooks into Socket.IO's and Engine.IO's servers: sessions that begin and end, CONNECT, and polled packets."""
+"""Hooks into the Socket.IO and Engine.IO servers: begin and end of sessions, CONNECT, DISCONNECT, polled packets."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from handlers.socket.dispatcher import Dispatcher
 from handlers.socket.engine.polling import Environ, PolledSocket, answer_poll, disable_pings
 from handlers.socket.engine.sessions import EngineSessions
 from handlers.socket.engine.websocket import FRAMES_PER_TURN
-from handlers.socket.engine.websocket_session import ENTER_OR_LEAVE, EngineSession, WebSocketSessions
+from handlers.socket.engine.websocket_session import CONNECT_OR_DISCONNECT, EngineSession, WebSocketSessions
 from handlers.socket.packets import CONNECT, read_namespace
 from server.concurrency.tasks import Tasks
 from server.context import Context
@@ -26,14 +26,14 @@ from server.realtime.unsent import Reader
 
 log = logging.getLogger(__name__)
 
-# What is longer is garbage, and not to be said again.
-LONGEST_NAMESPACE: Final = 200
+# A longer name is not repeated in an error.
+MAX_NAMESPACE_LENGTH: Final = 200
 HOW_TO_CONNECT: Final = f'io("https://HOST{NAMESPACE}")'
 AUTHORIZATION: Final = "HTTP_AUTHORIZATION"
 
 
 class Gateway:
-    """Takes connections in once they have shown a token, and hands their events to the dispatcher."""
+    """Opens connections once they have authenticated, and passes their events to the dispatcher."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -47,7 +47,7 @@ class Gateway:
         )
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks()
-        self._polled = 0
+        self._polled_packets = 0
         self._connections = Connections(context, self._tasks)
         self._dispatcher = Dispatcher(context, self._tasks)
         self._websockets = WebSocketSessions(
@@ -60,7 +60,7 @@ class Gateway:
         )
 
     def attach(self) -> None:
-        """Take over what Socket.IO's server receives, except for CONNECT and DISCONNECT themselves; begin to serve."""
+        """Replace the handlers of the Socket.IO server, which keeps only CONNECT and DISCONNECT, and start to serve."""
         server, engine = self.sessions.server, self.sessions.engine
         server.on("connect", self._connect, namespace=NAMESPACE)
         server.on("disconnect", self._disconnect, namespace=NAMESPACE)
@@ -69,7 +69,7 @@ class Gateway:
         self._close_session = engine.handlers["disconnect"]
         engine.on("message", self._receive_polled)
         engine.on("connect", self._session_opened)
-        engine.on("disconnect", self.count_out)
+        engine.on("disconnect", self.session_closed)
         self._websockets.attach()
         self._hub.attach(self.sessions)
         self.sessions.start()
@@ -84,21 +84,21 @@ class Gateway:
         self._expect_login(engine_sid)
         return await self._open_session(engine_sid, environ)
 
-    async def count_out(self, engine_sid: str, reason: str) -> None:
-        """An Engine.IO session ends, and with it the connection on it, if there is one."""
+    async def session_closed(self, engine_sid: str, reason: str) -> None:
+        """Handle the end of an Engine.IO session and of the connection on it, if any."""
         engine_socket = self.sessions.engine.sockets.get(engine_sid)
         if engine_socket is not None and not engine_socket.upgraded:
-            # A poll that waits is answered now, not at the next ping; after the CLOSE packet, where there is one.
+            # A pending poll is answered now instead of at the next ping, and after the CLOSE packet, if any.
             self._loop.call_soon(answer_poll, engine_socket)
         await self._close_session(engine_sid, reason)
         self.sessions.cancel_login(engine_sid)
         transport: PolledSocket | None = getattr(engine_socket, "transport", None)
         if transport is not None:
-            # What waits for it goes with it.
+            # Its unsent bytes are dropped with it.
             self._hub.note_unsent(transport, engine_sid, 0)
 
-    async def enter_or_leave(self, engine_sid: str, data: str) -> None:
-        """Let Socket.IO's server take a CONNECT or DISCONNECT. Raises `ValueError` where it is malformed."""
+    async def connect_or_disconnect(self, engine_sid: str, data: str) -> None:
+        """Pass a CONNECT or DISCONNECT to the Socket.IO server. Raises `ValueError` if it is malformed."""
         namespace = read_namespace(data)
         if data[:1] == CONNECT and namespace != NAMESPACE:
             await self._refuse_namespace(engine_sid, namespace)
@@ -109,9 +109,9 @@ class Gateway:
             raise ValueError("nested too deeply") from None
 
     async def _refuse_namespace(self, engine_sid: str, namespace: str) -> None:
-        """Say what is wrong: the library's own refusal has no words that clients would show."""
+        """Send a refusal with a reason; the library's own has no text that clients would show."""
         engine_socket = self.sessions.engine.sockets.get(engine_sid)
-        if len(namespace) > LONGEST_NAMESPACE:
+        if len(namespace) > MAX_NAMESPACE_LENGTH:
             raise ValueError("too long a namespace")
         if engine_socket is not None and not engine_socket.closed:
             error = NotFound(f"There is no namespace {namespace} here; connect to {NAMESPACE}, as in {HOW_TO_CONNECT}")
@@ -126,20 +126,20 @@ class Gateway:
         try:
             identity = await self._connections.authenticate(auth, environ.get(AUTHORIZATION))
         except TokenExpired as error:
-            # All clients that are refused get one code; the reason tells them apart.
+            # Every failed authentication has one code; `reason` tells an expired token.
             raise RefusedError(Unauthorized.code, {**Unauthorized(error.detail).body(), "reason": error.code}) from None
         except ChatError as error:
             raise RefusedError(error.code, error.body()) from None
         except TimeoutError:
             raise RefusedError(Unavailable.code, Unavailable().body()) from None
         except Exception:
-            log.exception("a connection could not be authenticated")
+            log.exception("socket authentication failed")
             raise RefusedError(Internal.code, Internal().body()) from None
         engine_socket = self.sessions.engine.sockets.get(engine_sid)
         if engine_socket is None or engine_socket.closed or engine_socket.closing:
-            # It went during authentication: accepting it now would keep it for ever.
+            # It closed during authentication: accepting it now would leak it.
             raise RefusedError(Unavailable.code, Unavailable().body())
-        # The answer to CONNECT is queued when this returns; nothing may be sent before it.
+        # The answer to CONNECT is queued when this returns; it must be sent first.
         self._connections.reserve(identity.user_id)
         self._loop.call_soon(self._open, sid, engine_sid, identity)
 
@@ -149,7 +149,7 @@ class Gateway:
         if engine_socket is None or engine_socket.closed:
             return
         if not self.sessions.server.manager.is_connected(sid, NAMESPACE):
-            # It left again in the same turn of the loop; nobody would ever count it out.
+            # It disconnected in the same turn of the event loop: opening it now would leak it.
             return
         self.sessions.cancel_login(engine_sid)
         self._connections.open(Connection(sid, engine_sid, self._transport_of(engine_socket), identity))
@@ -165,16 +165,16 @@ class Gateway:
             self._expect_login(connection.engine_sid)
 
     async def _receive_polled(self, engine_sid: str, data: Any) -> None:
-        """What comes in the bodies of polling clients."""
-        self._polled += 1
-        if self._polled % FRAMES_PER_TURN == 0:
-            # Packets of one body come one after the other, and nobody else would have a turn before its end.
+        """Handle one packet from the body of a polling client."""
+        self._polled_packets += 1
+        if self._polled_packets % FRAMES_PER_TURN == 0:
+            # The library handles all packets of a body without yielding: let others run in between.
             await asyncio.sleep(0)
         if not isinstance(data, str):
             return
-        if data[:1] in ENTER_OR_LEAVE:
+        if data[:1] in CONNECT_OR_DISCONNECT:
             try:
-                await self.enter_or_leave(engine_sid, data)
+                await self.connect_or_disconnect(engine_sid, data)
             except ValueError:
                 await self.sessions.drop(engine_sid)
             return
@@ -186,7 +186,7 @@ class Gateway:
 
 
 class PolledClient:
-    """What the way to a client that polls needs to know, and has to tell, of the connection on its session."""
+    """Connects a `PolledSocket` to the connection on its session, if there is one."""
 
     __slots__ = ("_engine_sid", "_hub")
 
@@ -214,9 +214,9 @@ class PolledClient:
 
 
 def _strip(environ: Environ) -> None:
-    """Let go of what Socket.IO would keep of the request for as long as the session lives."""
+    """Empty the request data that Socket.IO keeps for the life of a session, except for `Authorization`."""
     authorization = environ.get(AUTHORIZATION)
     environ.clear()
     if authorization is not None:
-        # Whoever leaves may come again on the same session.
+        # A client may disconnect and connect again on the same session.
         environ[AUTHORIZATION] = authorization

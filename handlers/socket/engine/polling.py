@@ -1,4 +1,7 @@
-"""All that is changed inside Engine.IO's own sessions, in one place that a test watches over."""
+"""All changes to Engine.IO's own sessions: bounds, pings and confirmations of polling, and hooks for WebSockets.
+
+They rely on internals of the library, which `tests/test_engine_internals.py` checks.
+"""
 
 import asyncio
 import time
@@ -13,52 +16,54 @@ from server.realtime.frames import Frame
 from server.realtime.send_buffer import SendBuffer
 from server.realtime.unsent import Reader
 
-# python-engineio's client refuses a payload of more packets than this, and drops its connection with it.
+# python-engineio's client disconnects if a payload has more packets than this.
 PACKETS_PER_POLL: Final = 16
-# The other way, one body holds all that a client has to say. Real events are 65 bytes and more, so that a body of
-# `server.max_payload` (128 KiB) cannot hold more of them; the empty packets that could be more are nobody's.
+# A client sends everything it has in one body. Real events are 65 bytes and more, so that a body of
+# `server.max_payload` (128 KiB) cannot hold more of them than this.
 PACKETS_PER_BODY: Final = 2000
 
-# A client polls again as soon as a poll has ended. One that ended a poll itself, and does not, is gone.
+# A client polls again as soon as a poll has ended. If it aborts a poll and does not poll again in time, it is gone.
 POLL_SECONDS: Final = 5.0
 
 Environ = dict[str, Any]
 
 
 class Client(Protocol):
-    """The one who polls: which live delivery it was sent last, and what it confirms."""
+    """The polling client, as `PolledSocket` sees it."""
 
     def note_ping(self) -> None:
-        """It is sent a ping now."""
+        """A ping is sent now."""
 
     def take_pong(self, sent_at: float) -> None:
-        """It has answered the ping that was sent at that time of the monotonic clock."""
+        """The ping sent at `sent_at` (monotonic clock) has been answered."""
 
     def note_unsent(self, reader: Reader, size: int) -> None:
-        """So many bytes wait for it now."""
+        """`size` bytes are unsent now."""
 
-    def delivered(self) -> int: ...
+    def delivered(self) -> int:
+        """The number of the last live delivery that was sent."""
 
-    def confirm(self, number: int) -> None: ...
+    def confirm(self, number: int) -> None:
+        """The live deliveries up to this number have arrived."""
 
 
 class PolledSocket:
-    """The way to a client that polls: what is sent waits in its session's queue for the next poll.
+    """The transport of a polling client: packets wait in the queue of its session for the next poll.
 
-    One for each session, from its beginning: what the library sends by itself is bounded with the rest, and its pings
-    go by the monotonic clock. A poll confirms what the one before it was answered with.
+    It exists for each session from the beginning, so that packets of the library are bounded too and pings use the
+    monotonic clock. A poll confirms the answer to the one before.
     """
 
     __slots__ = (
+        "_aborted_poll",
         "_answered",
         "_buffer",
         "_client",
-        "_cutting",
+        "_ending",
         "_engine_socket",
-        "_lost",
         "_polls",
-        "_rest",
         "_sent",
+        "_unpolled",
         "_unsent",
         "is_open",
     )
@@ -67,22 +72,21 @@ class PolledSocket:
         self.is_open = True
         self._engine_socket = engine_socket
         self._client = client
-        # How many polls there were, which of them the client ended last, and the last live delivery that all of them
-        # were answered with.
+        # The number of polls, the last of them that the client aborted, and the last live delivery in their answers.
         self._polls = 0
-        self._lost = 0
+        self._aborted_poll = 0
         self._answered = 0
         self._buffer = SendBuffer(max_unsent)
-        # What the library has taken from its queue and no poll was answered with yet.
-        self._rest: deque[Packet | None] = deque()
-        # Since the queue was last found empty.
+        # Packets that the library took from its queue and that are in no answer yet.
+        self._unpolled: deque[Packet | None] = deque()
+        # Bytes queued since the queue was last found empty.
         self._unsent = 0
-        # Somebody waits until everything has left.
+        # Resolved when everything has been sent; None if nothing waits for that.
         self._sent: asyncio.Future[None] | None = None
-        self._cutting: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     def attach(self) -> None:
-        """Take the place of what the library does for this session by itself."""
+        """Replace the library's methods of this session."""
         engine_socket = self._engine_socket
         engine_socket.transport = self
         engine_socket.last_ping = time.monotonic()
@@ -96,7 +100,7 @@ class PolledSocket:
         self._put(Packet(MESSAGE, frame.packet), len(frame.wire))
 
     async def wait_sent(self) -> None:
-        """Until polls were answered with all that was sent, or no further one will be answered."""
+        """Wait until everything sent is in answers to polls, or no further poll will be answered."""
         if self._engine_socket.closing or self._is_empty():
             return
         if self._sent is None:
@@ -104,27 +108,27 @@ class PolledSocket:
         await asyncio.shield(self._sent)
 
     def lose_poll(self) -> None:
-        """The client has ended a poll that waited: unless it polls again soon, it is gone."""
-        # What comes now must wait for that, and not go out as the answer to this one.
-        self._lost = self._polls
+        """Handle a pending poll that the client aborted: end the session unless it polls again soon."""
+        # Packets sent from now on must wait for the next poll and not go into the lost answer.
+        self._aborted_poll = self._polls
         answer_poll(self._engine_socket)
         asyncio.get_running_loop().call_later(POLL_SECONDS, self._end_unless_polled, self._polls)
 
     def detach(self) -> list[Packet | None]:
-        """Let go of the session; returns what of its queue no poll was answered with."""
+        """Detach from the session; returns the packets that are in no answer yet."""
         self.is_open = False
         for patched in ("transport", "poll", "send", "schedule_ping", "check_ping_timeout", "_send_ping"):
-            # They refer to the session, which refers to them.
+            # Breaks reference cycles.
             vars(self._engine_socket).pop(patched, None)
-        rest, self._rest = self._rest, deque()
+        rest, self._unpolled = self._unpolled, deque()
         self._client.note_unsent(self, 0)
-        self._tell_sent()
+        self._resolve_sent()
         return list(rest)
 
     def _is_empty(self) -> bool:
-        return not self._rest and self._engine_socket.queue.empty()
+        return not self._unpolled and self._engine_socket.queue.empty()
 
-    def _tell_sent(self) -> None:
+    def _resolve_sent(self) -> None:
         if self._sent is not None:
             self._sent.set_result(None)
             self._sent = None
@@ -142,7 +146,7 @@ class PolledSocket:
             self._client.note_unsent(self, self._unsent)
 
     def cut(self) -> None:
-        """End the session at once; what waits is dropped."""
+        """End the session at once and drop unsent packets."""
         self.is_open = False
         self._client.note_unsent(self, 0)
         self._engine_socket.queue.put_nowait(None)
@@ -150,32 +154,32 @@ class PolledSocket:
 
     def _end(self, reason: str | None = None) -> None:
         ending = self._engine_socket.close(wait=False, abort=True, reason=reason)
-        self._cutting = asyncio.get_running_loop().create_task(ending)
+        self._ending = asyncio.get_running_loop().create_task(ending)
 
     async def _poll(self) -> list[Packet | None]:
-        """Few enough packets for every client; the rest waits for the next poll."""
+        """The packets for one answer, at most `PACKETS_PER_POLL`; the others wait for the next poll."""
         engine_socket = self._engine_socket
         self._polls += 1
         poll = self._polls
         self._client.confirm(self._answered)
-        if not self._rest:
-            self._rest.extend(await type(engine_socket).poll(engine_socket))
+        if not self._unpolled:
+            self._unpolled.extend(await type(engine_socket).poll(engine_socket))
             if engine_socket.closing:
-                # One that waits beside this one would fail in the end, and the library ends the session of whoever
-                # fails: also when a WebSocket has taken over.
+                # A second pending poll would fail in the end, and the library would then end the session, even if a
+                # WebSocket has taken over.
                 answer_poll(engine_socket)
-        if poll == self._lost:
-            # Nobody reads this answer.
+        if poll == self._aborted_poll:
+            # The client has aborted this poll: the answer is lost.
             return [Packet(NOOP)]
-        answer = [self._rest.popleft() for _ in range(min(len(self._rest), PACKETS_PER_POLL))]
-        # It reads.
+        answer = [self._unpolled.popleft() for _ in range(min(len(self._unpolled), PACKETS_PER_POLL))]
+        # Reset first: the client is reading.
         self._client.note_unsent(self, 0)
         if self.is_open and not self._is_empty():
             self._client.note_unsent(self, self._unsent)
         if self._is_empty():
             if self.is_open:
                 self._answered = self._client.delivered()
-            self._tell_sent()
+            self._resolve_sent()
         return answer
 
     def _end_unless_polled(self, polls: int) -> None:
@@ -184,12 +188,12 @@ class PolledSocket:
             self._end(self._engine_socket.server.reason.TRANSPORT_CLOSE)
 
     async def _send_packet(self, packet: Packet) -> None:
-        """The library's own sending."""
+        """Send a packet of the library."""
         if await self._check_ping_timeout():
             self._put(packet, len(packet.encode()))
 
     def _schedule_ping(self) -> None:
-        # The library calls this on every PONG, with the time of the PING still in `last_ping`.
+        # The library calls this on every PONG, while `last_ping` still has the time of the PING.
         sent_at = self._engine_socket.last_ping
         type(self._engine_socket).schedule_ping(self._engine_socket)
         if sent_at is not None:
@@ -215,10 +219,10 @@ class PolledSocket:
 
 
 def use_websockets(engine: Any, begin: Callable[[Any, Environ], Awaitable[None]]) -> None:
-    """Have `begin(engine_socket, environ)` called for each WebSocket, instead of the library's reader and writer.
+    """Call `begin(engine_socket, environ)` for each WebSocket instead of the library's reader and writer.
 
-    It is called once the handshake, or the request to upgrade, has been found good. The session is not the library's
-    any more from `take_queue` on.
+    It is called once the library has accepted the handshake or the upgrade request. `detach_session` then takes the
+    session from the library.
     """
 
     def make_driver(library_handler: Any, _server: Any) -> Callable[[Environ], Awaitable[None]]:
@@ -228,19 +232,19 @@ def use_websockets(engine: Any, begin: Callable[[Any, Environ], Awaitable[None]]
 
 
 def disable_pings(engine_socket: Any) -> None:
-    """Keep the library from pinging this session: it begins to only where a time of asking is there."""
+    """Keep the library from pinging this session: it needs a `last_ping` to start."""
     engine_socket.last_ping = None
 
 
 def answer_poll(engine_socket: Any) -> None:
-    """Let a poll that waits be answered now."""
+    """Answer a pending poll now."""
     engine_socket.queue.put_nowait(Packet(NOOP))
 
 
 def detach_session(engine_socket: Any) -> list[Packet]:
-    """End the library's own work on a session without a word to anybody; returns what it had yet to send."""
+    """Stop the library's work on a session without notifying anyone; returns its unsent packets."""
     engine_socket.upgraded, engine_socket.upgrading = True, False
-    # Its pings, its polls and its `close` do nothing any more.
+    # Makes its pings, polls and `close` do nothing.
     engine_socket.closing = True
     transport: PolledSocket | None = getattr(engine_socket, "transport", None)
     waiting = [] if transport is None else transport.detach()

@@ -17,20 +17,20 @@ from server.realtime.hub import Hub
 
 log = logging.getLogger(__name__)
 
-# One loop checks pings, token expiry and missing logins of all connections, this often, in seconds: timers for each
-# would take a tenth of what a connection needs.
+# Seconds between checks of pings, token expiry and missing logins. One loop serves all connections: a timer for each
+# would take a tenth of a connection's memory.
 HEARTBEAT_INTERVAL: Final = 1.0
-# A ping is late by at most this share of its interval or its timeout.
-MAX_LATENESS: Final = 0.25
-# So that a sum of fractions is not just below a whole second.
+# A check is delayed by at most this share of the ping interval or timeout.
+MAX_DELAY: Final = 0.25
+# Added so that the interval sum is not just below a whole second.
 ROUNDING: Final = 0.001
 
 
 class SessionManager(socketio.AsyncManager):  # type: ignore[misc]
-    """Has no rooms, as nothing is sent through it: neither one for each client to keep, nor all to be searched."""
+    """Keeps no rooms, as nothing is sent through it: saves one for each client, and a search through all of them."""
 
     def basic_enter_room(self, sid: str, namespace: str, room: str | None, eio_sid: str | None = None) -> None:
-        # The room of the whole namespace is where it looks up who is connected.
+        # The library looks up connected clients in the room of the namespace.
         if room is None:
             super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
 
@@ -46,41 +46,41 @@ class SessionManager(socketio.AsyncManager):  # type: ignore[misc]
 
 
 class EngineSessions:
-    """Every session of Engine.IO, authenticated or not. `server` and `engine` are the libraries' own."""
+    """All Engine.IO sessions, authenticated or not. `server` and `engine` are the objects of the libraries."""
 
     def __init__(self, hub: Hub, *, ping_interval: float, ping_timeout: float, max_payload: int) -> None:
-        # The default of 16 packets would drop a larger request whole, without an error.
+        # With the default of 16 packets, a larger request would be dropped without an error.
         Payload.max_decode_packets = PACKETS_PER_BODY
         self.hub = hub
         self.server: Any = socketio.AsyncServer(
             async_mode="tornado",
             namespaces=[NAMESPACE],
             client_manager=SessionManager(),
-            # Clients are told whole seconds, rounded down: a short interval would be none, and a ping always late.
+            # Clients are told whole seconds, rounded down: a short interval would be 0, and every ping too late.
             ping_interval=(ping_interval, math.ceil(ping_interval) - ping_interval + ROUNDING),
             ping_timeout=ping_timeout,
             max_http_buffer_size=max_payload,
-            # Origins are judged before it is asked (handlers/origins.py).
+            # Origins are checked earlier (handlers/origins.py).
             cors_allowed_origins=[],
             http_compression=False,
             monitor_clients=False,
         )
         self.engine: engineio.AsyncServer = self.server.eio
-        # Unauthenticated sessions with the time by which a login is due, the earliest first.
+        # Login deadline of unauthenticated sessions, the earliest first.
         self._unauthenticated: dict[str, float] = {}
         self._heartbeat: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin the heartbeat."""
+        """Start the heartbeat."""
         self._heartbeat = asyncio.get_running_loop().create_task(self._beat())
 
     def expect_login(self, engine_sid: str, timeout: float) -> None:
-        """End this session unless somebody logs in on it within `timeout` seconds, which is the same for all."""
+        """End this session unless a login comes within `timeout` seconds, which must be the same for all sessions."""
         self._unauthenticated.pop(engine_sid, None)
         self._unauthenticated[engine_sid] = time.monotonic() + timeout
 
     def cancel_login(self, engine_sid: str) -> None:
-        """Expect no login any more: it has come, or the session has ended."""
+        """Undo `expect_login`, after the login or the end of the session."""
         self._unauthenticated.pop(engine_sid, None)
 
     async def disconnect(self, sid: str) -> None:
@@ -89,7 +89,7 @@ class EngineSessions:
     def request_pong(self, engine_sid: str) -> None:
         session = self.engine.sockets.get(engine_sid)
         if session is not None and session.upgraded:
-            session.ask()
+            session.request_pong()
 
     async def drop(self, engine_sid: str) -> None:
         """End a session, authenticated or not."""
@@ -105,14 +105,14 @@ class EngineSessions:
 
     async def _beat(self) -> None:
         engine = self.engine
-        interval = min(HEARTBEAT_INTERVAL, MAX_LATENESS * engine.ping_interval, MAX_LATENESS * engine.ping_timeout)
+        interval = min(HEARTBEAT_INTERVAL, MAX_DELAY * engine.ping_interval, MAX_DELAY * engine.ping_timeout)
         while True:
             await asyncio.sleep(interval)
             try:
                 await self._end_unauthenticated()
                 self.hub.end_expired()
             except Exception:
-                log.exception("could not end overdue connections")
+                log.exception("ending overdue connections failed")
             for engine_sid, session in list(engine.sockets.items()):
                 try:
                     if session.closed:
@@ -120,7 +120,7 @@ class EngineSessions:
                     elif not session.closing:
                         await session.check_ping_timeout()
                 except Exception:
-                    log.exception("could not check a connection")
+                    log.exception("connection check failed")
 
     async def _end_unauthenticated(self) -> None:
         now = time.monotonic()

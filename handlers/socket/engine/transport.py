@@ -1,4 +1,4 @@
-"""The Tornado handler under `/socket.io`: the adapter's own, with every queue bounded and the short way for events."""
+"""The Tornado handler of `/socket.io`: python-socketio's own, with checks before Engine.IO and a bare WebSocket."""
 
 import asyncio
 import base64
@@ -18,7 +18,7 @@ from handlers.slow_clients import end_unless_taken
 from handlers.socket.engine.polling import PACKETS_PER_BODY, PolledSocket
 from handlers.socket.engine.sessions import EngineSessions
 from handlers.socket.engine.websocket import WebSocket
-from handlers.socket.engine.websocket_session import ENTER_OR_LEAVE
+from handlers.socket.engine.websocket_session import CONNECT_OR_DISCONNECT
 from server.config.settings import Settings
 from server.errors import ChatError, Forbidden, ValidationFailed
 
@@ -31,25 +31,25 @@ UPDATE_CLIENT: Final = (
 )
 TRANSPORTS: Final = ("polling", "websocket")
 SWITCHING_PROTOCOLS: Final = 101
-# Between the packets of a polled body.
+# Separates the packets of a polled body.
 _SEPARATOR: Final = "\x1e"
-# What a client may poll with: Engine.IO's close, pong and message, and "b", a binary message. An upgrade, and the ping
-# before it, come over the WebSocket.
+# Packet types that a client may poll with: Engine.IO's close, pong and message, and "b", a binary message. The upgrade
+# and the ping before it come over the WebSocket.
 _KNOWN_TYPES: Final = frozenset("134b")
-# Socket.IO's CONNECT and DISCONNECT. Each CONNECT has a token verified, and clients send one for each namespace.
-_ENTER_OR_LEAVE: Final = tuple(f"4{kind}" for kind in ENTER_OR_LEAVE)
-MOST_ENTERING: Final = 16
+# Socket.IO's CONNECT and DISCONNECT. Each CONNECT verifies a token, and clients send one for each namespace.
+_CONNECT_OR_DISCONNECT: Final = tuple(f"4{kind}" for kind in CONNECT_OR_DISCONNECT)
+MAX_CONNECTS: Final = 16
 # Names of headers (RFC 9110, 5.1) in a list.
 _HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
 
 
 def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[RequestHandler]:
-    """The handler class for the route; it belongs to this Socket.IO server."""
+    """The handler class of the route, bound to this Socket.IO server."""
     adapter: Any = socketio.get_tornado_handler(sessions.server)
     engine = sessions.engine
 
     class SocketHandler(adapter):  # type: ignore[misc]
-        """Refuses before the upgrade what Engine.IO would refuse after it and leave open."""
+        """Refuses bad requests before the upgrade; Engine.IO would refuse them after it and leave them open."""
 
         def initialize(self) -> None:
             self.slot = slot_of(self.request.connection)
@@ -59,13 +59,13 @@ def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[Re
             self.set_header("Server", "madang")
             self.set_header("X-Content-Type-Options", "nosniff")
             if allow_origin(self, settings):
-                # As Engine.IO's own server answers: clients choose what they send along.
+                # Same as Engine.IO's own server: any requested header is allowed.
                 self.set_header("Access-Control-Allow-Credentials", "true")
                 self.set_header("Access-Control-Allow-Methods", "OPTIONS, GET, POST")
                 self.set_header("Access-Control-Expose-Headers", REQUEST_ID)
-                asked = self.request.headers.get("Access-Control-Request-Headers", "")
-                if _HEADER_NAMES.fullmatch(asked):
-                    self.set_header("Access-Control-Allow-Headers", asked)
+                requested = self.request.headers.get("Access-Control-Request-Headers", "")
+                if _HEADER_NAMES.fullmatch(requested):
+                    self.set_header("Access-Control-Allow-Headers", requested)
 
         def prepare(self) -> None:
             self.slot.begin(self.request.headers)
@@ -84,26 +84,26 @@ def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[Re
                 raise ValidationFailed("The body is no row of Engine.IO packets, or one of too many")
 
         def check_origin(self, _origin: str) -> bool:
-            """`prepare` has judged it, by the rule that holds for all requests."""
+            """`prepare` has checked it by the rule for all requests."""
             return True
 
         def get_compression_options(self) -> None:
-            """No compression: it costs more memory for each connection than everything else together."""
+            """No compression: its memory would exceed all else that a connection needs."""
 
         async def open(self, *_args: str, **_kwargs: str) -> None:
-            """Engine.IO has `hand_over` called, or has refused; Tornado's own reader finds a closed stream."""
+            """Let Engine.IO refuse or call `transfer_connection`; Tornado's reader then finds a closed stream."""
             await engine.handle_request(self)
             if self.ws_connection is not None:
                 self.ws_connection.stream.close()
 
-        async def hand_over(self, websocket: WebSocket) -> None:
-            """Give the connection to `websocket`, and let go of all that Tornado keeps for one."""
+        async def transfer_connection(self, websocket: WebSocket) -> None:
+            """Give the TCP connection to `websocket` and free all that Tornado keeps for it."""
             stream = self.ws_connection.stream
             if stream.closed():
                 raise ConnectionAbortedError
             stream.set_nodelay(True)
-            # Tornado closes its own descriptor, so that nothing of it needs to be known. Clients say nothing before
-            # the handshake is answered (RFC 6455, 4.1), so nothing of theirs is in the stream.
+            # Tornado closes its descriptor itself; the WebSocket uses a duplicate. The stream holds no data of the
+            # client, which sends nothing before the handshake is answered (RFC 6455, 4.1).
             own = stream.socket.dup()
             self.slot.detach_stream()
             stream.close()
@@ -116,7 +116,7 @@ def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[Re
                 raise
 
         def on_finish(self) -> None:
-            # A WebSocket is counted until it ends.
+            # A WebSocket keeps its slot until it ends.
             if self.get_status() != SWITCHING_PROTOCOLS:
                 self.slot.end()
 
@@ -129,10 +129,10 @@ def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[Re
                     transport.lose_poll()
 
         def on_message(self, _message: str | bytes) -> None:
-            """Nothing comes this way."""
+            """Unused: `WebSocket` reads the messages."""
 
         def on_close(self) -> None:
-            """The adapter would tell a queue that nobody reads."""
+            """The adapter would put this into a queue that has no reader."""
 
         def write_error(self, status_code: int, **kwargs: Any) -> None:
             write_problem(self, to_chat_error(kwargs.get("exc_info", (None, None, None))[1], status_code))
@@ -148,29 +148,29 @@ def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[Re
 
         def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
             if not isinstance(value, ChatError | HTTPError):
-                # Without the address, which names the session.
-                log.error("%s /socket.io failed", self.request.method, exc_info=(typ, value, tb))
+                # Not the full URL: it contains the session id.
+                log.error("request failed method=%s path=/socket.io", self.request.method, exc_info=(typ, value, tb))
 
     return SocketHandler
 
 
 def _is_payload(body: bytes) -> bool:
-    """Whether a polled body is a row of packets that a client may send, and of no more than it may send at once."""
+    """Whether a polled body consists of packets that a client may send, and of no more than allowed."""
     try:
         packets = body.decode().split(_SEPARATOR)
     except UnicodeDecodeError:
         return False
     if len(packets) > PACKETS_PER_BODY or not all(map(_is_packet, packets)):
         return False
-    return sum(packet.startswith(_ENTER_OR_LEAVE) for packet in packets) <= MOST_ENTERING
+    return sum(packet.startswith(_CONNECT_OR_DISCONNECT) for packet in packets) <= MAX_CONNECTS
 
 
 def _is_packet(packet: str) -> bool:
-    """Whether the library reads it: where it fails, it would drop the whole body and answer as if all were well."""
+    """Whether the library can read it; if not, it would drop the whole body and answer with success."""
     if packet[:1] == "b":
         try:
             base64.b64decode(packet[1:])
         except ValueError:
             return False
-    # No client puts JSON there; the library reads it, however deep it is.
+    # No client sends JSON here, but the library would parse it, to any depth.
     return packet[:1] in _KNOWN_TYPES and packet[1:].lstrip()[:1] not in ("[", "{")

@@ -1,4 +1,4 @@
-"""The server's side of a WebSocket (RFC 6455) on an asyncio transport, once the handshake is over."""
+"""Server side of a WebSocket (RFC 6455) on an asyncio transport, after the handshake."""
 
 import asyncio
 from typing import Final, Protocol, cast
@@ -29,47 +29,48 @@ from handlers.socket.engine.websocket_protocol import (
 from server.realtime.frames import Frame, text_frame
 from server.realtime.send_buffer import SendBuffer
 
-# A client has this long to answer a closing, and to take what was sent to it before.
+# A client gets this long to read what was sent and to answer a close frame.
 CLOSE_SECONDS: Final = 5.0
-# Whoever sends thousands of small frames at once does not keep everybody else waiting until all are read.
+# Read at once; then other connections are served first, even if one client has sent thousands of small frames.
 FRAMES_PER_TURN: Final = 200
-# A client that does not read what it is sent gets no pongs for its pings either.
-MOST_BEFORE_PONG: Final = 64 * 1024
+# A client with more unsent bytes gets no pongs.
+MAX_UNSENT_FOR_PONG: Final = 64 * 1024
 
 
 class Slot(Protocol):
-    """That of a connection among all that there may be."""
+    """The slot of a connection in the connection limits."""
 
     def release(self) -> None: ...
 
 
 class Listener(Protocol):
-    """Who is told what comes. None of these may raise."""
+    """Receives the events of a WebSocket. No method may raise."""
 
     def take_text(self, text: str) -> "asyncio.Future[None] | None":
-        """What is returned, if anything, ends when the next text may come; it must not end in an exception."""
+        """Handle a text message. Reading pauses until the returned future, if any, resolves; it must not fail."""
 
     def too_large(self) -> None:
-        """The client sent more than it may; the connection is about to be closed for it."""
+        """A message is too large; the connection is about to be closed."""
 
     def note_unsent(self, size: int) -> None:
-        """So many bytes wait for the client now. May cut this connection."""
+        """`size` bytes are unsent now. May cut this connection."""
 
-    def lost(self) -> None: ...
+    def lost(self) -> None:
+        """The connection is closed."""
 
 
 class WebSocket(asyncio.Protocol):
-    """To be given a `listener` before it is connected.
+    """Needs a `listener` before it is connected.
 
-    Texts come one after the other, only as fast as the listener takes them. Binary messages are dropped.
-    What breaks the protocol, or is larger than `max_size` bytes, ends the connection, and so does leaving more than
-    `max_unsent` bytes unread for a moment.
+    The listener gets text messages in order and can pause reading. Binary messages are dropped. The connection ends if
+    the client violates the protocol, sends a message of more than `max_size` bytes, or leaves more than `max_unsent`
+    bytes unread for longer than the grace of `SendBuffer`.
     """
 
     __slots__ = (
         "_buffer",
         "_closing",
-        "_is_waiting",
+        "_is_paused",
         "_loop",
         "_max_size",
         "_max_unsent",
@@ -85,23 +86,23 @@ class WebSocket(asyncio.Protocol):
     listener: Listener
 
     def __init__(self, *, max_size: int, max_unsent: int) -> None:
-        # Whether what is sent has a chance to arrive.
+        # Whether frames may still arrive.
         self.is_open = False
-        # Among all connections; free again when this one is lost.
+        # Released when the connection is lost.
         self.slot: Slot | None = None
         self._max_size = max_size
         self._max_unsent = max_unsent
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        # What is sent in this turn of the event loop; it leaves in one piece.
+        # Frames sent in this turn of the event loop; they are written together.
         self._outbox: list[bytes] | None = None
         self._buffer: SendBuffer | None = None
         self._unread = b""
-        # Of a message that comes in several frames: its opcode and what there is of it.
+        # A fragmented message: its opcode and its payload so far.
         self._parts: tuple[int, bytearray] | None = None
-        self._is_waiting = False
+        self._is_paused = False
         self._closing: asyncio.TimerHandle | None = None
-        # Somebody waits until everything has left.
+        # Resolved when everything has been written; None if nothing waits for that.
         self._sent: asyncio.Future[None] | None = None
 
     def send(self, frame: Frame) -> None:
@@ -111,7 +112,7 @@ class WebSocket(asyncio.Protocol):
         self._write(text_frame(text.encode()))
 
     def close(self, code: int | None = None) -> None:
-        """Say that this is the end, and wait a moment for the client to agree. What was sent before arrives."""
+        """Send a close frame after all sent frames and wait up to `CLOSE_SECONDS` for the answer, without blocking."""
         if self._transport is None or self._closing is not None:
             return
         self._write(close_frame(code))
@@ -120,7 +121,7 @@ class WebSocket(asyncio.Protocol):
         self._closing = self._loop.call_later(CLOSE_SECONDS, self._transport.abort)
 
     async def wait_sent(self) -> None:
-        """Until the kernel has all that was sent, or it cannot leave any more."""
+        """Wait until the kernel has everything that was sent, or the connection is lost."""
         if self._transport is None or (self._outbox is None and not self._transport.get_write_buffer_size()):
             return
         if self._sent is None:
@@ -128,7 +129,7 @@ class WebSocket(asyncio.Protocol):
         await asyncio.shield(self._sent)
 
     def check_unsent(self) -> None:
-        """To be called now and then: whoever does not read is cut, also where nothing more is sent to them."""
+        """Cut the connection if the client reads too slowly. Call it periodically: nothing may be sent meanwhile."""
         if self._buffer is None or self._transport is None:
             return
         waiting = self._transport.get_write_buffer_size()
@@ -138,25 +139,25 @@ class WebSocket(asyncio.Protocol):
             self.listener.note_unsent(waiting)
 
     def cut(self) -> None:
-        """End it at once; what waits is dropped."""
+        """End the connection at once and drop unsent data."""
         self.is_open = False
         if self._transport is not None:
             self._transport.abort()
 
     def fail(self, code: int) -> None:
-        """End it because of what the client did: say why, and listen no more."""
+        """Close with an error code and stop reading."""
         self.close(code)
         if self._transport is not None:
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        # What is flushed has been gathered already: the transport need not gather it again.
+        # `_flush` has already joined the frames: the transport need not buffer.
         self._transport.set_write_buffer_limits(high=0)
         self.is_open = True
 
     def resume_writing(self) -> None:
-        """Nothing waits any more."""
+        """Everything has been written."""
         if self._buffer is not None:
             self._buffer = None
             self.listener.note_unsent(0)
@@ -165,7 +166,7 @@ class WebSocket(asyncio.Protocol):
             self._sent = None
 
     def eof_received(self) -> None:
-        """Nothing more will come, so it ends; who does not read either holds it no longer than a closing."""
+        """Close, as no more data will come; a client that does not read is aborted after `CLOSE_SECONDS`."""
         self.close()
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -179,9 +180,9 @@ class WebSocket(asyncio.Protocol):
         self.listener.lost()
 
     def data_received(self, data: bytes) -> None:
-        # A new text that is larger than `max_size` is refused by its head, so this stays small.
+        # A frame larger than `max_size` is refused by its header, so this stays small.
         self._unread = self._unread + data if self._unread else data
-        if not self._is_waiting:
+        if not self._is_paused:
             self._read()
 
     def _write(self, data: bytes) -> None:
@@ -210,12 +211,12 @@ class WebSocket(asyncio.Protocol):
             self.cut()
             return
         if waiting:
-            # Seen apart from what is added, so that a client that reads is seen to.
+            # Noted before the growth, so that progress of the client is seen.
             self.listener.note_unsent(waiting)
         self.listener.note_unsent(left)
 
     def _read(self) -> None:
-        """Take every whole frame that has arrived, unless the listener wants to wait."""
+        """Handle all complete frames that have arrived, until the listener pauses."""
         data, position, count = self._unread, 0, 0
         end = len(data)
         while end - position >= 2:
@@ -248,18 +249,18 @@ class WebSocket(asyncio.Protocol):
                 more = self._loop.create_future()
                 self._loop.call_soon(more.set_result, None)
             if more is not None:
-                self._is_waiting = True
+                self._is_paused = True
                 self._transport.pause_reading()
-                more.add_done_callback(self._go_on)
+                more.add_done_callback(self._resume)
                 break
         self._unread = data[position:] if position else data
 
-    def _go_on(self, _more: "asyncio.Future[None]") -> None:
-        self._is_waiting = False
+    def _resume(self, _more: "asyncio.Future[None]") -> None:
+        self._is_paused = False
         if self._transport is None or self._transport.is_closing():
             return
         self._read()
-        if not self._is_waiting:
+        if not self._is_paused:
             self._transport.resume_reading()
 
     def _take(self, first: int, payload: bytes) -> "asyncio.Future[None] | None":
@@ -286,7 +287,7 @@ class WebSocket(asyncio.Protocol):
 
     def _take_text(self, payload: bytes) -> "asyncio.Future[None] | None":
         if self._closing is not None:
-            # The connection is closing: what still arrives is dropped.
+            # Messages after our close frame are dropped.
             return None
         try:
             text = payload.decode()
@@ -298,7 +299,7 @@ class WebSocket(asyncio.Protocol):
     def _take_control(self, opcode: int, payload: bytes) -> None:
         if self._transport is None:
             return
-        if opcode == PING and self._transport.get_write_buffer_size() <= MOST_BEFORE_PONG:
+        if opcode == PING and self._transport.get_write_buffer_size() <= MAX_UNSENT_FOR_PONG:
             self._write(pong_frame(payload))
         elif opcode == CLOSE:
             self.close(answer_to_close(payload))

@@ -1,4 +1,4 @@
-"""Engine.IO over a WebSocket: the session that stands among the library's own, and the change from long-polling."""
+"""Engine.IO over a WebSocket: the session that replaces the library's, and the upgrade from long-polling."""
 
 import asyncio
 import time
@@ -22,10 +22,10 @@ _CLOSE: Final = Packet(CLOSE).encode()
 _PROBE: Final = Packet(PING, "probe").encode()
 _PROBE_ANSWER: Final = Packet(PONG, "probe").encode()
 _UPGRADE: Final = "5"
-# Socket.IO packet types that its own server takes: CONNECT and DISCONNECT.
-ENTER_OR_LEAVE: Final = ("0", "1")
-# A client that was sent a message is asked whether it is there no later than this, and a look, after it was asked last:
-# what it has not confirmed when it goes comes again by its offline queue.
+# Socket.IO packet types that the library handles: CONNECT and DISCONNECT.
+CONNECT_OR_DISCONNECT: Final = ("0", "1")
+# A client with unconfirmed deliveries is pinged so many seconds after the last pong, at the next heartbeat. Deliveries
+# unconfirmed at its disconnect are repeated by the offline queue.
 CONFIRM_SECONDS: Final = 2.0
 
 Receive = Callable[[Connection, str], "asyncio.Future[None] | None"]
@@ -34,21 +34,22 @@ Receive = Callable[[Connection, str], "asyncio.Future[None] | None"]
 class Handler(Protocol):
     """The request that became a WebSocket."""
 
-    async def hand_over(self, websocket: WebSocket) -> None:
-        """Let `websocket` have the connection. Raises `OSError` where that cannot be."""
+    async def transfer_connection(self, websocket: WebSocket) -> None:
+        """Give the TCP connection to `websocket`. Raises `OSError` if it is closed or cannot be duplicated."""
 
 
 class Gate(Protocol):
-    """Who lets clients in and counts them out."""
+    """The gateway, as sessions see it."""
 
-    async def enter_or_leave(self, engine_sid: str, data: str) -> None:
-        """Take a CONNECT or DISCONNECT. Raises `ValueError` where it is malformed."""
+    async def connect_or_disconnect(self, engine_sid: str, data: str) -> None:
+        """Handle a CONNECT or DISCONNECT. Raises `ValueError` if it is malformed."""
 
-    async def count_out(self, engine_sid: str, reason: str) -> None: ...
+    async def session_closed(self, engine_sid: str, reason: str) -> None:
+        """Handle the end of a session."""
 
 
 class WebSocketSessions:
-    """Begins a session for every WebSocket that Engine.IO has let in, and holds what all of them share."""
+    """Creates a session for every WebSocket that Engine.IO accepted, and holds what all sessions share."""
 
     def __init__(
         self,
@@ -82,7 +83,7 @@ class WebSocketSessions:
         else:
             websocket.listener = session = EngineSession(self, websocket, engine_socket.sid)
         try:
-            await handler.hand_over(websocket)
+            await handler.transfer_connection(websocket)
         except OSError:
             websocket.listener.lost()
             return
@@ -91,9 +92,9 @@ class WebSocketSessions:
 
 
 class EngineSession:
-    """Has what Engine.IO's server uses of its own sessions, and neither a task, a timer nor a queue."""
+    """Replaces the library's session: has the interface that its server uses, without a task, timer or queue."""
 
-    __slots__ = ("_ask_at", "_asked_at", "_shared", "closed", "closing", "sid", "websocket")
+    __slots__ = ("_next_ping_at", "_pinged_at", "_shared", "closed", "closing", "sid", "websocket")
     connected = upgraded = True
 
     def __init__(self, shared: WebSocketSessions, websocket: WebSocket, sid: str) -> None:
@@ -101,15 +102,15 @@ class EngineSession:
         self.websocket = websocket
         self.sid = sid
         self.closing = self.closed = False
-        self._asked_at: float | None = None
-        self._ask_at = time.monotonic() + shared.ping_interval
+        self._pinged_at: float | None = None
+        self._next_ping_at = time.monotonic() + shared.ping_interval
 
     def replace(self, engine_socket: Any) -> None:
-        """Take the place of the library's session: first goes out what waits there, in its order."""
+        """Replace the library's session, after sending its queued packets in order."""
         if engine_socket.closing or self.closing:
             self.websocket.close()
             return
-        self._asked_at = engine_socket.last_ping
+        self._pinged_at = engine_socket.last_ping
         for packet in detach_session(engine_socket):
             self.websocket.send_text(packet.encode())
         self._shared.sessions.engine.sockets[self.sid] = self
@@ -120,9 +121,9 @@ class EngineSession:
     def take_text(self, text: str) -> "asyncio.Future[None] | None":
         kind = text[:1]
         if kind == "4":
-            if text[1:2] in ENTER_OR_LEAVE:
+            if text[1:2] in CONNECT_OR_DISCONNECT:
                 done = asyncio.get_running_loop().create_future()
-                self._shared.tasks.run(self._enter_or_leave(text[1:], done))
+                self._shared.tasks.run(self._connect_or_disconnect(text[1:], done))
                 return done
             connection = self._shared.hub.find(self.sid)
             return None if connection is None else self._shared.receive(connection, text[1:])
@@ -132,14 +133,14 @@ class EngineSession:
             reason = self._shared.sessions.engine.reason.CLIENT_DISCONNECT
             self._shared.tasks.run(self.close(abort=True, reason=reason))
         elif kind not in ("2", _UPGRADE):
-            # PING and UPGRADE do no harm here. Any other type is a protocol error.
+            # PING and UPGRADE are ignored. Any other type is a protocol error.
             self.websocket.fail(NOT_ACCEPTED)
         return None
 
     def too_large(self) -> None:
         connection = self._shared.hub.find(self.sid)
         if connection is not None:
-            # What it was stays unread, so that its name is not known.
+            # The message is not read, so its event name is unknown.
             connection.send(event_frame(EXCEPTION, {**PayloadTooLarge().body(), "event": ""}))
 
     def note_unsent(self, size: int) -> None:
@@ -154,32 +155,32 @@ class EngineSession:
         self.websocket.send_text(packet.encode())
 
     async def check_ping_timeout(self) -> bool:
-        """Ask whether the client is there when it is time to, and end the session when it has not answered in time.
+        """Ping the client when due, and end the session if a ping was not answered in time.
 
-        To be called every now and then; False once it has ended.
+        Called by the heartbeat; False once the session has ended.
         """
         self.websocket.check_unsent()
         now = time.monotonic()
-        if self._asked_at is None:
-            if now >= self._ask_at or (now >= self._confirm_at and self._is_unconfirmed()):
+        if self._pinged_at is None:
+            if now >= self._next_ping_at or (now >= self._confirm_at and self._is_unconfirmed()):
                 self._ping()
-        elif now - self._asked_at > self._shared.ping_timeout:
+        elif now - self._pinged_at > self._shared.ping_timeout:
             await self.close(reason=self._shared.sessions.engine.reason.PING_TIMEOUT)
         return not self.closed
 
-    def ask(self) -> None:
-        """Ask now whether the client is there, unless its answer to an earlier question is missing."""
-        if self._asked_at is None:
+    def request_pong(self) -> None:
+        """Ping the client now, unless an earlier ping is unanswered."""
+        if self._pinged_at is None:
             self._ping()
 
     async def close(self, *, abort: bool = False, reason: str | None = None, **_wait: bool) -> None:
-        """Count the client out, tell it unless `abort`, and close the WebSocket; there is nothing to wait for."""
+        """End the session, send CLOSE unless `abort`, and close the WebSocket without waiting for the client."""
         if self.closing:
             return
         self.closing = True
         engine = self._shared.sessions.engine
         try:
-            await self._shared.gate.count_out(self.sid, reason or engine.reason.SERVER_DISCONNECT)
+            await self._shared.gate.session_closed(self.sid, reason or engine.reason.SERVER_DISCONNECT)
         finally:
             self.closed = True
             engine.sockets.pop(self.sid, None)
@@ -187,10 +188,10 @@ class EngineSession:
                 self.websocket.send_text(_CLOSE)
             self.websocket.close()
 
-    async def _enter_or_leave(self, data: str, done: "asyncio.Future[None]") -> None:
+    async def _connect_or_disconnect(self, data: str, done: "asyncio.Future[None]") -> None:
         try:
             if not self.closing:
-                await self._shared.gate.enter_or_leave(self.sid, data)
+                await self._shared.gate.connect_or_disconnect(self.sid, data)
         except ValueError:
             self.websocket.fail(NOT_ACCEPTED)
         finally:
@@ -198,26 +199,26 @@ class EngineSession:
 
     @property
     def _confirm_at(self) -> float:
-        return self._ask_at - self._shared.ping_interval + CONFIRM_SECONDS
+        return self._next_ping_at - self._shared.ping_interval + CONFIRM_SECONDS
 
     def _is_unconfirmed(self) -> bool:
         connection = self._shared.hub.find(self.sid)
         return connection is not None and connection.is_unconfirmed
 
     def _ping(self) -> None:
-        self._asked_at = time.monotonic()
+        self._pinged_at = time.monotonic()
         self._shared.hub.note_ping(self.sid)
         self.websocket.send_text(_PING)
 
     def _take_pong(self) -> None:
-        sent_at, self._asked_at = self._asked_at, None
+        sent_at, self._pinged_at = self._pinged_at, None
         if sent_at is not None:
-            self._ask_at = time.monotonic() + self._shared.ping_interval
+            self._next_ping_at = time.monotonic() + self._shared.ping_interval
             self._shared.hub.take_pong(self.sid, sent_at)
 
 
 class Upgrade:
-    """Listens to a WebSocket until it takes over from long-polling: a probe, its answer, and the upgrade."""
+    """Listener of a WebSocket during the upgrade from long-polling: answers the probe, then starts the session."""
 
     def __init__(self, shared: WebSocketSessions, websocket: WebSocket, engine_socket: Any) -> None:
         self._shared = shared
@@ -229,7 +230,7 @@ class Upgrade:
     def take_text(self, text: str) -> None:
         sessions = self._shared.sessions.engine.sockets
         if sessions.get(self._engine_socket.sid) is not self._engine_socket:
-            # It has ended, or another WebSocket was faster.
+            # The session has ended, or another WebSocket was faster.
             self._fail()
         elif text == _PROBE and not self._is_probed:
             self._is_probed = self._engine_socket.upgrading = True
@@ -244,10 +245,10 @@ class Upgrade:
             self._fail()
 
     def too_large(self) -> None:
-        """Nobody is logged in on this transport yet."""
+        """Not reported: no connection uses this WebSocket yet."""
 
     def note_unsent(self, size: int) -> None:
-        """Nothing is sent on it yet but its own few frames."""
+        """Not counted: only a few control packets are sent yet."""
 
     def lost(self) -> None:
         self._probe_timeout.cancel()
