@@ -152,7 +152,7 @@ class WebSocket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        # `_flush` has already joined the frames: the transport need not buffer.
+        # `_flush` has already joined the frames: the transport need not collect them again.
         self._transport.set_write_buffer_limits(high=0)
         self.is_open = True
 
