@@ -369,7 +369,10 @@ async def test_a_refusal_without_a_class_begins_with_its_code(text: str, code: s
         pipeline = client.pipeline(transaction=False)
         pipeline.set("key", "a value")
         [answer] = await pipeline.execute(raise_on_error=False)
-    for error in (alone.value, answer):
+        pipeline.set("key", "a value")
+        with pytest.raises(redis_errors.ResponseError) as raised:
+            await pipeline.execute()
+    for error in (alone.value, answer, raised.value):
         assert redis_client.code_of(error) == code
         assert redis_client._trips_circuit(error) is (code in redis_client.TRIPPING_CODES)
 

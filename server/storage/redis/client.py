@@ -159,8 +159,11 @@ class RedisClient:
 
 
 def code_of(error: Exception) -> str:
-    """The error code of a reply. The whole text may hold user content, as the driver prepends the command."""
-    return str(error).rpartition("caused error: ")[2].partition(" ")[0]
+    """The error code of a reply. The whole text may hold user content, as the driver prepends the command.
+
+    A pipeline that raises gives the arguments of the error as a tuple: `… caused error: ('BUSY …',)`.
+    """
+    return str(error).rpartition("caused error: ")[2].lstrip("('\"").partition(" ")[0]
 
 
 def _trips_circuit(error: Exception) -> bool:
