@@ -39,7 +39,7 @@ SAVE_INTERVAL: Final = 1.0
 RETRY_INTERVAL: Final = 1.0
 INACTIVE_INTERVAL: Final = 0.25
 # After a crash, messages confirmed since the last run are delivered again.
-SETTLE_INTERVAL: Final = 1.0
+ADVANCE_INTERVAL: Final = 1.0
 # At shutdown, saving delivered positions gets at least this many seconds.
 LEAST_TO_SAVE: Final = 1.0
 # A lease survives two failed renewals.
@@ -114,7 +114,7 @@ class Context:
         every(settings.sweep.interval, self.sweep)
         every(settings.sweep.interval, self._index.settle_all)
         every(settings.presence.lease / RENEWALS_PER_LEASE, self.presence.renew_leases)
-        every(SETTLE_INTERVAL, self._settle_confirmed)
+        every(ADVANCE_INTERVAL, self._advance_delivered)
         every(SAVE_INTERVAL, self.save_ends)
         every(RETRY_INTERVAL, self.offline_queue.retry_postponed)
         every(RETRY_INTERVAL, self._refill_after_loss)
@@ -175,7 +175,7 @@ class Context:
             log.error("another server runs on this database: both show stale rooms and history; end all but one")
         self._others |= others
 
-    async def _settle_confirmed(self) -> None:
+    async def _advance_delivered(self) -> None:
         self.unconfirmed.look()
 
     async def _queue_unconfirmed(self) -> None:
