@@ -3,11 +3,11 @@
 import asyncio
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, Protocol, TypeVar
 
+from server.concurrency.lru_cache import LruCache
 from server.config.settings import Limits as LimitSettings
 from server.errors import RateLimited, Unauthorized, Unavailable
 
@@ -52,23 +52,21 @@ class LocalCounters:
     """Fixed-window counters in memory, for this process only."""
 
     def __init__(self) -> None:
-        self._windows: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._windows: LruCache[str, tuple[int, float]] = LruCache(MAX_WINDOWS)
 
     async def hit(self, key: str, window: float) -> tuple[int, float]:
         count, left = await self.peek(key)
         ends_at = time.monotonic() + (left if count else window)
-        self._windows[key] = (count + 1, ends_at)
-        if len(self._windows) > MAX_WINDOWS:
-            self._windows.popitem(last=False)
+        self._windows.put(key, (count + 1, ends_at))
         return count + 1, ends_at - time.monotonic()
 
     async def peek(self, key: str) -> tuple[int, float]:
-        count, ends_at = self._windows.get(key, (0, 0.0))
+        count, ends_at = self._windows.get(key) or (0, 0.0)
         left = ends_at - time.monotonic()
         return (count, left) if left > 0 else (0, 0.0)
 
     async def clear(self, key: str) -> None:
-        self._windows.pop(key, None)
+        self._windows.remove(key)
 
 
 class Buckets:
@@ -77,7 +75,7 @@ class Buckets:
     def __init__(self, rate: float, burst: float) -> None:
         self._rate = rate
         self._burst = burst
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: LruCache[str, tuple[float, float]] = LruCache(MAX_BUCKETS)
 
     def take(self, user_id: str, count: float = 1) -> None:
         """Take `count` tokens, at most `burst`. Raises `RateLimited` if there are fewer; for 0, if some are owed."""
@@ -94,14 +92,11 @@ class Buckets:
         self._keep(user_id, self._left(user_id, moment) - count, moment)
 
     def _left(self, user_id: str, moment: float) -> float:
-        tokens, at = self._buckets.get(user_id, (self._burst, moment))
+        tokens, at = self._buckets.get(user_id) or (self._burst, moment)
         return min(self._burst, tokens + (moment - at) * self._rate)
 
     def _keep(self, user_id: str, tokens: float, moment: float) -> None:
-        self._buckets[user_id] = (tokens, moment)
-        self._buckets.move_to_end(user_id)
-        if len(self._buckets) > MAX_BUCKETS:
-            self._buckets.popitem(last=False)
+        self._buckets.put(user_id, (tokens, moment))
 
 
 class Limits:

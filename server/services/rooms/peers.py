@@ -1,8 +1,8 @@
 """Caches each user's rooms and peers: read once per user, then updated as rooms are created."""
 
 import asyncio
-from collections import OrderedDict
 
+from server.concurrency.lru_cache import LruCache
 from server.storage.mongo.rooms import MemberStore
 
 
@@ -11,8 +11,7 @@ class Peers:
 
     def __init__(self, members: MemberStore, *, max_cached: int) -> None:
         self._members = members
-        self._max_cached = max_cached
-        self._known: OrderedDict[str, dict[str, str]] = OrderedDict()
+        self._known: LruCache[str, dict[str, str]] = LruCache(max_cached)
         self._reading: dict[str, asyncio.Task[dict[str, str]]] = {}
         self._noted: dict[str, dict[str, str]] = {}
 
@@ -20,7 +19,6 @@ class Peers:
         """The peer in each of the user's rooms, by room id. Raises `Unavailable`."""
         known = self._known.get(user_id)
         if known is not None:
-            self._known.move_to_end(user_id)
             return dict(known)
         reading = self._reading.get(user_id)
         if reading is None:
@@ -44,7 +42,5 @@ class Peers:
         finally:
             del self._noted[user_id], self._reading[user_id]
         known = {member.room_id: member.peer_id for member in members if member.peer_id is not None} | noted
-        self._known[user_id] = known
-        while len(self._known) > self._max_cached:
-            self._known.popitem(last=False)
+        self._known.put(user_id, known)
         return known
