@@ -1,4 +1,4 @@
-"""Command line: `serve` (the default), `check` the configuration, print the default `config`, `move` the embedded
+"""Command line: `serve` (the default), `check` the configuration, print the default `config`, `migrate` the embedded
 database to a real MongoDB, print or replace its `epoch`."""
 
 import argparse
@@ -25,11 +25,13 @@ log = logging.getLogger("madang")
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 2
 OTHER_PORT_HINT: Final = "--set server.port=3001 or MADANG_SERVER__PORT=3001"
+# Names that commands had in earlier versions.
+ALIASES: Final = {"migrate": ("move",)}
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command. Returns the exit code: 0, 1 if the server did not start or the move failed, 2 for a bad
+    """Run one command. Returns the exit code: 0, 1 if the server did not start or the migration failed, 2 for a bad
     configuration."""
     options = _parser().parse_args(arguments)
     if options.command == "config":
@@ -50,8 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.command == "check":
         print(f"{path}: ok", flush=True)
         return _check_stores(settings) if options.stores else 0
-    if options.command == "move":
-        return _move(settings, options.to, options.database or settings.mongodb.database)
+    if options.command in ("migrate", "move"):
+        return _migrate(settings, options.to, options.database or settings.mongodb.database)
     if options.command == "epoch":
         return _epoch(settings, new=options.new)
     return _serve(settings)
@@ -86,7 +88,7 @@ def _epoch(settings: Settings, *, new: bool) -> int:
     return 0
 
 
-def _move(settings: Settings, uri: str, database: str) -> int:
+def _migrate(settings: Settings, uri: str, database: str) -> int:
     import uvloop
 
     from server.admin.migrate import MigrationFailed, migrate
@@ -136,15 +138,15 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", "start the server (the default)"),
         ("check", "check the configuration, without starting anything; with --stores, also what the stores can do"),
         ("config", "print every setting with its default, as in config.yaml"),
-        ("move", "copy the embedded database to a real MongoDB, while no server runs"),
+        ("migrate", "copy the embedded database to a real MongoDB, while no server runs"),
         ("epoch", "print the name of the database's history, or give it another one, while no server runs"),
     ):
         # Options are allowed before and after the command; argparse keeps only one of two with the same destination.
-        command = commands.add_parser(name, help=help_text, description=help_text)
+        command = commands.add_parser(name, help=help_text, description=help_text, aliases=ALIASES.get(name, ()))
         _add_options(command, prefix="late_")
         if name == "check":
             command.add_argument("--stores", action="store_true", help="ask the stores for all that the server needs")
-        if name == "move":
+        if name == "migrate":
             command.add_argument("--to", required=True, metavar="URI", help="its address, mongodb://…")
             command.add_argument("--database", metavar="NAME", help="the database there, instead of mongodb.database")
         if name == "epoch":

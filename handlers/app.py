@@ -18,8 +18,8 @@ from handlers.connection_limits import ConnectionLimits, bounds
 from handlers.descriptors import raise_limit
 from handlers.routes import ROUTES
 from handlers.socket.engine.gateway import Gateway
+from handlers.socket.engine.http_handler import make_socket_handler
 from handlers.socket.engine.sessions import EngineSessions
-from handlers.socket.engine.transport import make_socket_handler
 from server.config.settings import Settings
 from server.context import Context, open_context
 

@@ -26,8 +26,8 @@ from server.services.presence.online import OnlineUsers
 from server.services.room_log.build import build_room_log
 from server.services.room_log.write_queue import WriteQueue
 from server.services.rooms.build import build_rooms
+from server.services.search.build import build_search
 from server.services.search.index import UserIndex
-from server.services.search.people import Search
 from server.services.upgrades import Upgrades
 from server.services.uploads.build import build_uploads
 from server.storage.stores import Stores
@@ -75,7 +75,7 @@ class Context:
             self.limits,
             lambda session_id: self.hub.end_session(session_id, Unauthorized("The session has ended")),
         )
-        self.search = Search(stores.search_terms, self.people, self.limits)
+        self.search = build_search(stores, self.people, self.limits)
         self.rooms, self.chat_list, self.history, self.receipts, self._marks = build_rooms(
             settings, stores, self.hub, self.people, online, write_queue, self.limits
         )
@@ -118,7 +118,7 @@ class Context:
         every(SAVE_INTERVAL, self.save_ends)
         every(RETRY_INTERVAL, self.offline_queue.retry_postponed)
         every(RETRY_INTERVAL, self._refill_after_loss)
-        every(INACTIVE_INTERVAL, self._inactive.look)
+        every(INACTIVE_INTERVAL, self._inactive.disconnect_inactive)
         await do_quietly(self.presence.open)
         await do_quietly(self.sweep)
 
@@ -165,7 +165,7 @@ class Context:
     async def _refill_queues(self) -> None:
         losses = self._stores.redis.losses
         async with self._refilling:
-            await self._lost_queues.look()
+            await self._lost_queues.refill_if_lost()
         if self._stores.redis.is_available:
             self._losses = losses
 
@@ -176,11 +176,11 @@ class Context:
         self._others |= others
 
     async def _advance_delivered(self) -> None:
-        self.unconfirmed.look()
+        self.unconfirmed.advance()
 
     async def _queue_unconfirmed(self) -> None:
         await self.offline_writer.wait_written()
-        self.unconfirmed.look()
+        self.unconfirmed.advance()
 
     async def _save_all(self) -> None:
         await self.rooms.save_all()

@@ -75,7 +75,7 @@ def test_what_is_not_known_is_a_usage_error(arguments: list[str]) -> None:
 def test_help_names_the_commands_and_options() -> None:
     done = run("--help")
     assert done.returncode == 0
-    assert all(word in done.stdout for word in ("serve", "check", "config", "move", "epoch", "--config", "--set"))
+    assert all(word in done.stdout for word in ("serve", "check", "config", "migrate", "epoch", "--config", "--set"))
 
 
 @contextmanager

@@ -117,7 +117,7 @@ async def test_what_is_confirmed_is_let_go_of_while_something_else_waits_for_red
         if seq == 1:
             unconfirmed.requeue("bob", [Span(0, 1)])
     assert pushes.count == 1
-    unconfirmed.look()
+    unconfirmed.advance()
     assert room.delivered_upto is None, "the first is not on the queue yet"
     unconfirmed.requeue("bob", [Span(0, 10)])
     assert pushes.count == 1, "none is remembered"

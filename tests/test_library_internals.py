@@ -320,7 +320,7 @@ async def test_a_requests_connection_has_its_stream_and_its_limits() -> None:
     with client_end:
         stream = IOStream(server_end)
         connection = HTTP1Connection(stream, is_client=False)
-        # `place_of`, and how an answer that is not taken is ended.
+        # `slot_of`, and how an answer that is not taken is ended.
         assert connection.stream is stream
         connection.set_max_body_size(1)
         connection.set_body_timeout(1.0)

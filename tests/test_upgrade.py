@@ -61,11 +61,11 @@ async def test_people_of_before_are_found_again(tmp_path: Path, start_server: St
             await eventually(is_half_done, "the index is being made")
             server.kill()
             await asyncio.gather(starting, return_exceptions=True)
-            assert "database migration finished version=2" not in server.log()
+            assert "database upgrade finished version=2" not in server.log()
             assert database.database.find_one({})["version"] == 1  # type: ignore[index]
             await asyncio.to_thread(server.start)
-            assert "database migration started version=1 target=2" in server.log()
-            assert f"search index migration users={TOWN + 2} total={TOWN + 2}" in server.log()
+            assert "database upgrade started version=1 target=2" in server.log()
+            assert f"search index upgrade users={TOWN + 2} total={TOWN + 2}" in server.log()
             assert not {"search_keys", "search_counts"} & set(database.list_collection_names())
             assert database.database.find_one({})["version"] == VERSION  # type: ignore[index]
             user_ids = database.users.distinct("_id")

@@ -45,7 +45,7 @@ class Connections:
     def open(self, connection: Connection) -> None:
         """Count a connection in and flush the offline queue of its user to it."""
         is_first = self._hub.add(connection)
-        if self._context.accounts.is_known_to_be_over(connection.identity):
+        if self._context.accounts.has_ended(connection.identity):
             # The login session ended between authentication and `add`, so `end_session` did not see this connection.
             self._tasks.run(self._hub.end([connection], Unauthorized("The session has ended")))
         self._tasks.run(self._context.offline_queue.flush(connection))

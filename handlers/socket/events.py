@@ -84,7 +84,7 @@ async def refresh_auth(context: Context, connection: Connection, payload: TokenR
     identity = await context.accounts.authenticate(payload.token)
     if identity.user_id != connection.user_id:
         raise Forbidden("The token is for another user")
-    if context.accounts.is_known_to_be_over(identity):
+    if context.accounts.has_ended(identity):
         # It ended after authentication, while this connection did not belong to it yet.
         raise Unauthorized("The session has ended")
     context.hub.renew(connection, identity)

@@ -30,8 +30,11 @@ class Sessions(Protocol):
     def request_pong(self, engine_sid: str) -> None:
         """Ping the client of this session now; a polling client confirms by its polls and gets none."""
 
+    def stop_heartbeat(self) -> None:
+        """End no session any more for its silence, an expired token or a missing login."""
+
     async def close(self) -> None:
-        """End all sessions without notifying clients; no session begins afterwards."""
+        """End all sessions without notifying clients."""
 
 
 class _NoSessions:
@@ -41,6 +44,9 @@ class _NoSessions:
         pass
 
     def request_pong(self, engine_sid: str) -> None:
+        pass
+
+    def stop_heartbeat(self) -> None:
         pass
 
     async def close(self) -> None:
@@ -182,6 +188,7 @@ class Hub:
 
         Clients reconnect by themselves. They would not after a DISCONNECT of Socket.IO or a CLOSE of Engine.IO.
         """
+        self._sessions.stop_heartbeat()
         await self._request_confirmations()
         transports = [connection.transport for connection in self._by_sid.values()]
         notice = event_frame(EXCEPTION, reason.body())

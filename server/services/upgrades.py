@@ -37,10 +37,10 @@ class Upgrades:
         self.has_moved = before < max(self._steps)
         for version, step in self._steps.items():
             if version > before:
-                log.warning("database migration started version=%d target=%d", version - 1, version)
+                log.warning("database upgrade started version=%d target=%d", version - 1, version)
                 await step()
                 await self._identities.set_version(version)
-                log.warning("database migration finished version=%d", version)
+                log.warning("database upgrade finished version=%d", version)
 
     async def _renew_users(self) -> None:
         """Key all emails by the current spelling and index all users by the current terms, whenever they registered."""
@@ -53,7 +53,7 @@ class Upgrades:
             if time.monotonic() - logged_at >= PROGRESS_SECONDS:
                 logged_at = time.monotonic()
                 log.warning(
-                    "search index migration users=%d total=%d", min(start + USER_BATCH, len(user_ids)), len(user_ids)
+                    "search index upgrade users=%d total=%d", min(start + USER_BATCH, len(user_ids)), len(user_ids)
                 )
-        log.warning("search index migration users=%d total=%d", len(user_ids), len(user_ids))
+        log.warning("search index upgrade users=%d total=%d", len(user_ids), len(user_ids))
         await self._index.drop_older()

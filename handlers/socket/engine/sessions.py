@@ -97,9 +97,11 @@ class EngineSessions:
         if session is not None and not session.closed:
             await session.close(wait=False)
 
-    async def close(self) -> None:
+    def stop_heartbeat(self) -> None:
         if self._heartbeat is not None:
             self._heartbeat.cancel()
+
+    async def close(self) -> None:
         for session in list(self.engine.sockets.values()):
             await session.close(wait=False, abort=True)
 

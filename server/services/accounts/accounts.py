@@ -149,7 +149,7 @@ class Accounts:
             await self._active_user(identity.user_id)
         return identity
 
-    def is_known_to_be_over(self, identity: Identity) -> bool:
+    def has_ended(self, identity: Identity) -> bool:
         """Whether this session has ended since it was authenticated, as far as this process knows."""
         state = self._live.get(identity.session_id)
         return state is not None and not state.is_live

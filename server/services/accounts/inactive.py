@@ -32,7 +32,7 @@ class InactivePeople:
         self._earliest = time.monotonic() + SHORTEST_PAUSE
         self._latest = self._earliest
 
-    async def look(self) -> None:
+    async def disconnect_inactive(self) -> None:
         """Disconnect the connected users who are inactive. Raises `Unavailable`."""
         begun = time.monotonic()
         if begun < self._earliest or (begun < self._latest and self._quiet_seconds() < QUIET_SECONDS):

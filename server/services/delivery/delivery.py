@@ -41,12 +41,12 @@ class Delivery:
 
     def __init__(
         self,
-        sockets: Hub,
+        hub: Hub,
         offline_writer: OfflineQueueWriter,
         unconfirmed: Unconfirmed,
         end_typing: Callable[[str, str], None],
     ) -> None:
-        self._sockets = sockets
+        self._hub = hub
         self._offline_writer = offline_writer
         self._unconfirmed = unconfirmed
         self._end_typing = end_typing
@@ -64,12 +64,12 @@ class Delivery:
             self._end_typing(message.sender_id, room.id)
             view = view_message(message, sender_name, is_read=False)
             frame = event_frame(MESSAGE_NEW, view)
-            number, is_sent = self._sockets.next_delivery(), False
+            number, is_sent = self._hub.next_delivery(), False
             for user_id in room.user_ids:
                 if user_id == message.sender_id:
                     # The sender's other devices; senders need no offline copy.
-                    self._sockets.send(user_id, frame)
-                elif self._sockets.deliver(user_id, frame):
+                    self._hub.send(user_id, frame)
+                elif self._hub.deliver(user_id, frame):
                     is_sent = True
                 elif self._is_undelivered(room, message, user_id):
                     written = self._offline_writer.enqueue(user_id, _payload_of(room, message, view), message.sent_at)

@@ -31,7 +31,7 @@ class LostQueues:
         room_store: RoomStore,
         rooms: Rooms,
         messages: MessageStore,
-        sockets: Hub,
+        hub: Hub,
         offline_writer: OfflineQueueWriter,
         identities: IdentityStore,
         *,
@@ -42,7 +42,7 @@ class LostQueues:
         self._room_store = room_store
         self._rooms = rooms
         self._messages = messages
-        self._sockets = sockets
+        self._hub = hub
         self._offline_writer = offline_writer
         self._identities = identities
         self._retention = timedelta(seconds=retention)
@@ -53,7 +53,7 @@ class LostQueues:
         if await self._queues.read_epoch() is None:
             await self._queues.set_epoch(self._identities.known.epoch)
 
-    async def look(self) -> None:
+    async def refill_if_lost(self) -> None:
         """Refill the queues if they are lost. Call at the start and periodically.
 
         A message that was delivered live but not acknowledged may be sent again. Raises `Unavailable`; the next call
@@ -118,4 +118,4 @@ class LostQueues:
 
     def _was_offline(self, user_id: str, message: Message) -> bool:
         """Whether none of the user's open connections is old enough to have got it live."""
-        return all(connection.opened_at >= message.sent_at for connection in self._sockets.connections_of(user_id))
+        return all(connection.opened_at >= message.sent_at for connection in self._hub.connections_of(user_id))

@@ -60,7 +60,7 @@ class OfflineQueue:
         messages: MessageStore,
         people: People,
         receipts: Receipts,
-        sockets: Hub,
+        hub: Hub,
         failpoints: Failpoints,
         *,
         retention: float,
@@ -71,7 +71,7 @@ class OfflineQueue:
         self._messages = messages
         self._people = people
         self._receipts = receipts
-        self._sockets = sockets
+        self._hub = hub
         self._failpoints = failpoints
         self._retention = round(retention * 1000)
         self._tasks = Tasks()
@@ -82,7 +82,7 @@ class OfflineQueue:
     def flush_to(self, user_ids: Iterable[str]) -> None:
         """Flush the open connections of users whose queues were written after their connect."""
         for user_id in user_ids:
-            for connection in self._sockets.connections_of(user_id):
+            for connection in self._hub.connections_of(user_id):
                 self._tasks.run(self.flush(connection))
 
     async def flush(self, connection: Connection) -> None:

@@ -43,8 +43,8 @@ class Unconfirmed:
     Delivery numbers increase over all rooms, so that one number says what a connection has confirmed.
     """
 
-    def __init__(self, sockets: Hub, offline_writer: OfflineQueueWriter) -> None:
-        self._sockets = sockets
+    def __init__(self, hub: Hub, offline_writer: OfflineQueueWriter) -> None:
+        self._hub = hub
         self._offline_writer = offline_writer
         self._rooms: dict[str, _Room] = {}
         self._by_user: dict[str, dict[str, _Room]] = {}
@@ -81,14 +81,14 @@ class Unconfirmed:
             if delivery.seq > waiting.room.members[user_id].read:
                 self._enqueue(user_id, delivery, waiting, moment)
 
-    def look(self) -> None:
+    def advance(self) -> None:
         """Move delivered positions past confirmed deliveries. Call about once a second."""
         for waiting in list(self._rooms.values()):
             self._advance(waiting)
 
     def _advance(self, waiting: _Room) -> None:
         room, deliveries = waiting.room, waiting.deliveries
-        confirmed = min(map(self._sockets.confirmed_upto, room.user_ids))
+        confirmed = min(map(self._hub.confirmed_upto, room.user_ids))
         while deliveries and deliveries[0].number <= confirmed:
             deliveries.popleft()
         if waiting.writes:

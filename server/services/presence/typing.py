@@ -11,9 +11,9 @@ from server.services.presence.ports import Rooms
 class Typing:
     """At most one timer per user and room. The typing user is not notified, on any device."""
 
-    def __init__(self, rooms: Rooms, sockets: Hub, *, timeout: float) -> None:
+    def __init__(self, rooms: Rooms, hub: Hub, *, timeout: float) -> None:
         self._rooms = rooms
-        self._sockets = sockets
+        self._hub = hub
         self._timeout = timeout
         self._timers: dict[str, dict[str, tuple[RoomState, asyncio.TimerHandle]]] = {}
 
@@ -56,4 +56,4 @@ class Typing:
         return room
 
     def _emit(self, event: str, room: RoomState, user_id: str) -> None:
-        self._sockets.emit(room.others(user_id), event, {"roomId": room.id, "userId": user_id})
+        self._hub.emit(room.others(user_id), event, {"roomId": room.id, "userId": user_id})

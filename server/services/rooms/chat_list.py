@@ -25,13 +25,11 @@ SortKey = tuple[bool, int, str]
 
 
 class ChatList:
-    def __init__(
-        self, rooms: Rooms, people: People, presence: Presence, sockets: Hub, identities: IdentityStore
-    ) -> None:
+    def __init__(self, rooms: Rooms, people: People, presence: Presence, hub: Hub, identities: IdentityStore) -> None:
         self._rooms = rooms
         self._people = people
         self._presence = presence
-        self._sockets = sockets
+        self._hub = hub
         self._identities = identities
 
     async def open_room(self, user_id: str, request: RoomRequest) -> tuple[RoomView, bool]:
@@ -43,7 +41,7 @@ class ChatList:
         room, is_new = await self._rooms.open(user_id, request)
         if is_new:
             for other in room.others(user_id):
-                self._sockets.emit([other], ROOM_NEW, await self._view_room(other, room))
+                self._hub.emit([other], ROOM_NEW, await self._view_room(other, room))
         return await self._view_room(user_id, room), is_new
 
     async def get_room(self, user_id: str, room_id: str) -> RoomView:

@@ -32,12 +32,12 @@ class Delivered(Protocol):
 class Receipts:
     """A mark covers its message and everything before it in the room."""
 
-    def __init__(self, rooms: Rooms, log: Log, store: MessageStore, marks: Batcher[Member], sockets: Hub) -> None:
+    def __init__(self, rooms: Rooms, log: Log, store: MessageStore, marks: Batcher[Member], hub: Hub) -> None:
         self._rooms = rooms
         self._log = log
         self._store = store
         self._marks = marks
-        self._sockets = sockets
+        self._hub = hub
 
     async def mark_read(self, user_id: str, message_id: str, *, room_id: str = "", skip: Any = None) -> ReadMark:
         """Raise the user's read mark to this message. Notifies all sockets of the room's members except `skip`.
@@ -96,4 +96,4 @@ class Receipts:
 
     def _emit_receipt(self, event: str, room: RoomState, message_id: str, seq: int, user_id: str, skip: Any) -> None:
         receipt = Receipt(room_id=room.id, message_id=message_id, seq=seq, user_id=user_id, at=wire_time(now()))
-        self._sockets.emit(room.user_ids, event, receipt, skip=skip)
+        self._hub.emit(room.user_ids, event, receipt, skip=skip)

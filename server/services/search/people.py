@@ -1,29 +1,20 @@
 """Finds users by prefixes of their terms, at about the same cost for ten or for a million users."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable
-from typing import Final, Protocol
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
 
 from server.errors import ValidationFailed
 from server.models import User
-from server.protocol import SearchQuery, SearchResult, UserView
+from server.protocol import SearchQuery, SearchResult
 from server.services.search import terms
+from server.services.search.ports import Limits, People
 from server.storage.mongo.search_terms import SEPARATOR, Node, SearchTerms
 
 # Users checked for being found by both the text and the digits of a query.
 MAX_COMPARED: Final = 100
 # Nodes below others that are read at once, if those above do not hold enough keys.
 NODES_AT_ONCE: Final = 20
-
-
-class People(Protocol):
-    async def get(self, user_id: str) -> User: ...
-    async def get_many(self, user_ids: Iterable[str]) -> dict[str, User]: ...
-    async def views(self, users: Collection[User]) -> list[UserView]: ...
-
-
-class Limits(Protocol):
-    def check_search(self, user_id: str) -> None: ...
 
 
 class PrefixMatches:

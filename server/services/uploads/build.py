@@ -5,7 +5,8 @@ from typing import NamedTuple
 from server.config.settings import Settings
 from server.services.uploads.access import UploadAccess
 from server.services.uploads.images import ImageWorkers
-from server.services.uploads.receive import Limits, Uploads
+from server.services.uploads.ports import Limits
+from server.services.uploads.receive import Uploads
 from server.storage.stores import Stores
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -12,6 +12,7 @@ from server.errors import PayloadTooLarge, Unavailable, UnsupportedMediaType, Va
 from server.file_types import BINARY, HEAD_BYTES, PICTURES, FileKind, choose_extension, clean_name, detect_kind
 from server.protocol import UploadView
 from server.services.uploads.images import Image, ImageWorkers
+from server.services.uploads.ports import Limits
 from server.services.uploads.quota import Quota
 from server.storage.blobs import Blobs
 from server.storage.disk.spool import Spool, SpoolFile
@@ -20,10 +21,6 @@ from server.storage.mongo.upload_records import UploadRecord, UploadRecords
 ID_BYTES: Final = 20  # 160 bits: an address cannot be guessed
 PURPOSE_LENGTH: Final = 50
 FileType = Literal["IMAGE", "FILE"]
-
-
-class Limits(Protocol):
-    async def check_upload(self, user_id: str) -> None: ...
 
 
 class Arrived(msgspec.Struct, frozen=True):

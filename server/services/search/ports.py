@@ -1,0 +1,17 @@
+"""What search needs of other services. Each is implemented by one of them, and wired in `server/context.py`."""
+
+from collections.abc import Collection, Iterable
+from typing import Protocol
+
+from server.models import User
+from server.protocol import UserView
+
+
+class People(Protocol):
+    async def get(self, user_id: str) -> User: ...
+    async def get_many(self, user_ids: Iterable[str]) -> dict[str, User]: ...
+    async def views(self, users: Collection[User]) -> list[UserView]: ...
+
+
+class Limits(Protocol):
+    def check_search(self, user_id: str) -> None: ...
