@@ -39,7 +39,7 @@ def target(tmp_path: Path) -> Iterator[Target]:
 
 
 def move(process: ServerProcess, uri: str, *options: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(ROOT / "main.py"), "move", "--set", f"data_dir={process.data_dir}", "--to", uri]
+    command = [sys.executable, str(ROOT / "main.py"), "migrate", "--set", f"data_dir={process.data_dir}", "--to", uri]
     return subprocess.run([*command, *options], capture_output=True, text=True, timeout=MOVE_DEADLINE)
 
 
