@@ -24,6 +24,8 @@ ENVIRONMENT: Final = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIB
 WORKERS: Final = 2
 # Wall-clock seconds. The worker ends itself after six seconds of CPU time, which take longer on a busy machine.
 TIMEOUT: Final = 15.0
+# For a worker that has closed its pipe, until it has exited.
+EXIT_SECONDS: Final = 1.0
 # Typical for one picture: photographs take less, drawings of many pixels more.
 EXAMINE_SECONDS: Final = 0.25
 # An album that is sent at once.
@@ -93,8 +95,16 @@ class Worker:
         (length,) = struct.unpack(">I", await source.readexactly(4))
         return msgspec.json.decode(await source.readexactly(length), type=Answer)
 
+    async def wait(self) -> int:
+        """The exit status, as `Popen.returncode`, of a process that has closed its pipe; kills it if it lingers."""
+        try:
+            # `Popen.kill` polls: it can take the status of an exiting process before asyncio does.
+            return await asyncio.wait_for(self._process.wait(), EXIT_SECONDS)
+        except TimeoutError:
+            return await self.end()
+
     async def end(self) -> int:
-        """Kill the process if it is still alive. Returns its exit status, as `Popen.returncode`."""
+        """Kill the process if it is still alive. Returns its exit status."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         return await self._process.wait()
@@ -151,7 +161,8 @@ class ImageWorkers:
             await self._end(worker)
             return TOO_SLOW
         except (EOFError, OSError):
-            return TOO_SLOW if await self._end(worker) == -signal.SIGPROF else None
+            self._workers.discard(worker)
+            return TOO_SLOW if await worker.wait() == -signal.SIGPROF else None
         except BaseException:
             await self._end(worker)
             raise
