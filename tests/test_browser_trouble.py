@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import jwt
+import pytest
 
 from tests.conftest import StartServer
 from tests.support.browser import ENTER, Browser
@@ -61,6 +62,7 @@ async def test_what_is_written_while_the_server_is_away_arrives_once(
     first.wait_until(f"return JSON.stringify((() => {{ {SHOWN} }})()) === JSON.stringify(arguments[0])", stored)
 
 
+@pytest.mark.embedded_stores
 async def test_the_page_begins_anew_when_the_database_was_restored(
     start_server: StartServer, town_at, first: Browser, tmp_path: Path
 ) -> None:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import StartServer
 from tests.support.server_process import ROOT, ServerProcess
 from tests.support.shapes import check_refused
@@ -21,6 +23,7 @@ def of(server: ServerProcess) -> list[str]:
     return ["--set", f"data_dir={server.data_dir}"]
 
 
+@pytest.mark.embedded_stores
 async def test_a_restored_backup_gives_all_of_its_history(start_server: StartServer, town_at, tmp_path: Path) -> None:
     server = start_server()
     one, other, room_id = await town_at(server).pair()

@@ -95,6 +95,7 @@ async def test_a_search_does_not_see_them_either(town: Town) -> None:
     assert (await asker.get(f"{API}/users/search", q=ZWSP)).body == {"users": [], "total": 0}
 
 
+@pytest.mark.embedded_stores
 async def test_whoever_was_there_before_logs_in_as_ever(
     tmp_path: Path, start_server: StartServer, town_at: Any
 ) -> None:

@@ -53,6 +53,7 @@ def wait_until_it_answers(target: Target) -> None:
             assert time.monotonic() < deadline
 
 
+@pytest.mark.embedded_stores
 async def test_everything_is_there_after_a_move(
     start_server: StartServer, town_at: Callable[[ServerProcess], Town], target: Target
 ) -> None:
@@ -91,6 +92,7 @@ async def test_everything_is_there_after_a_move(
     assert answer.status == 200
 
 
+@pytest.mark.embedded_stores
 async def test_a_move_that_was_broken_off_goes_on(
     start_server: StartServer, town_at: Callable[[ServerProcess], Town], target: Target
 ) -> None:
@@ -113,6 +115,7 @@ async def test_a_move_that_was_broken_off_goes_on(
     assert target.database.rooms.count_documents({"lastSeq": 999}) == 0
 
 
+@pytest.mark.embedded_stores
 async def test_a_database_with_something_else_in_it_is_refused(start_server: StartServer, target: Target) -> None:
     process = start_server()
     process.stop()
@@ -127,6 +130,7 @@ async def test_a_database_with_something_else_in_it_is_refused(start_server: Sta
     assert "database: elsewhere" in done.stdout
 
 
+@pytest.mark.embedded_stores
 async def test_a_running_server_is_not_moved(start_server: StartServer, target: Target) -> None:
     process = start_server()
     wait_until_it_answers(target)
@@ -136,6 +140,7 @@ async def test_a_running_server_is_not_moved(start_server: StartServer, target: 
     assert target.database.list_collection_names() == []
 
 
+@pytest.mark.embedded_stores
 @pytest.mark.parametrize("place", ["mongodb.database=misspelt", "data_dir=FOLDER/misspelt"])
 async def test_a_move_from_the_wrong_place_leaves_the_target_to_the_right_one(
     start_server: StartServer, target: Target, tmp_path: Path, place: str

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pymongo
+import pytest
 
 from server.services.rooms.direct import derive_room_id
 from tests.conftest import StartServer
@@ -35,6 +36,7 @@ async def test_a_room_id_does_not_follow_from_its_people(town: Town) -> None:
         assert not ids & {derive_room_id(one.id, other.id, booking_id)}
 
 
+@pytest.mark.embedded_stores
 async def test_a_room_from_before_ids_had_a_key_is_found(
     tmp_path: Path, start_server: StartServer, town_at: Any
 ) -> None:

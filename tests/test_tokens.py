@@ -172,6 +172,7 @@ async def test_tabs_that_refresh_at_once_all_go_on(town: Town) -> None:
     assert await status_of(town, answers[0].body["accessToken"]) == 200
 
 
+@pytest.mark.embedded_stores
 async def test_of_many_lost_answers_the_latest_are_good(start_server: StartServer, town_at: Any) -> None:
     process = start_server()
     town: Town = town_at(process)
@@ -197,6 +198,7 @@ async def test_with_no_grace_one_of_many_refreshes_is_answered(start_server: Sta
     assert (await refresh(town, winner.body["refreshToken"])).status == 401
 
 
+@pytest.mark.embedded_stores
 async def test_a_session_of_an_earlier_version_goes_on(start_server: StartServer, town_at: Any) -> None:
     process = start_server()
     person = await town_at(process).person()
@@ -280,6 +282,7 @@ async def test_an_inactive_user_is_let_in_nowhere(start_server: StartServer, tow
     assert await status_of(town, staying.access_token) == 200
 
 
+@pytest.mark.embedded_stores
 async def test_whoever_is_deactivated_loses_their_sockets(
     tmp_path: Path, start_server: StartServer, town_at: Any
 ) -> None:

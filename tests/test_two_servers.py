@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pymongo
+import pytest
 
 from tests.conftest import StartServer
 from tests.support.own_stores import stores_in
@@ -20,6 +21,7 @@ def times(uri: str) -> dict[str, Any]:
         return {document["_id"]: document["at"] for document in client["madang"]["servers"].find()}
 
 
+@pytest.mark.embedded_stores
 async def test_a_second_server_is_told_to_the_log(tmp_path: Path, start_server: StartServer) -> None:
     async with stores_in(tmp_path) as addresses:
         settings = {

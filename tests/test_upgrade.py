@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pymongo
+import pytest
 
 from server.storage.mongo.database import Database
 from server.storage.mongo.identity import VERSION
@@ -40,6 +41,7 @@ def grow(database: Documents, count: int) -> None:
     database.users.insert_many([model | name | {"_id": f"{number:032x}"} for number, name in enumerate(names)])
 
 
+@pytest.mark.embedded_stores
 async def test_people_of_before_are_found_again(tmp_path: Path, start_server: StartServer, town_at: Any) -> None:
     async with stores_in(tmp_path) as addresses:
         server = await asyncio.to_thread(
