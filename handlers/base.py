@@ -17,7 +17,7 @@ from handlers.origins import allow_origin
 from handlers.problems import to_chat_error, write_problem
 from handlers.request_id import HEADER as REQUEST_ID
 from handlers.request_id import identify
-from handlers.slow_clients import PIECE_BYTES, end_connection, end_unless_taken, write_pieces
+from handlers.slow_clients import PIECE_BYTES, buffered_size, end_connection, end_unless_taken, write_pieces
 from server import errors
 from server.context import Context
 from server.errors import ChatError
@@ -160,7 +160,7 @@ class ApiHandler(RequestHandler):
     def finish(self, chunk: Any = None) -> "asyncio.Future[None]":
         if chunk is not None:
             self.write(chunk)
-        size = sum(map(len, self._write_buffer))
+        size = buffered_size(self)
         written = super().finish()
         end_unless_taken(self, written, size)
         return written

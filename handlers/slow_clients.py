@@ -35,6 +35,11 @@ async def write_pieces(handler: RequestHandler, body: bytes, note_unsent: Callab
         note_unsent(0)
 
 
+def buffered_size(handler: Any) -> int:
+    """How many bytes of the answer wait in Tornado's own list of chunks, before they are flushed."""
+    return sum(map(len, handler._write_buffer))
+
+
 def end_connection(handler: RequestHandler) -> None:
     """Close the connection at once, so that a partial answer does not look complete."""
     connection: Any = handler.request.connection

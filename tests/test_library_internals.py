@@ -27,6 +27,7 @@ from tornado.iostream import IOStream, UnsatisfiableReadError
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
 
+from handlers.slow_clients import buffered_size
 from handlers.socket.engine.polling import PACKETS_PER_BODY
 from handlers.socket.engine.sessions import EngineSessions, SessionManager
 from handlers.socket.engine.websocket import unmask
@@ -268,7 +269,7 @@ async def test_what_a_handler_has_written_waits_in_its_write_buffer() -> None:
             self.write(b"the rest")
 
         def note_size(self) -> None:
-            sizes.append(sum(map(len, self._write_buffer)))
+            sizes.append(buffered_size(self))
 
         def finish(self, chunk: Any = None) -> "asyncio.Future[None]":
             self.note_size()

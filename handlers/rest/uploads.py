@@ -8,6 +8,7 @@ from typing import Any, Final
 from handlers.base import DRAIN_LIMIT, ApiHandler
 from handlers.multipart import FormReader, PartBegin, PartData, PartEnd, Piece
 from handlers.problems import to_chat_error
+from handlers.slow_clients import buffered_size
 from server.errors import PayloadTooLarge, ValidationFailed
 from server.services.uploads.receive import Upload
 
@@ -149,7 +150,7 @@ class UploadHandler(ApiHandler):
         connection.set_max_body_size(sys.maxsize)
         self.write_error(to_chat_error(error).status, exc_info=(type(error), error, error.__traceback__))
         self.set_header("Connection", "close")
-        self.set_header("Content-Length", sum(map(len, self._write_buffer)))
+        self.set_header("Content-Length", buffered_size(self))
         await self.flush()
 
     def _check_idle(self) -> None:

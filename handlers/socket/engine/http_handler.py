@@ -14,7 +14,7 @@ from handlers.origins import allow_origin, is_foreign
 from handlers.problems import to_chat_error, write_problem
 from handlers.request_id import HEADER as REQUEST_ID
 from handlers.request_id import identify
-from handlers.slow_clients import end_unless_taken
+from handlers.slow_clients import buffered_size, end_unless_taken
 from handlers.socket.engine.polling import PACKETS_PER_BODY, PolledSocket
 from handlers.socket.engine.sessions import EngineSessions
 from handlers.socket.engine.websocket import WebSocket
@@ -141,7 +141,7 @@ def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[Re
         def finish(self, chunk: Any = None) -> Any:
             if chunk is not None:
                 self.write(chunk)
-            size = sum(map(len, self._write_buffer))
+            size = buffered_size(self)
             written = super().finish()
             end_unless_taken(self, written, size)
             return written
