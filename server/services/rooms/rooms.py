@@ -50,6 +50,7 @@ class Rooms:
         self._peers = peers
         self._cache = RoomCache(max_cached)
         self._loading: dict[str, asyncio.Task[Mapping[str, RoomState]]] = {}
+        self._saving = asyncio.Lock()
 
     async def open(self, user_id: str, request: RoomRequest) -> tuple[RoomState, bool]:
         """The room of this pair and booking, created if needed; and whether it is new.
@@ -142,13 +143,16 @@ class Rooms:
         loop = asyncio.get_running_loop()
         for states in in_groups(self._cache.changed(), SAVE_BATCH):
             begun = loop.time()
-            await self._save([state for state in states if state.is_changed])
+            async with self._saving:
+                await self._save([state for state in states if state.is_changed])
             await asyncio.sleep((loop.time() - begun) * (1 / SAVING_SHARE - 1))
 
     async def save_all(self) -> None:
         """As `save_changed`, without pauses: for when no messages wait. Raises `Unavailable`."""
-        for states in in_groups(self._cache.changed(), SAVE_ALL_BATCH):
-            await self._save(states)
+        # What another call is storing counts as unchanged already.
+        async with self._saving:
+            for states in in_groups(self._cache.changed(), SAVE_ALL_BATCH):
+                await self._save(states)
 
     async def _save(self, changed: Sequence[RoomState]) -> None:
         ends = [state.delivered_upto for state in changed if state.delivered_upto is not None]
