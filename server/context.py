@@ -56,7 +56,6 @@ class Context:
         self._others: set[str] = set()
         # The value of `redis.losses` at the last refill of the offline queues.
         self._losses = 0
-        self._refilling = asyncio.Lock()
         self.hub = Hub(Unsent(per_user=settings.server.max_unsent_per_user, total=settings.server.max_unsent))
         self.health = Health(stores.database, stores.redis)
         self.limits = Limits(settings.limits, stores.counters)
@@ -164,8 +163,7 @@ class Context:
 
     async def _refill_queues(self) -> None:
         losses = self._stores.redis.losses
-        async with self._refilling:
-            await self._lost_queues.refill_if_lost()
+        await self._lost_queues.refill_if_lost()
         if self._stores.redis.is_available:
             self._losses = losses
 

@@ -124,6 +124,25 @@ async def test_what_came_after_a_refill_was_broken_off_stays(start_server: Start
 
 
 @pytest.mark.embedded_stores
+async def test_what_came_after_the_loss_does_not_pass_what_was_lost(start_server: StartServer, town_at: Any) -> None:
+    """Nobody has noticed the loss when the receiver connects, and confirms what came after it."""
+    server = start_server({"sweep.interval": "1h"})
+    one, other, room_id = await town_at(server).pair()
+    await one.send(room_id, "before")
+    queue = key_of(server, f"queue:{other.id}")
+    with redis_of(server) as keys:
+
+        async def is_queued() -> bool:
+            return keys.llen(queue) == 1
+
+        await eventually(is_queued, "it is on the queue")
+        keys.flushall()
+        await one.send(room_id, "after")
+        await eventually(is_queued, "the next is on the queue")
+    assert await contents(await other.connect()) == ["before", "after"]
+
+
+@pytest.mark.embedded_stores
 async def test_a_full_redis_is_not_given_the_same_again_and_again(start_server: StartServer, town_at: Any) -> None:
     server = start_server({"sweep.interval": "200ms"})
     one, other, room_id = await town_at(server).pair()

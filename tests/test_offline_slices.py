@@ -133,7 +133,8 @@ async def test_a_queue_is_read_on_where_entries_have_gone_meanwhile(tmp_path: Pa
         await queues.enqueue({user_id: [(1000 + number, payload) for number, payload in enumerate(payloads)]})
 
         async def slice_of(after: Place | None = None, since: int = 0) -> tuple[list[Entry], int, bool]:
-            return await queues.read(user_id, since=since, most_bytes=350, after=after)
+            _epoch, entries, end, is_last = await queues.read(user_id, since=since, most_bytes=350, after=after)
+            return entries, end, is_last
 
         def numbers(entries: list[Entry]) -> list[int]:
             return [payloads.index(entry.payload) for entry in entries]

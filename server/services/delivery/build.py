@@ -36,18 +36,6 @@ def build_delivery(
     """`end_typing` is called with the sender and the room of every message."""
     limits = settings.offline_queue
     writer = OfflineQueueWriter(stores.offline_queues, lambda user_ids: offline_queue.flush_to(user_ids), failpoints)
-    offline_queue = OfflineQueue(
-        stores.offline_queues,
-        writer,
-        rooms,
-        stores.messages,
-        people,
-        receipts,
-        hub,
-        failpoints,
-        retention=limits.retention,
-    )
-    unconfirmed = Unconfirmed(hub, writer)
     lost_queues = LostQueues(
         stores.offline_queues,
         stores.rooms,
@@ -59,6 +47,19 @@ def build_delivery(
         retention=limits.retention,
         max_messages=limits.max_messages,
     )
+    offline_queue = OfflineQueue(
+        stores.offline_queues,
+        writer,
+        lost_queues,
+        rooms,
+        stores.messages,
+        people,
+        receipts,
+        hub,
+        failpoints,
+        retention=limits.retention,
+    )
+    unconfirmed = Unconfirmed(hub, writer)
     return DeliveryServices(
         Delivery(hub, writer, unconfirmed, end_typing), offline_queue, writer, unconfirmed, lost_queues
     )

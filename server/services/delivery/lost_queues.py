@@ -1,5 +1,6 @@
 """Refills offline queues from the log after Redis lost them."""
 
+import asyncio
 import logging
 import time
 from datetime import datetime, timedelta
@@ -47,6 +48,13 @@ class LostQueues:
         self._identities = identities
         self._retention = timedelta(seconds=retention)
         self._max_messages = max_messages
+        self._refilling = asyncio.Lock()
+
+    def is_current(self, epoch: str | None) -> bool:
+        """Whether queues of this epoch are complete. Others must not be flushed: a client that confirmed a new message
+        would count as having got the older ones that are missing.
+        """
+        return epoch == self._identities.known.epoch
 
     async def adopt(self) -> None:
         """Set the epoch of queues that have none: older versions did not store it. Raises `Unavailable`."""
@@ -54,15 +62,19 @@ class LostQueues:
             await self._queues.set_epoch(self._identities.known.epoch)
 
     async def refill_if_lost(self) -> None:
-        """Refill the queues if they are lost. Call at the start and periodically.
+        """Refill the queues if they are lost, or wait for a refill that runs. Call at the start and periodically.
 
         A message that was delivered live but not acknowledged may be sent again. Raises `Unavailable`; the next call
         starts an unfinished refill again.
         """
+        async with self._refilling:
+            await self._refill_if_lost()
+
+    async def _refill_if_lost(self) -> None:
         if not self._queues.is_available:
             return
         epoch, found = self._identities.known.epoch, await self._queues.read_epoch()
-        if found == epoch:
+        if self.is_current(found):
             return
         if found:
             # Sequence numbers of another epoch mean other messages. Queues of an unfinished refill are kept: they also

@@ -24,6 +24,7 @@ from server.services.delivery.entries import (
     in_room_order,
     read_head,
 )
+from server.services.delivery.lost_queues import LostQueues
 from server.services.delivery.offline_queue_writer import OfflineQueueWriter
 from server.services.delivery.ports import People, Receipts, Rooms
 from server.storage.mongo.messages import MessageStore
@@ -56,6 +57,7 @@ class OfflineQueue:
         self,
         queues: OfflineQueues,
         offline_writer: OfflineQueueWriter,
+        lost_queues: LostQueues,
         rooms: Rooms,
         messages: MessageStore,
         people: People,
@@ -67,6 +69,7 @@ class OfflineQueue:
     ) -> None:
         self._queues = queues
         self._offline_writer = offline_writer
+        self._lost_queues = lost_queues
         self._rooms = rooms
         self._messages = messages
         self._people = people
@@ -114,9 +117,13 @@ class OfflineQueue:
         is_last = False
         while not is_last:
             await connection.wait_sent()
-            entries, end, is_last = await self._queues.read(
+            epoch, entries, end, is_last = await self._queues.read(
                 user_id, since=_milliseconds() - self._retention, most_bytes=PART_BYTES, after=place
             )
+            if not self._lost_queues.is_current(epoch):
+                await self._lost_queues.refill_if_lost()
+                self._flushing[connection] = True
+                return
             intact = await self._quarantine_damaged(user_id, entries)
             # Recovery after a crash and refills can change the order of entries.
             ordered = in_room_order(intact)

@@ -67,9 +67,9 @@ return {{dropped, damaged}}
 """
 
 # Reads entries newer than the cutoff, after the named entry, or from the head if that is gone: at least one, and more
-# up to a number of bytes. KEYS: queue. ARGV: cutoff, bytes, name, the highest possible index of the named entry (it
-# never rises, as entries are appended at the end). Returns whether the end was reached, the index of the last entry,
-# and the entries.
+# up to a number of bytes. KEYS: queue, epoch. ARGV: cutoff, bytes, name, the highest possible index of the named entry
+# (it never rises, as entries are appended at the end). Returns the epoch of the queues, whether the end was reached,
+# the index of the last entry, and the entries.
 _READ: Final = f"""
 local index = 0
 for place = tonumber(ARGV[4]), 0, -1 do
@@ -79,21 +79,21 @@ for place = tonumber(ARGV[4]), 0, -1 do
     break
   end
 end
-local found, size = {{1, 0}}, 0
+local found, size = {{redis.call('GET', KEYS[2]), 1, 0}}, 0
 while true do
   local entry = redis.call('LINDEX', KEYS[1], index)
   if not entry then break end
   if (tonumber(string.sub(entry, 1, {STAMP_DIGITS})) or math.huge) > tonumber(ARGV[1]) then
     size = size + #entry
-    if #found > 2 and size > tonumber(ARGV[2]) then
-      found[1] = 0
+    if #found > 3 and size > tonumber(ARGV[2]) then
+      found[2] = 0
       break
     end
     found[#found + 1] = entry
   end
   index = index + 1
 end
-found[2] = index - 1
+found[3] = index - 1
 return found
 """
 
@@ -138,8 +138,12 @@ class Place(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """Some entries of one queue, oldest first; `end` is the index of the last one."""
+    """Some entries of one queue, oldest first; `end` is the index of the last one.
 
+    `epoch` is that of all queues at this moment, None if it is not set.
+    """
+
+    epoch: str | None
     entries: list[Entry]
     end: int
     is_last: bool
@@ -183,7 +187,7 @@ class OfflineQueues:
     async def read_epoch(self) -> str | None:
         """The epoch that the queues belong to; None if it is not set. Raises `Unavailable`."""
         found: bytes | None = await self._store.run(self._store.client.get(self._epoch))
-        return None if found is None else found.decode("utf-8", "replace")
+        return _decode_epoch(found)
 
     async def set_epoch(self, epoch: str) -> None:
         await self._store.run(self._store.client.set(self._epoch, epoch))
@@ -215,9 +219,11 @@ class OfflineQueues:
         They begin after `after`, or with the oldest if that entry has left the queue.
         """
         name, highest = after or (b"", -1)
-        found = await self._store.run(self._read(keys=[self._key(user_id)], args=[since, most_bytes, name, highest]))
-        is_last, end, *entries = found
-        return Slice([Entry(entry[:NAME_BYTES], entry[STAMP_DIGITS:]) for entry in entries], end, is_last=bool(is_last))
+        keys = [self._key(user_id), self._epoch]
+        found = await self._store.run(self._read(keys=keys, args=[since, most_bytes, name, highest]))
+        epoch, is_last, end, *payloads = found
+        entries = [Entry(payload[:NAME_BYTES], payload[STAMP_DIGITS:]) for payload in payloads]
+        return Slice(_decode_epoch(epoch), entries, end, is_last=bool(is_last))
 
     async def remove(self, user_id: str, names: Sequence[bytes]) -> None:
         await self._store.run(self._remove(keys=[self._key(user_id), self._sizes], args=[user_id, *names]))
@@ -256,6 +262,10 @@ class OfflineQueues:
 def refer(room_id: str, seq: int) -> bytes:
     """The payload of an entry that refers to a message in the log. `seq` comes first, as it distinguishes entries."""
     return b'{"seq":%d,"roomId":"%s"}' % (seq, room_id.encode())
+
+
+def _decode_epoch(found: bytes | None) -> str | None:
+    return None if found is None else found.decode("utf-8", "replace")
 
 
 def _stamp(at: int) -> bytes:
