@@ -23,7 +23,7 @@ from bench.report import publish
 from bench.seed import Pair, seed_pairs
 from bench.servers import GENERATOR_CORE, Server, Stores, run_server, run_stores
 from bench.sockets import ACK, EVENT, Link, open_link
-from server.models import Message, now
+from server.models import DELIVERY, Message, RoomEnd, now
 from server.storage.mongo.messages import MessageStore
 from server.storage.mongo.rooms import RoomStore
 
@@ -45,7 +45,7 @@ async def fill(stores: Stores, size: int) -> Pair:
             await messages.insert(batch)
             if first % (BATCH * 100) == 1:
                 print(f"\r{batch[-1].seq:,} of {size:,}, {time.perf_counter() - begun:.0f} s", end="", file=sys.stderr)
-        await rooms.save_ends(batch[-1:])
+        await rooms.save_ends([RoomEnd(batch[-1].room_id, batch[-1], {DELIVERY: batch[-1].seq})])
     print(file=sys.stderr)
     return pair
 

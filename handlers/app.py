@@ -5,7 +5,7 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from tornado.httpserver import HTTPServer
@@ -22,6 +22,7 @@ from handlers.socket.engine.http_handler import make_socket_handler
 from handlers.socket.engine.sessions import EngineSessions
 from server.config.settings import Settings
 from server.context import Context, open_context
+from server.services.room_log.background_consumer import LogConsumer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -36,7 +37,7 @@ CONNECTIONS_TIMEOUT: Final = 2.0
 COLLECTIONS: Final = (20_000, 20, 50)
 
 
-async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
+async def serve(settings: Settings, *, ready: Callable[[str], None], consumers: Sequence[LogConsumer] = ()) -> None:
     """Serve until SIGTERM or SIGINT. `ready` is called with the address once requests are answered.
 
     Raises `StartFailed` if a store does not start and `OSError` if the address is taken.
@@ -46,7 +47,7 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
         sockets = bind_sockets(settings.server.port, settings.server.host, backlog=BACKLOG)
         async with contextlib.AsyncExitStack() as stack:
             # A database upgrade takes minutes and can be interrupted.
-            context = await _run_unless(stopped, stack.enter_async_context(open_context(settings)))
+            context = await _run_unless(stopped, stack.enter_async_context(open_context(settings, consumers)))
             if context is None:
                 return
             gateway = Gateway(context)

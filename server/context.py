@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ from server.errors import Unauthorized, Unavailable, Unusable
 from server.failpoints import Failpoints
 from server.realtime.hub import Hub
 from server.realtime.unsent import Unsent
+from server.room_state import RoomState
 from server.services.accounts.build import build_accounts
 from server.services.accounts.inactive import InactivePeople
 from server.services.delivery.build import build_delivery
@@ -23,6 +24,7 @@ from server.services.health import Health
 from server.services.limits import Limits
 from server.services.presence.build import build_presence
 from server.services.presence.online import OnlineUsers
+from server.services.room_log.background_consumer import LogConsumer
 from server.services.room_log.build import build_room_log
 from server.services.room_log.write_queue import WriteQueue
 from server.services.rooms.build import build_rooms
@@ -34,13 +36,13 @@ from server.storage.stores import Stores
 
 log = logging.getLogger(__name__)
 
-# Delivered positions can be derived from the log: storing them late only costs some reading after a crash.
+# Ends and cursors can be derived from the log: storing them late only costs some reading after a crash.
 SAVE_INTERVAL: Final = 1.0
 RETRY_INTERVAL: Final = 1.0
 INACTIVE_INTERVAL: Final = 0.25
 # After a crash, messages confirmed since the last run are delivered again.
 ADVANCE_INTERVAL: Final = 1.0
-# At shutdown, saving delivered positions gets at least this many seconds.
+# At shutdown, saving ends and cursors gets at least this many seconds.
 LEAST_TO_SAVE: Final = 1.0
 # A lease survives two failed renewals.
 RENEWALS_PER_LEASE: Final = 3
@@ -49,7 +51,9 @@ RENEWALS_PER_LEASE: Final = 3
 class Context:
     """Everything that handlers may use, as typed attributes."""
 
-    def __init__(self, settings: Settings, mongodb_uri: str, redis_url: str) -> None:
+    def __init__(
+        self, settings: Settings, mongodb_uri: str, redis_url: str, consumers: Sequence[LogConsumer] = ()
+    ) -> None:
         self.settings = settings
         self._stores = stores = Stores(settings, mongodb_uri, redis_url)
         self._periodic = PeriodicWork()
@@ -76,13 +80,13 @@ class Context:
         )
         self.search = build_search(stores, self.people, self.limits)
         self.rooms, self.chat_list, self.history, self.receipts, self._marks = build_rooms(
-            settings, stores, self.hub, self.people, online, write_queue, self.limits
+            settings, stores, self.hub, self.people, online, write_queue, self.limits, self._note_loaded
         )
         self.presence, self.typing = build_presence(settings, stores, self.hub, online, self.rooms, self.people)
         delivery, self.offline_queue, self.offline_writer, self.unconfirmed, self._lost_queues = build_delivery(
             settings, stores, self.hub, self.rooms, self.people, self.receipts, self.typing.end, failpoints
         )
-        self.messages, self._log, self._in_flight, self._recovery = build_room_log(
+        self.messages, self._log, self._consumers, self._in_flight, self._recovery = build_room_log(
             settings,
             stores,
             write_queue,
@@ -90,8 +94,8 @@ class Context:
             self.people,
             self.files,
             self.limits,
-            delivery.deliver,
-            self.offline_writer.wait_written,
+            delivery,
+            consumers,
             failpoints,
         )
         self._upgrades = Upgrades(stores.identity, stores.users, self._index)
@@ -108,6 +112,7 @@ class Context:
         if self._upgrades.has_moved:
             await do_quietly(self._lost_queues.adopt)
         await do_quietly(self._refill_queues)
+        self._consumers.start()
         self._log.start()
         settings, every = self.settings, self._periodic.start
         every(settings.sweep.interval, self.sweep)
@@ -129,9 +134,9 @@ class Context:
             await do_quietly(work)
 
     async def save_ends(self) -> None:
-        """Store changed delivered positions and marks, and trim the in-flight journal."""
+        """Store changed ends, cursors and marks, and trim the in-flight journal."""
         await self.rooms.save_changed()
-        await self._in_flight.leave_settled()
+        await self._in_flight.leave_idle()
 
     async def drain(self) -> None:
         """Store and deliver pending messages within `server.shutdown_timeout`, then notify and close the sockets."""
@@ -142,16 +147,21 @@ class Context:
         await self.hub.close(Unavailable("The server is stopping"))
         self.presence.close()
         await do_until(max(deadline, loop.time() + LEAST_TO_SAVE), self._queue_unconfirmed)
+        await self._consumers.close()
         # What is not saved stays in the in-flight journal and is recovered at the next start.
         await do_until(max(deadline, loop.time() + LEAST_TO_SAVE), self._save_all)
 
     async def close(self) -> None:
         """Stop the periodic work and close the stores."""
         await self._periodic.stop()
+        await self._consumers.close()
         self._passwords.close()
         await self.uploads.wait_empty()
         await self._images.close()
         await self._stores.close()
+
+    def _note_loaded(self, room: RoomState) -> None:
+        self._consumers.note_loaded(room)
 
     async def _end_inactive(self, user_id: str) -> None:
         await self.hub.end(self.hub.connections_of(user_id), Unauthorized("The account is not active"))
@@ -182,7 +192,7 @@ class Context:
 
     async def _save_all(self) -> None:
         await self.rooms.save_all()
-        await self._in_flight.leave_settled()
+        await self._in_flight.leave_idle()
 
     async def _finish_work(self) -> None:
         await self._log.close()
@@ -191,12 +201,12 @@ class Context:
 
 
 @contextlib.asynccontextmanager
-async def open_context(settings: Settings) -> AsyncIterator[Context]:
+async def open_context(settings: Settings, consumers: Sequence[LogConsumer] = ()) -> AsyncIterator[Context]:
     """A running context; everything is closed at the end, also if opening fails."""
     children = EmbeddedStores()
     addresses = await children.start(settings)
     try:
-        context = Context(settings, addresses.mongodb_uri, addresses.redis_url)
+        context = Context(settings, addresses.mongodb_uri, addresses.redis_url, consumers)
         try:
             await _open(context)
             yield context

@@ -10,9 +10,9 @@ from typing import Any, Final
 VARIABLE: Final = "CRASH_AT_MADANG"
 AFTER_INSERT: Final = "after-insert"
 AFTER_ACK: Final = "after-ack"
-AFTER_PUSH: Final = "after-push"
+AFTER_ENQUEUE: Final = "after-enqueue"
 BEFORE_TRIM: Final = "before-trim"
-POINTS: Final = (AFTER_INSERT, AFTER_ACK, AFTER_PUSH, BEFORE_TRIM)
+POINTS: Final = (AFTER_INSERT, AFTER_ACK, AFTER_ENQUEUE, BEFORE_TRIM)
 # Time for frames that are already written to leave the process.
 FLUSH_SECONDS: Final = 0.02
 

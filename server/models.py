@@ -2,14 +2,17 @@
 
 import re
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from server.lookalikes import fold
 
 MessageType = Literal["TEXT", "IMAGE", "FILE"]
+# The consumer of the log that every room has: live delivery and offline queues.
+DELIVERY: Final = "delivery"
 # Matches phone numbers, and search queries for them.
 PHONE: Final = re.compile(r"[0-9+()\-. ]*[0-9][0-9+()\-. ]*")
 
@@ -88,7 +91,11 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Room(msgspec.Struct, frozen=True):
-    """A room as stored. `last_seq` and `last_message` are derived from the log and may lag behind it."""
+    """A room as stored. `last_seq` and `last_message` are derived from the log and may lag behind it.
+
+    `cursors` has the `seq` up to which each consumer of the log has taken the room, by consumer. It may lag too, so
+    that a consumer sees an entry again.
+    """
 
     id: str
     user_ids: tuple[str, ...]
@@ -96,3 +103,12 @@ class Room(msgspec.Struct, frozen=True):
     created_at: datetime
     last_seq: int = 0
     last_message: Message | None = None
+    cursors: Mapping[str, int] = msgspec.field(default_factory=dict)
+
+
+class RoomEnd(NamedTuple):
+    """What is saved of a room as it grows: its last message, if it has one, and the cursors of the log's consumers."""
+
+    room_id: str
+    last_message: Message | None
+    cursors: Mapping[str, int]

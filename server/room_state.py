@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
-from server.models import Member, Message, Room
+from server.models import Member, Message, Room, RoomEnd
 from server.protocol import MemberView
 
 
@@ -39,15 +39,14 @@ class RoomState:
 
     `is_checked` is set if the log was read to its end since the room was loaded or a write had an unknown outcome.
     `pins` counts the users of this object: while it is positive, the object stays in the cache and is the only one of
-    its room. Every message pins its room from sending to delivery. `delivered_upto` is the delivered position: this
-    message and all before it are delivered.
+    its room. Every message pins its room until each consumer of the log has taken it.
     """
 
     __slots__ = (
         "__weakref__",
         "booking_id",
         "created_at",
-        "delivered_upto",
+        "cursors",
         "id",
         "is_changed",
         "is_checked",
@@ -65,14 +64,13 @@ class RoomState:
         self.created_at: datetime = room.created_at
         self.last_seq = 0
         self.last_message: Message | None = None
-        self.delivered_upto: Message | None = None
+        self.cursors = dict(room.cursors)
         self.members = {member.user_id: MemberState(member) for member in members}
         self.is_checked = False
         self.is_changed = False
         self.pins = 0
         if room.last_message is not None:
             self._take_end(room.last_message)
-            self.delivered_upto = room.last_message
 
     @contextmanager
     def pinned(self) -> Iterator[None]:
@@ -96,11 +94,18 @@ class RoomState:
             sender.is_changed = True
         self.is_changed = True
 
-    def advance_delivered(self, message: Message) -> None:
-        """Everything up to `message` is delivered or queued, so it may be stored as the room's end."""
-        if self.delivered_upto is None or message.seq > self.delivered_upto.seq:
-            self.delivered_upto = message
+    def cursor(self, consumer: str) -> int:
+        """The `seq` up to which this consumer of the log is done with the room."""
+        return self.cursors.get(consumer, 0)
+
+    def advance(self, consumer: str, seq: int) -> None:
+        """This consumer is done with everything up to `seq`. A cursor never decreases."""
+        if seq > self.cursors.get(consumer, 0):
+            self.cursors[consumer] = seq
             self.is_changed = True
+
+    def end(self) -> RoomEnd:
+        return RoomEnd(self.id, self.last_message, dict(self.cursors))
 
     def sent_by(self, user_id: str) -> int:
         return self.members[user_id].sent
@@ -142,7 +147,7 @@ class RoomState:
         return [other for other in self.user_ids if other != user_id]
 
     def take_changes(self) -> list[Member]:
-        """The changed marks, to be stored together with `delivered_upto`. They count as stored from now on."""
+        """The changed marks, to be stored together with `end`. They count as stored from now on."""
         self.is_changed = False
         changed = [member for member in self.members.values() if member.is_changed]
         for member in changed:

@@ -8,7 +8,7 @@ import pytest
 
 from server.config.load import load
 from server.context import Context, open_context
-from server.models import Member, Message, Room, now
+from server.models import Member, Message, Room, RoomEnd, now
 from server.protocol import ChatsQuery, MessageView, Registration, RoomRequest, SendMessage, SyncRequest
 from server.storage.mongo.messages import MessageStore
 from server.storage.mongo.rooms import MemberStore, RoomStore
@@ -138,7 +138,7 @@ async def test_a_room_whose_end_is_being_stored_is_not_read_anew_without_it(
 ) -> None:
     is_storing, may_store = asyncio.Event(), asyncio.Event()
 
-    async def store_late(self: RoomStore, ends: Sequence[Message]) -> None:
+    async def store_late(self: RoomStore, ends: Sequence[RoomEnd]) -> None:
         if ends:
             is_storing.set()
             await may_store.wait()

@@ -1,6 +1,8 @@
 """The offline queue: delivered at least once, until acknowledged or proven; it expires per entry and has a cap."""
 
+import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -328,7 +330,7 @@ async def test_a_full_redis_makes_messages_wait(start_server: StartServer, town_
 
 DAMAGES = {
     "a byte of the id": lambda entry: entry[:30] + b"\xff" + entry[31:],
-    "a byte of the text": lambda entry: entry.replace(b"spoiled", b"spoi\xe9ed"),
+    "a byte of the room": lambda entry: entry[:-4] + b"\xe9" + entry[-3:],
     "the end is missing": lambda entry: entry[: len(entry) // 2],
     "nothing but its time": lambda entry: entry[:13],
     "empty": lambda _entry: b"",
@@ -383,8 +385,7 @@ async def test_the_bytes_of_a_queue_are_bounded(start_server: StartServer, town_
     server = start_server({"offline_queue.max_bytes": "64KiB", "socket.ping_interval": "300ms"})
     town: Town = town_at(server)
     one, other, room_id = await town.pair()
-    for number in range(30):
-        await one.send(room_id, f"{number:02}" + "한" * 1_200)
+    sent = [await one.send(room_id, f"{number:02}" + "한" * 1_200) for number in range(30)]
     with redis_of(server) as keys:
         queue, sizes = key_of(server, f"queue:{other.id}"), key_of(server, "queue_bytes")
 
@@ -393,16 +394,22 @@ async def test_the_bytes_of_a_queue_are_bounded(start_server: StartServer, town_
             assert isinstance(entries, list)
             return sum(len(entry) for entry in entries)
 
+        assert 0 < int(str(keys.hget(sizes, other.id), "ascii")) == bytes_in_it() < 30 * 100, "only references"
+        # An earlier version has stored the messages themselves, without counting their bytes.
+        stamp = time.time_ns() // 1_000_000
+        keys.delete(queue, sizes)
+        keys.rpush(queue, *(f"{stamp:013}{json.dumps(message, ensure_ascii=False)}" for message in sent))
+        await one.send(room_id, "30")
         assert 60_000 < bytes_in_it() <= 64 * 1024
         assert int(str(keys.hget(sizes, other.id), "ascii")) == bytes_in_it()
         device = await other.connect()
-        assert [int(message["content"][:2]) for message in await batch_of(device)] == list(range(14, 30))
+        assert [int(message["content"][:2]) for message in await batch_of(device)] == list(range(14, 31))
 
         async def is_forgotten() -> bool:
             return not keys.exists(queue) and not keys.hexists(sizes, other.id)
 
         await eventually(is_forgotten, "nothing is left of an empty queue")
-        # One that an earlier server has left is counted when it grows.
+        # Whatever is in it is counted when it grows.
         keys.rpush(queue, *(f"{time.time_ns() // 1_000_000:013}{{}}" + "x" * 20_000 for _ in range(4)))
         await device.leave()
 
@@ -439,7 +446,7 @@ async def test_a_long_message_waits_in_the_log(quick_server: ServerProcess, quic
 async def test_a_redis_that_is_full_by_its_setting_holds_nobody_up_and_is_emptied_by_who_comes(
     start_server: StartServer, town_at: Any
 ) -> None:
-    server = start_server({"redis.max_memory": "8MiB", "offline_queue.max_bytes": "100MB"})
+    server = start_server({"redis.max_memory": "8MiB", "offline_queue.max_messages": 100_000})
     town: Town = town_at(server)
     one, other, room_id = await town.pair()
     third, room_of_third = await town.person(), ""
@@ -449,11 +456,13 @@ async def test_a_redis_that_is_full_by_its_setting_holds_nobody_up_and_is_emptie
         with contextlib.suppress(redis.OutOfMemoryError):
             for number in range(100):
                 keys.set(f"filler:{number}", "x" * 80_000)
-        keys.delete("filler:0", "filler:1", "filler:2")
+        keys.delete("filler:0", "filler:1")
+    sender, payload = await one.connect(), {"roomId": room_id, "content": "x"}
     while "store full store=redis" not in server.log():
-        await one.send(room_id, "한" * 1_200)
-        count += 1
-        assert count < 1000
+        answers = await asyncio.gather(*(sender.call("message:send", payload) for _ in range(50)))
+        assert all(answer["ok"] for answer in answers)
+        count += 50
+        assert count < 10_000
     for _ in range(5):
         await one.send(room_id, "한" * 1_200)
     await one.send(room_of_third, "live")

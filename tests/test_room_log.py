@@ -14,7 +14,7 @@ import pytest
 from server.config.load import load
 from server.context import Context, open_context
 from server.errors import Unavailable
-from server.models import Message
+from server.models import DELIVERY, Message
 from server.protocol import MessageView, Registration, RoomRequest, SendMessage
 from server.services.accounts import profiles
 from server.services.room_log import write_queue
@@ -69,19 +69,28 @@ async def sent_at_last(send: Callable[[str], "asyncio.Task[Answer]"], content: s
     return sent[0]
 
 
-async def was_delivered(context: Context, receiver: str, *contents: str) -> None:
-    """Exactly these were put on the receiver's queue, in this order."""
+async def was_queued(context: Context, receiver: str, count: int) -> list[tuple[str, int]]:
+    """Exactly so many were put on the receiver's queue: their rooms and numbers."""
 
-    async def queued() -> list[str]:
-        entries = await context._stores.redis.client.lrange(f"madang:madang:queue:{receiver}", 0, -1)
-        return [json.loads(entry[entry.index(b"{") :])["content"] for entry in entries]
+    async def queued() -> list[bytes]:
+        return list(await context._stores.redis.client.lrange(f"madang:madang:queue:{receiver}", 0, -1))
 
     async def all_there() -> bool:
-        return len(await queued()) >= len(contents)
+        return len(await queued()) >= count
 
-    await eventually(all_there, f"{contents} are queued")
+    await eventually(all_there, f"{count} are queued")
     await context.offline_writer.wait_written()
-    assert await queued() == list(contents)
+    places = [json.loads(entry[entry.index(b"{") :]) for entry in await queued()]
+    assert len(places) == count
+    return [(place["roomId"], place["seq"]) for place in places]
+
+
+async def was_delivered(context: Context, receiver: str, *contents: str) -> None:
+    """Exactly these were put on the receiver's queue, in this order."""
+    found = []
+    for room_id, seq in await was_queued(context, receiver, len(contents)):
+        found += await context._stores.messages.read_range(room_id, seq - 1, seq)
+    assert [message.content for message in found] == list(contents)
 
 
 async def test_what_fails_behind_a_collision_is_not_delivered_twice(
@@ -129,9 +138,10 @@ async def test_nothing_is_asked_of_the_database_once_a_message_is_stored(
         try:
             message, is_new = await sending(context, sender, room_id)("stored")
             assert (message.sender_name, message.seq, is_new) == ("A B", 1, True)
-            await was_delivered(context, receiver, "stored")
+            await was_queued(context, receiver, 1)
         finally:
             os.kill(database, signal.SIGCONT)
+        await was_delivered(context, receiver, "stored")
 
 
 @pytest.mark.parametrize("is_quick", [False, True], ids=["later", "while it is looked for"])
@@ -241,12 +251,12 @@ async def test_what_was_heard_live_does_not_pile_up_behind_what_waits_for_redis(
                 return room.pins == 1
 
             await eventually(is_delivered, "the room is held by what waits alone")
-        assert room.delivered_upto is None
+        assert room.cursor(DELIVERY) == 0
         back.set()
         await was_delivered(context, receiver, "waits")
 
         async def is_settled() -> bool:
-            return room.pins == 0 and room.delivered_upto is not None and room.delivered_upto.seq == 11
+            return room.pins == 0 and room.cursor(DELIVERY) == 11
 
         await eventually(is_settled, "everything counts as delivered, up to the end")
 

@@ -55,7 +55,7 @@ class Connection:
         "confirmed",
         "delivered",
         "engine_sid",
-        "handed",
+        "flushed",
         "identity",
         "inbox",
         "opened_at",
@@ -76,7 +76,7 @@ class Connection:
         self.inbox: deque[Any] | None = None
         self.pending_events = 0
         # Messages flushed to it from the offline queue: their room and position, and the id of their queue entry.
-        self.handed: dict[tuple[str, int], bytes] = {}
+        self.flushed: dict[tuple[str, int], bytes] = {}
         # Numbers of live deliveries: the last before this connection, the last sent on it, the last sent before the
         # latest ping, and the last confirmed.
         self.since = self.delivered = self.pinged = self.confirmed = 0

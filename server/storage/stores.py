@@ -13,6 +13,7 @@ from server.storage.disk.blobs import DiskBlobs
 from server.storage.disk.files import DiskThreads
 from server.storage.disk.in_flight_journal import InFlightJournal
 from server.storage.disk.spool import Spool
+from server.storage.mongo.backfills import BackfillStore
 from server.storage.mongo.database import Database
 from server.storage.mongo.gridfs_blobs import GridFSBlobs
 from server.storage.mongo.identity import IdentityStore
@@ -46,6 +47,7 @@ class Stores:
         self.rooms = RoomStore(self.database)
         self.members = MemberStore(self.database)
         self.messages = MessageStore(self.database)
+        self.backfills = BackfillStore(self.database)
         self.upload_records = UploadRecords(self.database, settings.uploads.orphan_ttl)
         self.servers = Servers(self.database)
         self.redis = RedisClient(redis_url, redis_prefix(settings.mongodb.database))

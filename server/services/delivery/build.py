@@ -11,6 +11,7 @@ from server.services.delivery.lost_queues import LostQueues
 from server.services.delivery.offline_queue import OfflineQueue
 from server.services.delivery.offline_queue_writer import OfflineQueueWriter
 from server.services.delivery.ports import People, Receipts, Rooms
+from server.services.delivery.references import References
 from server.services.delivery.unconfirmed import Unconfirmed
 from server.storage.stores import Stores
 
@@ -52,8 +53,7 @@ def build_delivery(
         writer,
         lost_queues,
         rooms,
-        stores.messages,
-        people,
+        References(stores.messages, people),
         receipts,
         hub,
         failpoints,
@@ -61,5 +61,9 @@ def build_delivery(
     )
     unconfirmed = Unconfirmed(hub, writer)
     return DeliveryServices(
-        Delivery(hub, writer, unconfirmed, end_typing), offline_queue, writer, unconfirmed, lost_queues
+        Delivery(hub, writer, unconfirmed, stores.messages, people, end_typing),
+        offline_queue,
+        writer,
+        unconfirmed,
+        lost_queues,
     )

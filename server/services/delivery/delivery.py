@@ -1,69 +1,95 @@
-"""Delivery of stored messages: live to connected sockets, else to the offline queue."""
+"""Delivery of stored messages: live to connected sockets, else to the offline queue. A consumer of the log."""
 
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
 
-import msgspec
-
-from server.models import Message
-from server.protocol import MESSAGE_NEW, MessageView
+from server.models import DELIVERY, Message
+from server.protocol import MESSAGE_NEW
 from server.realtime.frames import event_frame
 from server.realtime.hub import Hub
 from server.room_state import RoomState, StoredMessage
 from server.services.delivery.offline_queue_writer import OfflineQueueWriter
+from server.services.delivery.ports import People
 from server.services.delivery.unconfirmed import Unconfirmed
+from server.storage.mongo.messages import MessageStore
 from server.storage.redis.offline_queues import refer
-from server.views import view_message
+from server.views import name_of, view_message
 
 log = logging.getLogger(__name__)
 
-# Longer payloads are queued as references to the log, to save memory in Redis and, while Redis is unavailable, here.
-MAX_INLINE_BYTES: Final = 4096
-
 
 class _Unwritten:
-    """A message with offline-queue writes that are not done.
+    """A message with offline-queue writes that are not done. It pins its room.
 
-    `message` is the delivered position once they are: that message, or a later one that needed no write.
+    `seq` is the position that is reached once they are: that message, or a later one that needed no write.
     """
 
-    __slots__ = ("message", "writes")
+    __slots__ = ("seq", "writes")
 
-    def __init__(self, message: Message) -> None:
-        self.message = message
+    def __init__(self, seq: int) -> None:
+        self.seq = seq
         self.writes = 0
 
 
 class Delivery:
-    """Delivers stored messages in log order. Failures are logged and never reach the sender."""
+    """Delivers stored messages in log order. Failures are logged and never reach the sender.
+
+    Its cursor in a room moves past messages that are on the offline queue or confirmed by the connections they went to.
+    """
+
+    name = DELIVERY
 
     def __init__(
         self,
         hub: Hub,
         offline_writer: OfflineQueueWriter,
         unconfirmed: Unconfirmed,
+        messages: MessageStore,
+        people: People,
         end_typing: Callable[[str, str], None],
     ) -> None:
         self._hub = hub
         self._offline_writer = offline_writer
         self._unconfirmed = unconfirmed
+        self._messages = messages
+        self._people = people
         self._end_typing = end_typing
         self._unwritten: dict[str, deque[_Unwritten]] = {}
 
-    def deliver(self, stored: Sequence[StoredMessage]) -> None:
-        """Each message comes with one pin on its room, which is unpinned once the message is delivered and queued."""
+    def take(self, stored: Sequence[StoredMessage]) -> None:
+        """Send each message to the connections of its receivers, or enqueue it for them."""
         for one in stored:
-            self._deliver_one(one)
+            self._deliver(one)
 
-    def _deliver_one(self, stored: StoredMessage) -> None:
+    def note_loaded(self, room: RoomState) -> None:
+        """If nothing is in flight here, the process that stored the messages has delivered them."""
+        if room.pins == 0:
+            room.advance(DELIVERY, room.last_seq)
+
+    async def resume(self, room: RoomState) -> set[str]:
+        """Deliver what is after the cursor again. Returns the receivers who may not have got it.
+
+        Returns once it is queued or Redis refuses writes. Raises `Unavailable`.
+        """
+        delivered = {user_id: member.delivered for user_id, member in room.members.items()}
+        messages = await self._messages.read_range(room.id, room.cursor(DELIVERY), room.last_seq)
+        senders = await self._people.get_many({message.sender_id for message in messages})
+        self.take([StoredMessage(room, message, name_of(senders.get(message.sender_id))) for message in messages])
+        await self._offline_writer.wait_written()
+        return {
+            user_id
+            for message in messages
+            for user_id in room.others(message.sender_id)
+            if delivered[user_id] < message.seq
+        }
+
+    def _deliver(self, stored: StoredMessage) -> None:
         room, message, sender_name = stored
-        progress = _Unwritten(message)
+        progress = _Unwritten(message.seq)
         try:
             self._end_typing(message.sender_id, room.id)
-            view = view_message(message, sender_name, is_read=False)
-            frame = event_frame(MESSAGE_NEW, view)
+            frame = event_frame(MESSAGE_NEW, view_message(message, sender_name, is_read=False))
             number, is_sent = self._hub.next_delivery(), False
             for user_id in room.user_ids:
                 if user_id == message.sender_id:
@@ -72,7 +98,8 @@ class Delivery:
                 elif self._hub.deliver(user_id, frame):
                     is_sent = True
                 elif self._is_undelivered(room, message, user_id):
-                    written = self._offline_writer.enqueue(user_id, _payload_of(room, message, view), message.sent_at)
+                    reference = refer(room.id, message.seq, len(frame.wire))
+                    written = self._offline_writer.enqueue(user_id, reference, message.sent_at)
                     if not written.done():
                         progress.writes += 1
                         written.add_done_callback(lambda _done: self._finish_write(room, progress))
@@ -81,33 +108,24 @@ class Delivery:
         except Exception:
             log.exception("live delivery failed room=%s seq=%d", room.id, message.seq)
         if progress.writes:
+            room.pins += 1
             self._unwritten.setdefault(room.id, deque()).append(progress)
         elif room.id in self._unwritten:
             # Merged into the message before, so that live messages do not pile up while Redis is unavailable.
-            self._unwritten[room.id][-1].message = message
-            room.pins -= 1
+            self._unwritten[room.id][-1].seq = message.seq
         else:
-            self._finish(room, message)
+            self._unconfirmed.note_queued(room, message.seq)
 
     def _is_undelivered(self, room: RoomState, message: Message, user_id: str) -> bool:
         """False for a message that recovery found and that the user got before the crash."""
         return room.members[user_id].delivered < message.seq
 
     def _finish_write(self, room: RoomState, progress: _Unwritten) -> None:
-        """Finish messages in room order, so that the delivered position skips none."""
+        """Finish messages in room order, so that the cursor skips none."""
         progress.writes -= 1
         unwritten = self._unwritten[room.id]
         while unwritten and not unwritten[0].writes:
-            self._finish(room, unwritten.popleft().message)
+            self._unconfirmed.note_queued(room, unwritten.popleft().seq)
+            room.pins -= 1
         if not unwritten:
             del self._unwritten[room.id]
-
-    def _finish(self, room: RoomState, message: Message) -> None:
-        self._unconfirmed.settle(room, message)
-        room.pins -= 1
-
-
-def _payload_of(room: RoomState, message: Message, view: MessageView) -> bytes:
-    """Payload of an offline queue entry: the message, or a reference to it if it is long."""
-    payload = msgspec.json.encode(view)
-    return payload if len(payload) <= MAX_INLINE_BYTES else refer(room.id, message.seq)

@@ -11,14 +11,20 @@ from server.storage.redis.offline_queues import Entry
 # Clients refuse frames above a limit (python-socketio: 4 MiB), and would at every connect. Also bounds the memory that
 # one connection takes on the server.
 PART_BYTES: Final = 1024 * 1024
+# Assumed of messages whose entry does not tell their size: 25 are read at once.
+UNKNOWN_SIZE: Final = PART_BYTES // 25
 
 
 class Queued(msgspec.Struct, rename="camel"):
-    """Identity of the queued message. An entry without a message id is a reference to the log."""
+    """Identity of the queued message. An entry without a message id is a reference to the log.
+
+    `size` is about the bytes that the message takes to send.
+    """
 
     room_id: str
     seq: int
     message_id: str = ""
+    size: int = UNKNOWN_SIZE
 
     @property
     def place(self) -> tuple[str, int]:
@@ -32,6 +38,10 @@ class WaitingEntry(NamedTuple):
     @property
     def is_reference(self) -> bool:
         return not self.head.message_id
+
+    @property
+    def size(self) -> int:
+        return self.head.size if self.is_reference else len(self.entry.payload)
 
 
 def read_head(payload: bytes) -> Queued | None:
@@ -48,10 +58,10 @@ def in_parts(waiting: Sequence[WaitingEntry]) -> Iterator[list[WaitingEntry]]:
     part: list[WaitingEntry] = []
     size = 0
     for item in waiting:
-        size += len(item.entry.payload)
+        size += item.size
         if part and size > PART_BYTES:
             yield part
-            part, size = [], len(item.entry.payload)
+            part, size = [], item.size
         part.append(item)
     if part:
         yield part

@@ -96,9 +96,9 @@ class LostQueues:
     async def _refill(self) -> tuple[int, int]:
         """Returns the number of messages and of users."""
         since = now() - self._retention
-        # `find_active_since` looks at the stored ends.
+        # `find_grown_since` looks at the stored ends.
         await self._rooms.save_all()
-        room_ids = await self._room_store.find_active_since(since)
+        room_ids = await self._room_store.find_grown_since(since)
         messages, users = 0, set[str]()
         for start in range(0, len(room_ids), ROOMS_AT_ONCE):
             pinned = await self._rooms.pin_many(room_ids[start : start + ROOMS_AT_ONCE])

@@ -7,7 +7,6 @@ from typing import Final
 
 import msgspec
 
-from server.concurrency.batcher import in_groups
 from server.concurrency.tasks import Tasks
 from server.errors import Unavailable, Unusable
 from server.failpoints import BEFORE_TRIM, Failpoints
@@ -16,25 +15,22 @@ from server.realtime.connection import Connection
 from server.realtime.frames import event_frame
 from server.realtime.hub import Hub
 from server.services.delivery.entries import (
-    PART_BYTES,
     Queued,
     WaitingEntry,
-    consecutive_runs,
     in_parts,
     in_room_order,
     read_head,
 )
 from server.services.delivery.lost_queues import LostQueues
 from server.services.delivery.offline_queue_writer import OfflineQueueWriter
-from server.services.delivery.ports import People, Receipts, Rooms
-from server.storage.mongo.messages import MessageStore
+from server.services.delivery.ports import Receipts, Rooms
+from server.services.delivery.references import References
 from server.storage.redis.offline_queues import Entry, OfflineQueues, Place
-from server.views import name_of, view_message
 
 log = logging.getLogger(__name__)
 
-# References per read of the log: about one part if the messages are long.
-REFERENCES_AT_ONCE: Final = 25
+# Entries per read of the queue: about 1,500 references.
+SLICE_BYTES: Final = 128 * 1024
 
 
 class _Part:
@@ -50,6 +46,8 @@ class _Part:
 class OfflineQueue:
     """An entry is removed once the client acknowledges its event or answers a later ping.
 
+    Entries are references; the messages are read from the log as they are flushed. Older versions stored short messages
+    in the entry, and these are flushed as they are.
     History and `sync` have every message, so a lost queue loses none.
     """
 
@@ -59,8 +57,7 @@ class OfflineQueue:
         offline_writer: OfflineQueueWriter,
         lost_queues: LostQueues,
         rooms: Rooms,
-        messages: MessageStore,
-        people: People,
+        references: References,
         receipts: Receipts,
         hub: Hub,
         failpoints: Failpoints,
@@ -71,8 +68,7 @@ class OfflineQueue:
         self._offline_writer = offline_writer
         self._lost_queues = lost_queues
         self._rooms = rooms
-        self._messages = messages
-        self._people = people
+        self._references = references
         self._receipts = receipts
         self._hub = hub
         self._failpoints = failpoints
@@ -118,7 +114,7 @@ class OfflineQueue:
         while not is_last:
             await connection.wait_sent()
             epoch, entries, end, is_last = await self._queues.read(
-                user_id, since=_milliseconds() - self._retention, most_bytes=PART_BYTES, after=place
+                user_id, since=_milliseconds() - self._retention, most_bytes=SLICE_BYTES, after=place
             )
             if not self._lost_queues.is_current(epoch):
                 await self._lost_queues.refill_if_lost()
@@ -127,9 +123,8 @@ class OfflineQueue:
             intact = await self._quarantine_damaged(user_id, entries)
             # Recovery after a crash and refills can change the order of entries.
             ordered = in_room_order(intact)
-            at_once = REFERENCES_AT_ONCE if any(item.is_reference for item in intact) else max(1, len(intact))
             removed: set[bytes] = set()
-            for group in in_groups(ordered, at_once):
+            for group in in_parts(ordered):
                 removed.update(await self._flush_group(connection, group))
                 if not connection.is_open:
                     return
@@ -140,7 +135,7 @@ class OfflineQueue:
     async def _flush_group(self, connection: Connection, group: Sequence[WaitingEntry]) -> list[bytes]:
         """Send new messages and remove obsolete entries. Returns the names of the removed entries."""
         waiting, obsolete = await self._classify(connection, group)
-        found = await self._resolve_references(waiting)
+        found = await self._references.resolve(waiting)
         obsolete += [item.entry.name for item in waiting if item.head.place not in found]
         if obsolete:
             await self._queues.remove(connection.user_id, obsolete)
@@ -153,7 +148,7 @@ class OfflineQueue:
     def _send(self, connection: Connection, waiting: Sequence[WaitingEntry]) -> None:
         last = {item.head.room_id: item.head for item in waiting}
         part = _Part([item.entry.name for item in waiting], list(last.values()))
-        connection.handed.update((item.head.place, item.entry.name) for item in waiting)
+        connection.flushed.update((item.head.place, item.entry.name) for item in waiting)
 
         def confirm() -> None:
             self._tasks.run(self._remove_confirmed(connection, part))
@@ -194,32 +189,14 @@ class OfflineQueue:
         rooms = await self._rooms.access_many(user_id, {head.room_id for _, head in intact})
         for entry, head in intact:
             room = rooms.get(head.room_id)
-            handed = connection.handed.get(head.place, entry.name)
+            flushed = connection.flushed.get(head.place, entry.name)
             is_obsolete = room is None or head.seq <= room.members[user_id].read
-            if is_obsolete or head.place in seen or handed != entry.name:
+            if is_obsolete or head.place in seen or flushed != entry.name:
                 obsolete.append(entry.name)
-            elif head.place not in connection.handed:
+            elif head.place not in connection.flushed:
                 waiting.append(WaitingEntry(entry, head))
             seen.add(head.place)
         return waiting, obsolete
-
-    async def _resolve_references(self, waiting: Sequence[WaitingEntry]) -> dict[tuple[str, int], WaitingEntry]:
-        """The entries by place, with references replaced by messages. References that the log lacks are omitted."""
-        found = {item.head.place: item for item in waiting if not item.is_reference}
-        by_room: dict[str, dict[int, Entry]] = {}
-        for item in waiting:
-            if item.is_reference:
-                by_room.setdefault(item.head.room_id, {})[item.head.seq] = item.entry
-        for room_id, entries in by_room.items():
-            for first, last in consecutive_runs(entries):
-                messages = await self._messages.read_range(room_id, first - 1, last)
-                senders = await self._people.get_many({message.sender_id for message in messages})
-                for message in messages:
-                    view = view_message(message, name_of(senders.get(message.sender_id)), is_read=False)
-                    body = msgspec.json.encode(view)
-                    head = Queued(room_id, message.seq, message.id)
-                    found[head.place] = WaitingEntry(Entry(entries[message.seq].name, body), head)
-        return found
 
     async def _quarantine_damaged(self, user_id: str, entries: Sequence[Entry]) -> list[WaitingEntry]:
         """Returns the intact entries. A damaged one would make its client disconnect at every connect."""

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from server.concurrency.batcher import Batcher
 from server.errors import Unavailable
-from server.failpoints import AFTER_PUSH, Failpoints
+from server.failpoints import AFTER_ENQUEUE, Failpoints
 from server.storage.redis.offline_queues import OfflineQueues
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class OfflineQueueWriter:
                 await self._queues.wait_available()
                 delay = min(2 * delay, MAX_RETRY_DELAY)
         self._stalled.clear()
-        self._failpoints.reach(AFTER_PUSH)
+        self._failpoints.reach(AFTER_ENQUEUE)
         for user_id in refused.keys() - self._refused:
             log.error("offline queue not writable user=%s error=%s", user_id, refused[user_id])
         self._refused = (self._refused - by_user.keys()) | refused.keys()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from server.models import Message, now
+from server.models import DELIVERY, Message, now
 from server.realtime.confirmations import Span
 from server.realtime.hub import Hub
 from server.room_state import RoomState
@@ -22,8 +22,8 @@ class _Delivery(NamedTuple):
 class _Room:
     """Deliveries of a room since the last one that all members have confirmed.
 
-    Everything up to `queued` was sent live or is on the offline queues. `candidate` is a delivery number and the next
-    delivered position, which holds once that delivery, and so all before it, is confirmed.
+    Everything up to the `seq` in `queued` was sent live or is on the offline queues. `candidate` is a delivery number
+    and the next cursor, which holds once that delivery, and so all before it, is confirmed.
     """
 
     __slots__ = ("candidate", "deliveries", "queued", "room", "writes")
@@ -31,14 +31,14 @@ class _Room:
     def __init__(self, room: RoomState) -> None:
         self.room = room
         self.deliveries: deque[_Delivery] = deque()
-        self.queued: Message | None = None
-        self.candidate: tuple[int, Message] | None = None
+        self.queued = 0
+        self.candidate: tuple[int, int] | None = None
         # Offline-queue writes that are not done.
         self.writes = 0
 
 
 class Unconfirmed:
-    """Moves a room's delivered position only past live deliveries that are confirmed or queued, so a crash loses none.
+    """Moves the cursor of a room only past live deliveries that are confirmed or queued, so a crash loses none.
 
     Delivery numbers increase over all rooms, so that one number says what a connection has confirmed.
     """
@@ -58,13 +58,13 @@ class Unconfirmed:
             self._index(waiting)
         waiting.deliveries.append(_Delivery(number, message.seq, message.sender_id))
 
-    def settle(self, room: RoomState, message: Message) -> None:
-        """Everything up to `message` was sent live or is on the offline queues."""
+    def note_queued(self, room: RoomState, seq: int) -> None:
+        """Everything up to `seq` was sent live or is on the offline queues."""
         waiting = self._rooms.get(room.id)
         if waiting is None:
-            room.advance_delivered(message)
+            room.advance(DELIVERY, seq)
         else:
-            waiting.queued = message
+            waiting.queued = seq
 
     def requeue(self, user_id: str, lost: Sequence[Span]) -> None:
         """Put references to the deliveries in these spans on the user's offline queue, in order of delivery."""
@@ -82,7 +82,7 @@ class Unconfirmed:
                 self._enqueue(user_id, delivery, waiting, moment)
 
     def advance(self) -> None:
-        """Move delivered positions past confirmed deliveries. Call about once a second."""
+        """Move cursors past confirmed deliveries. Call about once a second."""
         for waiting in list(self._rooms.values()):
             self._advance(waiting)
 
@@ -92,15 +92,15 @@ class Unconfirmed:
         while deliveries and deliveries[0].number <= confirmed:
             deliveries.popleft()
         if waiting.writes:
-            # The delivered position must not pass deliveries that are not on a queue yet.
+            # The cursor must not pass deliveries that are not on a queue yet.
             return
         if not deliveries:
             self._forget(waiting)
             return
         if waiting.candidate is not None and waiting.candidate[0] <= confirmed:
-            room.advance_delivered(waiting.candidate[1])
+            room.advance(DELIVERY, waiting.candidate[1])
             waiting.candidate = None
-        if waiting.candidate is None and waiting.queued is not None:
+        if waiting.candidate is None and waiting.queued:
             waiting.candidate = deliveries[-1].number, waiting.queued
         self._index(waiting)
 
@@ -110,8 +110,7 @@ class Unconfirmed:
 
     def _forget(self, waiting: _Room) -> None:
         room = waiting.room
-        if waiting.queued is not None:
-            room.advance_delivered(waiting.queued)
+        room.advance(DELIVERY, waiting.queued)
         room.pins -= 1
         del self._rooms[room.id]
         for user_id in room.user_ids:

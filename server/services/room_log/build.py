@@ -1,13 +1,14 @@
-"""Wires the room log: sending, the writer behind it, and recovery after a crash."""
+"""Wires the room log: sending, the writer behind it, its consumers, and recovery after a crash."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from server.config.settings import Settings
 from server.failpoints import AFTER_ACK, Failpoints
-from server.room_state import StoredMessage
+from server.services.room_log.background_consumer import BackgroundConsumer, LogConsumer
+from server.services.room_log.consumers import Consumers
 from server.services.room_log.in_flight import InFlightRooms
-from server.services.room_log.ports import Attachments, Limits, People, Rooms
+from server.services.room_log.ports import Attachments, Consumer, Limits, People, Rooms
 from server.services.room_log.recovery import Recovery
 from server.services.room_log.send import Messages
 from server.services.room_log.write_queue import WriteQueue
@@ -18,6 +19,7 @@ from server.storage.stores import Stores
 class RoomLogServices(NamedTuple):
     messages: Messages
     writer: RoomLog
+    consumers: Consumers
     in_flight: InFlightRooms
     recovery: Recovery
 
@@ -30,23 +32,28 @@ def build_room_log(
     people: People,
     attachments: Attachments,
     limits: Limits,
-    deliver: Callable[[Sequence[StoredMessage]], None],
-    wait_enqueued: Callable[[], Awaitable[None]],
+    delivery: Consumer,
+    background: Sequence[LogConsumer],
     failpoints: Failpoints,
 ) -> RoomLogServices:
-    """`deliver` gets every stored message in log order. `wait_enqueued` waits until what it enqueued is written."""
+    """`delivery` and the `background` consumers get every stored message in log order."""
     in_flight = InFlightRooms(stores.in_flight_journal)
+    consumers = Consumers(
+        delivery,
+        [BackgroundConsumer(one, stores.messages, people, rooms, in_flight, stores.backfills) for one in background],
+    )
     return RoomLogServices(
         Messages(rooms, write_queue, people, limits, attachments, max_length=settings.messages.max_length),
         RoomLog(
             write_queue,
             stores.messages,
             rooms.read_tail,
-            failpoints.end_before(AFTER_ACK, deliver),
+            failpoints.end_before(AFTER_ACK, consumers.take),
             in_flight,
             failpoints,
             max_batch=settings.messages.max_batch,
         ),
+        consumers,
         in_flight,
-        Recovery(stores.in_flight_journal, in_flight, rooms, people, deliver, wait_enqueued),
+        Recovery(stores.in_flight_journal, in_flight, rooms, consumers),
     )

@@ -1,4 +1,4 @@
-"""In-flight rooms: those with messages that a crash would leave undelivered, mirrored in a journal on disk."""
+"""In-flight rooms: those with messages that a consumer of the log is not done with, mirrored in a journal on disk."""
 
 import logging
 import time
@@ -49,8 +49,8 @@ class InFlightRooms:
         """Add a room that is already in the journal of an earlier process."""
         self._rooms[room.id] = room
 
-    async def leave_settled(self) -> None:
-        """Remove rooms without undelivered messages or unstored changes. Raises `Unavailable`."""
+    async def leave_idle(self) -> None:
+        """Remove rooms in which no consumer is behind and nothing is unsaved. Raises `Unavailable`."""
         idle = [room for room in self._rooms.values() if room.pins == 0 and not room.is_changed]
         if not idle:
             return

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from server.models import Message, User
-from server.room_state import RoomState
+from server.room_state import RoomState, StoredMessage
 
 
 class Attachments(Protocol):
@@ -14,6 +14,21 @@ class Attachments(Protocol):
 
     async def link(self, user_id: str, url: str, peers: Collection[str]) -> None:
         """Use an upload in a message. Raises `ValidationFailed` if neither the user owns it nor a peer has sent it."""
+
+
+class Consumer(Protocol):
+    """A consumer of the log. It calls `room.advance(name, seq)` once it is done with everything up to `seq`."""
+
+    name: str
+
+    def take(self, stored: Sequence[StoredMessage]) -> None:
+        """Stored messages in log order. Pins the rooms that it is not done with."""
+
+    def note_loaded(self, room: RoomState) -> None:
+        """The room was read to the end of its log, which may be beyond the cursor."""
+
+    async def resume(self, room: RoomState) -> set[str]:
+        """As `note_loaded`, after a crash with the room in flight. Returns the users who get messages again."""
 
 
 class Limits(Protocol):
@@ -32,6 +47,10 @@ class People(Protocol):
 
 class Rooms(Protocol):
     async def pin_many(self, room_ids: Sequence[str]) -> list[RoomState]: ...
+
+    async def find_ids(self, after: str, limit: int) -> list[str]: ...
+
+    async def load_many(self, room_ids: Sequence[str]) -> list[RoomState]: ...
 
     async def read_tail(self, state: RoomState) -> Sequence[Message]: ...
 

@@ -1,16 +1,16 @@
-"""Crash recovery: puts messages that were stored but not delivered on the offline queues, and repairs derived data."""
+"""Crash recovery: consumers of the log go on where they were in the rooms that were in flight."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from server.errors import Unavailable
-from server.room_state import RoomState, StoredMessage
+from server.models import DELIVERY
+from server.room_state import RoomState
+from server.services.room_log.consumers import Consumers
 from server.services.room_log.in_flight import InFlightRooms
-from server.services.room_log.ports import People, Rooms
+from server.services.room_log.ports import Rooms
 from server.storage.disk.in_flight_journal import InFlightJournal
-from server.views import name_of
 
 log = logging.getLogger(__name__)
 
@@ -25,27 +25,18 @@ class _Recovered(NamedTuple):
 class Recovery:
     """Run before clients can connect: users who were connected at the crash are treated as offline."""
 
-    def __init__(
-        self,
-        journal: InFlightJournal,
-        in_flight: InFlightRooms,
-        rooms: Rooms,
-        people: People,
-        deliver: Callable[[Sequence[StoredMessage]], None],
-        wait_enqueued: Callable[[], Awaitable[None]],
-    ) -> None:
+    def __init__(self, journal: InFlightJournal, in_flight: InFlightRooms, rooms: Rooms, consumers: Consumers) -> None:
         self._journal = journal
         self._in_flight = in_flight
         self._rooms = rooms
-        self._people = people
-        self._deliver = deliver
-        self._wait_enqueued = wait_enqueued
+        self._consumers = consumers
 
     async def recover(self) -> None:
-        """Deliver messages beyond the stored ends of in-flight rooms. Writes one log line.
+        """Read the rooms in flight to the ends of their logs, and resume the consumers there. Writes one log line.
 
-        Returns once they are queued or Redis refuses writes, so that the next connect gets them together. A message
-        that did arrive before the crash may arrive again, as `messages:offline`. Raises `Unavailable`.
+        Undelivered messages are queued when it returns, unless Redis refuses writes, so that the next connect gets them
+        together. A message that did arrive before the crash may arrive again, as `messages:offline`.
+        Raises `Unavailable`.
         """
         try:
             room_ids = sorted(await self._journal.open())
@@ -54,14 +45,12 @@ class Recovery:
             return
         if not room_ids:
             return
+        # What is not written to the queues is in memory, so only a few rooms are recovered at a time.
         bounded = asyncio.Semaphore(RECOVER_PARALLEL)
 
         async def recover_one(room: RoomState) -> _Recovered:
             async with bounded:
-                recovered = await self._recover_room(room)
-                # Unwritten messages are in memory, so only a few rooms are recovered at a time.
-                await self._wait_enqueued()
-                return recovered
+                return await self._recover_room(room)
 
         recovered = await asyncio.gather(*map(recover_one, await self._rooms.pin_many(room_ids)))
         log.warning(
@@ -73,17 +62,9 @@ class Recovery:
 
     async def _recover_room(self, room: RoomState) -> _Recovered:
         self._in_flight.adopt(room)
-        delivered = {user_id: member.delivered for user_id, member in room.members.items()}
-        tail = await self._rooms.read_tail(room)
-        senders = await self._people.get_many({message.sender_id for message in tail})
-        # One pin per message, which its delivery unpins. The pin of `pin_many` ends here.
-        room.pins += len(tail)
-        self._deliver([StoredMessage(room, message, name_of(senders.get(message.sender_id))) for message in tail])
+        await self._rooms.read_tail(room)
+        undelivered = room.last_seq - room.cursor(DELIVERY)
+        receivers = await self._consumers.resume(room)
+        # From `pin_many`.
         room.pins -= 1
-        receivers = {
-            user_id
-            for message in tail
-            for user_id in room.others(message.sender_id)
-            if delivered[user_id] < message.seq
-        }
-        return _Recovered(len(tail), receivers)
+        return _Recovered(undelivered, receivers)

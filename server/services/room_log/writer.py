@@ -27,7 +27,8 @@ LATE_WRITE_GRACE: Final = 15.0
 
 
 class RoomLog:
-    """One writer task. Messages are stored before they are acknowledged, then passed to `on_stored` in log order.
+    """One writer task. Messages are stored before they are acknowledged, then passed to `on_stored` in log order, each
+    with a pin on its room.
 
     Sequence numbers come from memory; the store's unique keys reject wrong ones. If the outcome of a write is unknown,
     the store is read first, and what is missing is retried under the same ids.
@@ -186,7 +187,7 @@ class RoomLog:
             if message.seq == room.last_seq + 1:
                 room.append(message)
             self._queue.add_recent(message)
-            # Delivery unpins it.
+            # The consumers of the log unpin it.
             room.pins += 1
             self._queue.answer(pending, SendResult(message, is_new=True))
         if stored:

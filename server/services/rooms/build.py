@@ -1,11 +1,13 @@
 """Wires the room services: rooms, chat list, history and receipts."""
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from server.concurrency.batcher import Batcher
 from server.config.settings import Settings
 from server.models import Member
 from server.realtime.hub import Hub
+from server.room_state import RoomState
 from server.services.rooms.chat_list import ChatList
 from server.services.rooms.history import History
 from server.services.rooms.peers import Peers
@@ -27,8 +29,16 @@ class RoomServices(NamedTuple):
 
 
 def build_rooms(
-    settings: Settings, stores: Stores, hub: Hub, people: People, presence: Presence, log: Log, limits: Limits
+    settings: Settings,
+    stores: Stores,
+    hub: Hub,
+    people: People,
+    presence: Presence,
+    log: Log,
+    limits: Limits,
+    on_loaded: Callable[[RoomState], None],
 ) -> RoomServices:
+    """`on_loaded` gets each room that was read to the end of its log."""
     rooms = Rooms(
         stores.rooms,
         stores.members,
@@ -38,6 +48,7 @@ def build_rooms(
         Peers(stores.members, max_cached=settings.rooms.max_cached_people),
         max_cached=settings.rooms.max_cached,
         room_key=lambda: stores.identity.known.room_key,
+        on_loaded=on_loaded,
     )
     marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
     return RoomServices(

@@ -27,7 +27,10 @@ SAVING_SHARE: Final = 0.1
 
 
 class Rooms:
-    """Creates, loads and guards rooms. Returns the only object of a room in this process."""
+    """Creates, loads and guards rooms. Returns the only object of a room in this process.
+
+    `on_loaded` gets each room that was read to the end of its log.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Rooms:
         *,
         max_cached: int,
         room_key: Callable[[], bytes],
+        on_loaded: Callable[[RoomState], None],
     ) -> None:
         self._rooms = rooms
         self._members = members
@@ -47,6 +51,7 @@ class Rooms:
         self._people = people
         self._limits = limits
         self._room_key = room_key
+        self._on_loaded = on_loaded
         self._peers = peers
         self._cache = RoomCache(max_cached)
         self._loading: dict[str, asyncio.Task[Mapping[str, RoomState]]] = {}
@@ -134,10 +139,18 @@ class Rooms:
             pinned += states
         return pinned
 
-    async def save_changed(self) -> None:
-        """Store the delivered positions and marks of all changed rooms, in small batches with pauses.
+    async def find_ids(self, after: str, limit: int) -> list[str]:
+        """The next ids of all rooms, in ascending order. An empty `after` begins."""
+        return await self._rooms.find_ids(after, limit)
 
-        After a crash, messages beyond a room's stored position are recovered.
+    async def load_many(self, room_ids: Sequence[str]) -> list[RoomState]:
+        """Those of these rooms that exist, each read to the end of its log."""
+        return list((await self._load_all(room_ids)).values())
+
+    async def save_changed(self) -> None:
+        """Store the ends, cursors and marks of all changed rooms, in small batches with pauses.
+
+        After a crash, the consumers of the log see what is beyond their stored cursors again.
         Raises `Unavailable`.
         """
         loop = asyncio.get_running_loop()
@@ -155,7 +168,7 @@ class Rooms:
                 await self._save(states)
 
     async def _save(self, changed: Sequence[RoomState]) -> None:
-        ends = [state.delivered_upto for state in changed if state.delivered_upto is not None]
+        ends = [state.end() for state in changed]
         marks = [member for state in changed for member in state.take_changes()]
         try:
             # Marks first: a crash in between leaves an old end, and reading the log from there repeats the marks.
@@ -211,9 +224,7 @@ class Rooms:
                     await self.read_tail(state)
                 else:
                     state.is_checked = True
-                if state.pins == 0 and state.last_message is not None:
-                    # Nothing is in flight here: the process that stored these messages has delivered them.
-                    state.advance_delivered(state.last_message)
+                self._on_loaded(state)
             self._cache.put(new)
             return {state.id: state for state in (*new, *unchecked)}
         finally:

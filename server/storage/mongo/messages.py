@@ -1,7 +1,7 @@
 """The message log as a collection: ordered batch inserts and bounded range reads."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pymongo.errors import BulkWriteError
 
@@ -12,6 +12,17 @@ from server.storage.mongo.database import DUPLICATE_KEY, Database
 RANGE_STEP: Final = 1_000
 # Each is an index lookup, 0.25 ms on the embedded store; a real MongoDB plans each branch by itself.
 PLACES_PER_QUERY: Final = 100
+# The embedded store matches every message that it finds against all branches: 100 messages of 10 ranges take 20 ms, of
+# 100 ranges 100 ms.
+RANGES_PER_QUERY: Final = 10
+
+
+class Range(NamedTuple):
+    """The messages of a room with `after < seq <= upto`."""
+
+    room_id: str
+    after: int
+    upto: int
 
 
 class MessageStore:
@@ -57,6 +68,17 @@ class MessageStore:
             documents = await self._database.run(cursor.to_list, None)
             messages.extend(message_from_document(document) for document in documents)
             after = step
+        return messages
+
+    async def read_ranges(self, ranges: Sequence[Range]) -> list[Message]:
+        """The messages of several ranges, in no order. The ranges should hold a few hundred messages at most."""
+        places = [{"roomId": one.room_id, "seq": {"$gt": one.after, "$lte": one.upto}} for one in ranges]
+        messages: list[Message] = []
+        for start in range(0, len(places), RANGES_PER_QUERY):
+            some = places[start : start + RANGES_PER_QUERY]
+            cursor = self._messages.find(some[0] if len(some) == 1 else {"$or": some})
+            documents = await self._database.run(cursor.to_list, None)
+            messages.extend(message_from_document(document) for document in documents)
         return messages
 
     async def find_longer(self, ends: Mapping[str, int]) -> set[str]:

@@ -7,14 +7,14 @@ from typing import Any, Final
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from server.models import Member, Message, Room
+from server.models import DELIVERY, Member, Message, Room, RoomEnd
 from server.storage.mongo.database import DUPLICATE_KEY, Database
 from server.storage.mongo.messages import message_from_document, message_to_document
 
 # Page size: a user may be in any number of rooms, and each call has its own timeout.
 MEMBERS_PER_CALL: Final = 1_000
-# In seconds; a scan of 100,000 rooms takes a few.
-SCAN_TIMEOUT: Final = 60.0
+# In seconds; 100,000 rooms take a few.
+FIND_TIMEOUT: Final = 60.0
 
 
 class RoomStore:
@@ -25,7 +25,8 @@ class RoomStore:
         self._rooms = database.collection("rooms")
 
     async def prepare(self) -> None:
-        """Does nothing: the primary key is the only index."""
+        # For `find_grown_since`. It makes the update of a room a third dearer, which is done once a second at most.
+        await self._database.run(self._rooms.create_index, "lastMessage.sentAt")
 
     async def create(self, room: Room) -> bool:
         """Store a new room. Returns False if the id exists."""
@@ -46,25 +47,24 @@ class RoomStore:
         documents = await self._database.find_by_keys(self._rooms, "_id", room_ids)
         return [_room_from_document(document) for document in documents]
 
-    async def find_active_since(self, moment: datetime) -> list[str]:
-        """The ids of rooms whose saved last message is not older, the latest last. Scans all rooms."""
+    async def find_grown_since(self, moment: datetime) -> list[str]:
+        """The ids of rooms whose saved last message is not older, the latest last."""
         found = await self._database.run(
             self._rooms.find({"lastMessage.sentAt": {"$gte": moment}}, {"lastMessage.sentAt": 1}).to_list,
             None,
-            timeout=SCAN_TIMEOUT,
+            timeout=FIND_TIMEOUT,
         )
         found.sort(key=lambda document: document["lastMessage"]["sentAt"])
         return [document["_id"] for document in found]
 
-    async def save_ends(self, ends: Sequence[Message]) -> None:
-        """Save the last message of each room, unless a newer one is saved."""
-        updates = [
-            UpdateOne(
-                {"_id": end.room_id, "lastSeq": {"$lt": end.seq}},
-                {"$set": {"lastSeq": end.seq, "lastMessage": message_to_document(end)}},
-            )
-            for end in ends
-        ]
+    async def find_ids(self, after: str, limit: int) -> list[str]:
+        """The next ids of rooms in ascending order. An empty `after` begins."""
+        cursor = self._rooms.find({"_id": {"$gt": after}}, {"_id": 1}).sort("_id", 1).limit(limit)
+        return [document["_id"] for document in await self._database.run(cursor.to_list, None)]
+
+    async def save_ends(self, ends: Sequence[RoomEnd]) -> None:
+        """Save the last message and the cursors of each room. A room whose saved message is newer is not changed."""
+        updates = [_end_update(end, end.last_message) for end in ends if end.last_message is not None]
         if updates:
             await self._database.run(self._rooms.bulk_write, updates, ordered=False)
 
@@ -135,6 +135,13 @@ def _member_id(room_id: str, user_id: str) -> str:
     return f"{room_id}:{user_id}"
 
 
+def _end_update(end: RoomEnd, message: Message) -> UpdateOne:
+    changes: dict[str, Any] = {"$set": {"lastSeq": message.seq, "lastMessage": message_to_document(message)}}
+    if end.cursors:
+        changes["$max"] = {f"cursors.{consumer}": seq for consumer, seq in end.cursors.items()}
+    return UpdateOne({"_id": end.room_id, "lastSeq": {"$lte": message.seq}}, changes)
+
+
 def _room_from_document(document: dict[str, Any]) -> Room:
     last_message = document.get("lastMessage")
     return Room(
@@ -144,6 +151,8 @@ def _room_from_document(document: dict[str, Any]) -> Room:
         created_at=document["createdAt"],
         last_seq=document["lastSeq"],
         last_message=None if last_message is None else message_from_document(last_message),
+        # Older versions stored the delivered position as the end.
+        cursors=document.get("cursors", {DELIVERY: document["lastSeq"]}),
     )
 
 

@@ -259,9 +259,14 @@ class OfflineQueues:
         return self._store.key(f"queue:{user_id}")
 
 
-def refer(room_id: str, seq: int) -> bytes:
-    """The payload of an entry that refers to a message in the log. `seq` comes first, as it distinguishes entries."""
-    return b'{"seq":%d,"roomId":"%s"}' % (seq, room_id.encode())
+def refer(room_id: str, seq: int, size: int | None = None) -> bytes:
+    """The payload of an entry that refers to a message in the log, with the bytes that it takes to send if known.
+
+    `seq` comes first, as it distinguishes entries.
+    """
+    if size is None:
+        return b'{"seq":%d,"roomId":"%s"}' % (seq, room_id.encode())
+    return b'{"seq":%d,"roomId":"%s","size":%d}' % (seq, room_id.encode(), size)
 
 
 def _decode_epoch(found: bytes | None) -> str | None:
