@@ -9,9 +9,9 @@ from typing import Final
 import jwt
 import msgspec
 
-from server.models import Room, User, now
+from server.models import User, now
 from server.services.accounts.tokens import ALGORITHM, ISSUER
-from server.services.rooms.direct import derive_room_id, members_of
+from server.services.rooms.direct import build_direct_room, members_of
 from server.storage.mongo.database import Database
 from server.storage.mongo.rooms import MemberStore, RoomStore
 from server.storage.mongo.search_terms import IndexChange
@@ -51,9 +51,15 @@ async def _seed_some(
     documents = [user_document(person, None, nothing) | {"pending": None} for person in people]
     await database.run(database.collection("users").insert_many, documents, timeout=60)
     couples = list(zip(people[::2], people[1::2], strict=True))
-    made = [_room(one.id, other.id) for one, other in couples]
+    made = [build_direct_room(one.id, other.id, None, b"").room for one, other in couples]
+    couples_of = list(zip(made, couples, strict=True))
+    await members.create([one for room, pair in couples_of for one in members_of(room.id, pair[0].id, pair[1].id)])
     await asyncio.gather(*(rooms.create(room) for room in made))
-    await members.create([member for room in made for member in members_of(room)])
+    # The servers that this one is compared with look up members in the room.
+    for room, (one, other) in couples_of:
+        await database.run(
+            database.collection("rooms").update_one, {"_id": room.id}, {"$set": {"userIds": [one.id, other.id]}}
+        )
     kept = [Session(uuid.uuid4().hex, person.id, "", {}, now() + timedelta(days=1)) for person in people]
     await asyncio.gather(*(sessions.insert(session) for session in kept))
     tokens = [make_token(session.user_id, session.id, made[number // 2].id) for number, session in enumerate(kept)]
@@ -73,7 +79,3 @@ def make_token(user_id: str, session_id: str, room_id: str) -> str:
 def _person() -> User:
     user_id = uuid.uuid4().hex
     return User(id=user_id, email=f"{user_id}@example.com", first_name="Ada", last_name="Example", created_at=now())
-
-
-def _room(one: str, other: str) -> Room:
-    return Room(id=derive_room_id(one, other, None), user_ids=(one, other), booking_id=None, created_at=now())

@@ -98,7 +98,7 @@ class Context:
             consumers,
             failpoints,
         )
-        self._upgrades = Upgrades(stores.identity, stores.users, self._index)
+        self._upgrades = Upgrades(stores.identity, stores.users, self._index, stores.rooms, stores.members)
         self._inactive = InactivePeople(
             self.people, self.hub.user_ids, lambda: write_queue.quiet_seconds, self._end_inactive
         )

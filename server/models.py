@@ -91,14 +91,16 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Room(msgspec.Struct, frozen=True):
-    """A room as stored. `last_seq` and `last_message` are derived from the log and may lag behind it.
+    """A room as stored. Its members are stored apart, before it.
+
+    `last_seq` and `last_message` are derived from the log and may lag behind it.
 
     `cursors` has the `seq` up to which each consumer of the log has taken the room, by consumer. It may lag too, so
     that a consumer sees an entry again.
     """
 
     id: str
-    user_ids: tuple[str, ...]
+    created_by: str
     booking_id: str | None
     created_at: datetime
     last_seq: int = 0

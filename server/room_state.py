@@ -23,10 +23,11 @@ class MemberState:
     `is_changed` is set if the member's own message raised them and they are not stored yet.
     """
 
-    __slots__ = ("delivered", "is_changed", "read", "read_own", "sent", "user_id")
+    __slots__ = ("delivered", "is_changed", "peer_id", "read", "read_own", "sent", "user_id")
 
     def __init__(self, member: Member) -> None:
         self.user_id = member.user_id
+        self.peer_id = member.peer_id
         self.delivered = max(member.last_delivered_seq, member.last_read_seq)
         self.read = member.last_read_seq
         self.read_own = member.read_own
@@ -35,7 +36,7 @@ class MemberState:
 
 
 class RoomState:
-    """State of one room with two members. `last_seq` is the end of its log as far as this process has read it.
+    """State of one room. `members` are by user id. `last_seq` is the end of its log as far as this process has read it.
 
     `is_checked` is set if the log was read to its end since the room was loaded or a write had an unknown outcome.
     `pins` counts the users of this object: while it is positive, the object stays in the cache and is the only one of
@@ -46,6 +47,7 @@ class RoomState:
         "__weakref__",
         "booking_id",
         "created_at",
+        "created_by",
         "cursors",
         "id",
         "is_changed",
@@ -54,12 +56,11 @@ class RoomState:
         "last_seq",
         "members",
         "pins",
-        "user_ids",
     )
 
     def __init__(self, room: Room, members: list[Member]) -> None:
         self.id = room.id
-        self.user_ids = room.user_ids
+        self.created_by = room.created_by
         self.booking_id: str | None = room.booking_id
         self.created_at: datetime = room.created_at
         self.last_seq = 0
@@ -85,10 +86,11 @@ class RoomState:
         """Append the next message of the log. Raises `ValueError` if it is not the next."""
         if message.seq != self.last_seq + 1:
             raise ValueError(f"message {message.seq} does not follow {self.last_seq}")
-        sender = self.members[message.sender_id]
-        had_read_all = self.unread(message.sender_id) == 0
+        # None if the sender was removed and the message is read from the log.
+        sender = self.members.get(message.sender_id)
+        had_read_all = sender is not None and self.unread(sender.user_id) == 0
         self._take_end(message)
-        if had_read_all:
+        if sender is not None and had_read_all:
             # A sender who had read everything has read their own message too.
             self.raise_read(message.sender_id, message.seq, sender.sent)
             sender.is_changed = True
@@ -144,7 +146,7 @@ class RoomState:
         return True
 
     def others(self, user_id: str) -> list[str]:
-        return [other for other in self.user_ids if other != user_id]
+        return [other for other in self.members if other != user_id]
 
     def take_changes(self) -> list[Member]:
         """The changed marks, to be stored together with `end`. They count as stored from now on."""

@@ -106,7 +106,7 @@ class RedisIsAway:
 
 async def test_what_is_confirmed_is_let_go_of_while_something_else_waits_for_redis() -> None:
     """Somebody vanishes and is back, and the room talks on: nothing of that may be kept until Redis is back."""
-    room = RoomState(Room("room", ("ann", "bob"), None, now()), [Member("room", "ann"), Member("room", "bob")])
+    room = RoomState(Room("room", "ann", None, now()), [Member("room", "ann"), Member("room", "bob")])
     pushes = RedisIsAway()
     unconfirmed = Unconfirmed(AllConfirmed(), pushes)
     for seq in range(1, 11):

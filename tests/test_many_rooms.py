@@ -61,10 +61,10 @@ async def store_rooms(context: Context, one: str, other: str, count: int) -> Non
     """As earlier years left them: stored, and not in memory."""
     stored, members = RoomStore(context._stores.database), MemberStore(context._stores.database)
     for start in range(0, count, STEP):
-        made = [Room(unique("room"), (one, other), f"{start + number}", now()) for number in range(STEP)]
-        await asyncio.gather(*(stored.create(room) for room in made))
+        made = [Room(unique("room"), one, f"{start + number}", now()) for number in range(STEP)]
         pairs = (one, other), (other, one)
         await members.create([Member(room.id, user, peer) for room in made for user, peer in pairs])
+        await asyncio.gather(*(stored.create(room) for room in made))
 
 
 async def test_thousands_of_rooms_are_listed_while_the_database_stays_in_reach(tmp_path: Path) -> None:

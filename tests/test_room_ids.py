@@ -46,8 +46,13 @@ async def test_a_room_from_before_ids_had_a_key_is_found(
         one, other = await town_at(process).people(2)
         older_id = derive_room_id(one.id, other.id, None)
         older = {"userIds": [one.id, other.id], "bookingId": None, "createdAt": datetime.now(UTC), "lastSeq": 0}
+        process.stop()
         with pymongo.MongoClient[dict[str, Any]](addresses.mongodb_uri) as client:
             client["madang"]["rooms"].insert_one({"_id": older_id, **older})
+            client["madang"]["database"].update_one({}, {"$set": {"version": 2}})
+        process.start()
+        town = town_at(process)
+        one, other = town.resident(one), town.resident(other)
         assert await open_from_both_sides(one, other, None) == ([200] * (2 * TIMES), {older_id})
         assert (await other.send(older_id))["seq"] == 1
         assert [chat["chatId"] for chat in (await one.chats())["chats"]] == [older_id]

@@ -5,13 +5,16 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
+from server.models import Member
 from server.storage.mongo.identity import IdentityStore
+from server.storage.mongo.rooms import MemberStore, RoomStore
 from server.storage.mongo.users import Users
 
 log = logging.getLogger(__name__)
 
 # Users migrated together: a crash repeats at most these.
 USER_BATCH: Final = 100
+ROOM_BATCH: Final = 100
 PROGRESS_SECONDS: Final = 5.0
 
 
@@ -24,12 +27,16 @@ class Index(Protocol):
 class Upgrades:
     """One step per version, from the one before. A step that was interrupted anywhere is run again."""
 
-    def __init__(self, identities: IdentityStore, users: Users, index: Index) -> None:
+    def __init__(
+        self, identities: IdentityStore, users: Users, index: Index, rooms: RoomStore, members: MemberStore
+    ) -> None:
         self._identities = identities
         self._users = users
         self._index = index
+        self._rooms = rooms
+        self._members = members
         self.has_moved = False
-        self._steps: dict[int, Callable[[], Awaitable[None]]] = {2: self._renew_users}
+        self._steps: dict[int, Callable[[], Awaitable[None]]] = {2: self._renew_users, 3: self._complete_members}
 
     async def run(self) -> None:
         """To be called before clients are served. Raises `Unavailable`: the next start continues from there."""
@@ -57,3 +64,27 @@ class Upgrades:
                 )
         log.warning("search index upgrade users=%d total=%d", len(user_ids), len(user_ids))
         await self._index.drop_older()
+
+    async def _complete_members(self) -> None:
+        """Store the members that rooms lack: a crash of an older server may have left a room without them.
+
+        Version 2 made them again from the room whenever it was loaded. Now members alone tell who is in a room.
+        """
+        checked = completed = 0
+        position, logged_at = "", time.monotonic()
+        while rooms := await self._rooms.find_older(position, ROOM_BATCH):
+            stored = await self._members.of_rooms([room_id for room_id, _ in rooms])
+            having = {(member.room_id, member.user_id) for member in stored}
+            missing = [
+                Member(room_id=room_id, user_id=user_id, peer_id=peer_id)
+                for room_id, (one, other) in rooms
+                for user_id, peer_id in ((one, other), (other, one))
+                if (room_id, user_id) not in having
+            ]
+            if missing:
+                await self._members.create(missing)
+            checked, completed, position = checked + len(rooms), completed + len(missing), rooms[-1][0]
+            if time.monotonic() - logged_at >= PROGRESS_SECONDS:
+                logged_at = time.monotonic()
+                log.warning("room members upgrade rooms=%d completed=%d", checked, completed)
+        log.warning("room members upgrade rooms=%d completed=%d", checked, completed)

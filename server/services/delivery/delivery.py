@@ -91,7 +91,7 @@ class Delivery:
             self._end_typing(message.sender_id, room.id)
             frame = event_frame(MESSAGE_NEW, view_message(message, sender_name, is_read=False))
             number, is_sent = self._hub.next_delivery(), False
-            for user_id in room.user_ids:
+            for user_id in room.members:
                 if user_id == message.sender_id:
                     # The sender's other devices; senders need no offline copy.
                     self._hub.send(user_id, frame)

@@ -119,7 +119,7 @@ class LostQueues:
     async def _find_undelivered(self, room: RoomState, since: datetime) -> list[tuple[Message, str]]:
         """Undelivered messages with their receivers, oldest first."""
         delivered = {user_id: member.delivered for user_id, member in room.members.items()}
-        after = max(min(delivered.values()), room.last_seq - self._max_messages)
+        after = max(min(delivered.values(), default=room.last_seq), room.last_seq - self._max_messages)
         return [
             (message, user_id)
             for message in await self._messages.read_range(room.id, after, room.last_seq)

@@ -88,7 +88,7 @@ class Unconfirmed:
 
     def _advance(self, waiting: _Room) -> None:
         room, deliveries = waiting.room, waiting.deliveries
-        confirmed = min(map(self._hub.confirmed_upto, room.user_ids))
+        confirmed = min(map(self._hub.confirmed_upto, room.members))
         while deliveries and deliveries[0].number <= confirmed:
             deliveries.popleft()
         if waiting.writes:
@@ -105,7 +105,7 @@ class Unconfirmed:
         self._index(waiting)
 
     def _index(self, waiting: _Room) -> None:
-        for user_id in waiting.room.user_ids:
+        for user_id in waiting.room.members:
             self._by_user.setdefault(user_id, {})[waiting.room.id] = waiting
 
     def _forget(self, waiting: _Room) -> None:
@@ -113,7 +113,7 @@ class Unconfirmed:
         room.advance(DELIVERY, waiting.queued)
         room.pins -= 1
         del self._rooms[room.id]
-        for user_id in room.user_ids:
+        for user_id in room.members:
             rooms = self._by_user[user_id]
             del rooms[room.id]
             if not rooms:

@@ -10,7 +10,7 @@ from server.realtime.hub import Hub
 from server.room_state import RoomState
 from server.services.rooms.chat_list import ChatList
 from server.services.rooms.history import History
-from server.services.rooms.peers import Peers
+from server.services.rooms.memberships import Memberships
 from server.services.rooms.ports import Limits, Log, People, Presence
 from server.services.rooms.receipts import Receipts
 from server.services.rooms.rooms import Rooms
@@ -45,7 +45,7 @@ def build_rooms(
         stores.messages,
         people,
         limits,
-        Peers(stores.members, max_cached=settings.rooms.max_cached_people),
+        Memberships(stores.members, max_cached=settings.rooms.max_cached_people),
         max_cached=settings.rooms.max_cached,
         room_key=lambda: stores.identity.known.room_key,
         on_loaded=on_loaded,

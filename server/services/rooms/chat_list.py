@@ -11,6 +11,7 @@ from server.models import User
 from server.protocol import ROOM_NEW, ChatPage, ChatsQuery, ChatView, RoomRequest, RoomView, wire_time
 from server.realtime.hub import Hub
 from server.room_state import RoomState
+from server.services.rooms.direct import pair_of, peer_of
 from server.services.rooms.ports import People, Presence
 from server.services.rooms.rooms import Rooms
 from server.storage.mongo.identity import IdentityStore
@@ -55,7 +56,7 @@ class ChatList:
         if after is not None:
             rooms = [room for room in rooms if _sort_key(room) < after]
         page = rooms[: query.limit]
-        peers = {peer for room in page for peer in room.others(user_id)}
+        peers = {peer_of(room, user_id) for room in page}
         people = await self._people.get_many(peers)
         online = await self._presence.online(peers)
         chats = _within_bytes([_view_chat(room, user_id, people, online) for room in page])
@@ -67,10 +68,11 @@ class ChatList:
     async def _view_room(self, user_id: str, room: RoomState) -> RoomView:
         last = room.last_message
         people = await self._people.get_many([last.sender_id] if last is not None else [])
+        user1_id, user2_id = pair_of(room, user_id)
         return RoomView(
             id=room.id,
-            user1_id=room.user_ids[0],
-            user2_id=room.user_ids[1],
+            user1_id=user1_id,
+            user2_id=user2_id,
             booking_id=room.booking_id,
             created_at=wire_time(room.created_at),
             last_seq=room.last_seq,
@@ -112,7 +114,7 @@ def _read_cursor(cursor: str) -> SortKey:
 
 
 def _view_chat(room: RoomState, user_id: str, people: dict[str, User], online: set[str]) -> ChatView:
-    peer_id = room.others(user_id)[0]
+    peer_id = peer_of(room, user_id)
     peer = people.get(peer_id)
     last = room.last_message
     return ChatView(

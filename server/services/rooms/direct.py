@@ -1,9 +1,20 @@
-"""Rooms of two: their ids, their members, and how a new one is built."""
+"""Rooms of two: their ids, their members, and who is the other one. Nothing else knows of pairs."""
 
 import hashlib
 import json
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from server.models import Member, Room, now
+from server.room_state import RoomState
+
+
+class DirectRoom(NamedTuple):
+    """A room of a pair, not stored yet. `older_id` is the id that their room has if it is from before ids had a key."""
+
+    room: Room
+    members: list[Member]
+    older_id: str
 
 
 def derive_room_id(user_id: str, other_id: str, booking_id: str | None, key: bytes = b"") -> str:
@@ -15,21 +26,36 @@ def derive_room_id(user_id: str, other_id: str, booking_id: str | None, key: byt
     return hashlib.blake2b(pair, digest_size=16, key=key).hexdigest()
 
 
-def build_room(user_id: str, other_id: str, booking_id: str | None, key: bytes) -> tuple[Room, str]:
-    """A room of this pair, not stored yet, and the id that the pair's room has if it was made before ids had a key."""
+def build_direct_room(user_id: str, other_id: str, booking_id: str | None, key: bytes) -> DirectRoom:
+    """A room that the first user creates for both."""
     room = Room(
         id=derive_room_id(user_id, other_id, booking_id, key),
-        user_ids=(user_id, other_id),
+        created_by=user_id,
         booking_id=booking_id,
         created_at=now(),
     )
-    return room, derive_room_id(user_id, other_id, booking_id)
+    return DirectRoom(room, members_of(room.id, user_id, other_id), derive_room_id(user_id, other_id, booking_id))
 
 
-def members_of(room: Room) -> list[Member]:
+def members_of(room_id: str, one: str, other: str) -> list[Member]:
     """Both members, with marks at 0."""
-    first, second = room.user_ids
     return [
-        Member(room_id=room.id, user_id=first, peer_id=second),
-        Member(room_id=room.id, user_id=second, peer_id=first),
+        Member(room_id=room_id, user_id=one, peer_id=other),
+        Member(room_id=room_id, user_id=other, peer_id=one),
     ]
+
+
+def peer_of(room: RoomState, user_id: str) -> str:
+    """The other one of the pair, also if that one is no member any more."""
+    return room.members[user_id].peer_id or ""
+
+
+def pair_of(room: RoomState, user_id: str) -> tuple[str, str]:
+    """The pair of a member, the one who created the room first."""
+    peer_id = peer_of(room, user_id)
+    return (peer_id, user_id) if room.created_by == peer_id else (user_id, peer_id)
+
+
+def peers_in(memberships: Iterable[Member]) -> set[str]:
+    """Everybody who shares one of these rooms."""
+    return {member.peer_id for member in memberships if member.peer_id is not None}

@@ -96,4 +96,4 @@ class Receipts:
 
     def _emit_receipt(self, event: str, room: RoomState, message_id: str, seq: int, user_id: str, skip: Any) -> None:
         receipt = Receipt(room_id=room.id, message_id=message_id, seq=seq, user_id=user_id, at=wire_time(now()))
-        self._hub.emit(room.user_ids, event, receipt, skip=skip)
+        self._hub.emit(room.members, event, receipt, skip=skip)

@@ -9,8 +9,8 @@ from server.errors import NotFound, ValidationFailed
 from server.models import Member, Message
 from server.protocol import RoomRequest
 from server.room_state import RoomState
-from server.services.rooms.direct import build_room, members_of
-from server.services.rooms.peers import Peers
+from server.services.rooms.direct import build_direct_room, peers_in
+from server.services.rooms.memberships import Memberships
 from server.services.rooms.ports import Limits, People
 from server.services.rooms.room_cache import RoomCache
 from server.storage.mongo.messages import MessageStore
@@ -39,7 +39,7 @@ class Rooms:
         messages: MessageStore,
         people: People,
         limits: Limits,
-        peers: Peers,
+        memberships: Memberships,
         *,
         max_cached: int,
         room_key: Callable[[], bytes],
@@ -52,7 +52,7 @@ class Rooms:
         self._limits = limits
         self._room_key = room_key
         self._on_loaded = on_loaded
-        self._peers = peers
+        self._memberships = memberships
         self._cache = RoomCache(max_cached)
         self._loading: dict[str, asyncio.Task[Mapping[str, RoomState]]] = {}
         self._saving = asyncio.Lock()
@@ -60,22 +60,24 @@ class Rooms:
     async def open(self, user_id: str, request: RoomRequest) -> tuple[RoomState, bool]:
         """The room of this pair and booking, created if needed; and whether it is new.
 
-        Raises `ValidationFailed` for a room with oneself, `NotFound` if the other user is unknown or inactive, and
-        `RateLimited` if the user has created too many rooms.
+        Raises `ValidationFailed` for a room with oneself, `NotFound` if the other user is unknown or inactive or the
+        user was removed from the room, and `RateLimited` if the user has created too many rooms.
         """
         other_id = request.other_user_id
         if other_id == user_id:
             raise ValidationFailed.at("otherUserId", "must be somebody else")
         await self._people.get(other_id)
-        room, older_id = build_room(user_id, other_id, request.booking_id, self._room_key())
+        room, members, older_id = build_direct_room(user_id, other_id, request.booking_id, self._room_key())
         state, is_new = await self._find_either(room.id, older_id), False
         if state is None:
             await self._limits.check_new_room(user_id)
+            # Members first: a room that is there has its members. Those without a room, after a crash, are ignored.
+            await self._members.create(members)
             is_new = await self._rooms.create(room)
             # The first may join a load by another caller that began before the room was stored.
             state = await self._load(room.id) or await self._load(room.id)
-        if state is None:
-            raise NotFound
+        if state is None or user_id not in state.members:
+            raise NotFound("No such room")
         return state, is_new
 
     def cached(self, room_id: str) -> RoomState | None:
@@ -104,7 +106,8 @@ class Rooms:
 
     async def of_user(self, user_id: str) -> list[RoomState]:
         """All rooms of a user, in no order, each read to the end of its log."""
-        return list((await self._load_all(await self._peers.by_room(user_id))).values())
+        memberships = await self._memberships.of_user(user_id)
+        return list((await self.access_many(user_id, [member.room_id for member in memberships])).values())
 
     async def _find_either(self, room_id: str, older_id: str) -> RoomState | None:
         """The room of a pair, which has the older id if it is from before ids had a key. One query for both ids."""
@@ -116,7 +119,7 @@ class Rooms:
 
     async def peers(self, user_id: str) -> set[str]:
         """The ids of all users who share a room with this user."""
-        return set((await self._peers.by_room(user_id)).values())
+        return peers_in(await self._memberships.of_user(user_id))
 
     async def read_tail(self, state: RoomState) -> list[Message]:
         """Append and return the messages that the log holds beyond the end known here."""
@@ -237,13 +240,6 @@ class Rooms:
         by_room: dict[str, list[Member]] = {}
         for member in members:
             by_room.setdefault(member.room_id, []).append(member)
-        states = []
         for room in rooms:
-            stored = by_room.get(room.id, [])
-            if len(stored) < len(room.user_ids):
-                # A new room, or the server crashed after it stored the room and before its members.
-                stored = members_of(room)
-                await self._members.create(stored)
-            self._peers.note(room.id, room.user_ids)
-            states.append(RoomState(room, stored))
-        return states
+            self._memberships.note(by_room.get(room.id, ()))
+        return [RoomState(room, by_room.get(room.id, [])) for room in rooms]

@@ -29,10 +29,10 @@ class RoomStore:
         await self._database.run(self._rooms.create_index, "lastMessage.sentAt")
 
     async def create(self, room: Room) -> bool:
-        """Store a new room. Returns False if the id exists."""
+        """Store a new room, whose members are stored. Returns False if the id exists."""
         document = {
             "_id": room.id,
-            "userIds": list(room.user_ids),
+            "createdBy": room.created_by,
             "bookingId": room.booking_id,
             "createdAt": room.created_at,
             "lastSeq": 0,
@@ -46,6 +46,12 @@ class RoomStore:
     async def find_many(self, room_ids: Collection[str]) -> list[Room]:
         documents = await self._database.find_by_keys(self._rooms, "_id", room_ids)
         return [_room_from_document(document) for document in documents]
+
+    async def find_older(self, after: str, limit: int) -> list[tuple[str, list[str]]]:
+        """The next rooms from before version 3, ascending, with the users stored in them. An empty `after` begins."""
+        cursor = self._rooms.find({"_id": {"$gt": after}, "userIds": {"$exists": True}}, {"userIds": 1})
+        documents = await self._database.run(cursor.sort("_id", 1).limit(limit).to_list, None, timeout=FIND_TIMEOUT)
+        return [(document["_id"], document["userIds"]) for document in documents]
 
     async def find_grown_since(self, moment: datetime) -> list[str]:
         """The ids of rooms whose saved last message is not older, the latest last."""
@@ -146,7 +152,8 @@ def _room_from_document(document: dict[str, Any]) -> Room:
     last_message = document.get("lastMessage")
     return Room(
         id=document["_id"],
-        user_ids=tuple(document["userIds"]),
+        # Older versions stored both users, the one who created it first.
+        created_by=document.get("createdBy") or document["userIds"][0],
         booking_id=document["bookingId"],
         created_at=document["createdAt"],
         last_seq=document["lastSeq"],

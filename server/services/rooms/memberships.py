@@ -1,0 +1,47 @@
+"""Caches each user's rooms: read once per user, then updated as rooms are created."""
+
+import asyncio
+from collections.abc import Iterable
+
+from server.concurrency.lru_cache import LruCache
+from server.models import Member
+from server.storage.mongo.rooms import MemberStore
+
+
+class Memberships:
+    """Keeps the users that were used last. A membership that was noted is in every later answer for its user."""
+
+    def __init__(self, members: MemberStore, *, max_cached: int) -> None:
+        self._members = members
+        self._known: LruCache[str, dict[str, Member]] = LruCache(max_cached)
+        self._reading: dict[str, asyncio.Task[dict[str, Member]]] = {}
+        self._noted: dict[str, dict[str, Member]] = {}
+
+    async def of_user(self, user_id: str) -> list[Member]:
+        """The user's memberships, with marks that may be old. Raises `Unavailable`."""
+        known = self._known.get(user_id)
+        if known is not None:
+            return list(known.values())
+        reading = self._reading.get(user_id)
+        if reading is None:
+            # One read per user at a time: of two, the earlier would lose rooms that were noted since.
+            reading = self._reading[user_id] = asyncio.ensure_future(self._read(user_id))
+        return list((await asyncio.shield(reading)).values())
+
+    def note(self, members: Iterable[Member]) -> None:
+        """Add memberships that are stored."""
+        for member in members:
+            for known in self._known.get(member.user_id), self._noted.get(member.user_id):
+                if known is not None:
+                    known[member.room_id] = member
+
+    async def _read(self, user_id: str) -> dict[str, Member]:
+        # A room that is created during the read may be missing from the result.
+        noted = self._noted[user_id] = {}
+        try:
+            members = await self._members.of_user(user_id)
+        finally:
+            del self._noted[user_id], self._reading[user_id]
+        known = {member.room_id: member for member in members} | noted
+        self._known.put(user_id, known)
+        return known

@@ -1,0 +1,128 @@
+"""Members alone tell who is in a room: whoever is removed stays out, and old databases are completed once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.own_stores import stores_in
+from tests.support.people import Person, Town
+from tests.support.rest import MESSAGES
+from tests.support.server_process import ServerProcess
+
+pytestmark = pytest.mark.embedded_stores
+Documents = pymongo.database.Database[dict[str, Any]]
+ROOMS = 230
+
+
+@asynccontextmanager
+async def server_on(folder: Path, start_server: StartServer) -> AsyncIterator[tuple[ServerProcess, Documents]]:
+    """A server, and its database seen from outside."""
+    async with stores_in(folder) as addresses:
+        settings = {"mongodb.uri": addresses.mongodb_uri, "redis.url": addresses.redis_url}
+        process = await asyncio.to_thread(start_server, settings)
+        with pymongo.MongoClient[dict[str, Any]](addresses.mongodb_uri) as client:
+            yield process, client["madang"]
+        await asyncio.to_thread(process.stop)
+
+
+async def restart(process: ServerProcess, town_at: Callable[[ServerProcess], Town], *people: Person) -> list[Person]:
+    await asyncio.to_thread(process.stop)
+    await asyncio.to_thread(process.start)
+    town = town_at(process)
+    return [town.resident(person) for person in people]
+
+
+async def test_who_was_removed_is_a_stranger_everywhere(
+    tmp_path: Path, start_server: StartServer, town_at: Any
+) -> None:
+    async with server_on(tmp_path, start_server) as (process, database):
+        one, other, room_id = await town_at(process).pair()
+        sent = await one.send(room_id, "before")
+        await other.send(room_id, "of the one who is removed")
+        await asyncio.to_thread(process.stop)
+        database.members.delete_one({"roomId": room_id, "userId": other.id})
+        await asyncio.to_thread(process.start)
+        town = town_at(process)
+        one, other = town.resident(one), town.resident(other)
+        device = await other.connect()
+        for path in (f"chat-rooms/{room_id}", f"chats/{room_id}/messages"):
+            assert (await other.get(f"{MESSAGES}/{path}")).status == 404
+        for path, body in (
+            ("chat-rooms", {"otherUserId": one.id}),
+            (f"chats/{room_id}/messages", {"content": "x"}),
+            (f"chats/{room_id}/read", {"messageId": sent["messageId"]}),
+        ):
+            assert (await other.post(f"{MESSAGES}/{path}", body)).status == 404, path
+        assert (await other.chats())["chats"] == []
+        for event, payload in {
+            "room:join": {"roomId": room_id},
+            "message:send": {"roomId": room_id, "content": "x"},
+            "message:read": {"messageId": sent["messageId"]},
+            "message:delivered": {"messageId": sent["messageId"]},
+            "typing:start": {"roomId": room_id},
+            "sync": {"rooms": {room_id: 0}},
+        }.items():
+            ack = await device.call(event, payload)
+            assert not ack["ok"] and ack["error"]["code"] == "NOT_FOUND", (event, ack)
+        assert (await device.call("sync", {"rooms": {}}))["rooms"] == []
+        assert (await one.send(room_id, "alone"))["seq"] == 3
+        await device.round_trip()
+        assert not device.heard("message:new") and not device.heard("messages:offline")
+        one, other = await restart(process, town_at, one, other)
+        assert (await one.history(room_id))["messages"][0]["content"] == "alone"
+        assert database.members.count_documents({"roomId": room_id}) == 1, "nobody is put back"
+        assert [chat["participantId"] for chat in (await one.chats())["chats"]] == [other.id]
+
+
+async def test_members_without_their_room_are_nothing_until_it_is_created(
+    tmp_path: Path, start_server: StartServer, town_at: Any
+) -> None:
+    """As a crash between the two leaves them."""
+    async with server_on(tmp_path, start_server) as (process, database):
+        one, other, room_id = await town_at(process).pair()
+        await asyncio.to_thread(process.stop)
+        database.rooms.delete_one({"_id": room_id})
+        await asyncio.to_thread(process.start)
+        town = town_at(process)
+        one, other = town.resident(one), town.resident(other)
+        assert (await one.chats())["chats"] == []
+        assert (await one.get(f"{MESSAGES}/chat-rooms/{room_id}")).status == 404
+        assert await other.open_room(one) == room_id
+        assert (await one.send(room_id))["seq"] == 1
+        assert [chat["chatId"] for chat in (await other.chats())["chats"]] == [room_id]
+        assert "userIds" not in (database.rooms.find_one({"_id": room_id}) or {})
+
+
+async def test_rooms_of_before_get_their_members_once(tmp_path: Path, start_server: StartServer, town_at: Any) -> None:
+    async with server_on(tmp_path, start_server) as (process, database):
+        one, other, room_id = await town_at(process).pair()
+        await one.send(room_id)
+        await asyncio.to_thread(process.stop)
+        users = [one.id, other.id]
+        database.rooms.update_one(
+            {"_id": room_id}, {"$set": {"userIds": users}, "$unset": {"createdBy": 1, "cursors": 1}}
+        )
+        model = database.rooms.find_one({"_id": room_id}) or {}
+        more = [model | {"_id": f"{number:032x}", "bookingId": f"{number}"} for number in range(ROOMS)]
+        database.rooms.insert_many([{**room, "lastSeq": 0, "lastMessage": None} for room in more])
+        database.members.delete_one({"roomId": room_id, "userId": other.id})
+        database.database.update_one({}, {"$set": {"version": 2}})
+        one, other = await restart(process, town_at, one, other)
+        assert f"room members upgrade rooms={ROOMS + 1} completed={2 * ROOMS + 1}" in process.log()
+        assert (await one.room(room_id))["user1Id"] == one.id
+        assert (await other.send(room_id))["seq"] == 2
+        chats, cursor = 0, {}
+        while cursor is not None:
+            page = await other.chats(limit=100, **cursor)
+            chats += len(page["chats"])
+            cursor = {"cursor": page["nextCursor"]} if page["nextCursor"] else None
+        assert chats == ROOMS + 1
+        database.members.delete_one({"roomId": room_id, "userId": other.id})
+        one, other = await restart(process, town_at, one, other)
+        assert (await other.get(f"{MESSAGES}/chat-rooms/{room_id}")).status == 404, "who is removed later stays out"
