@@ -1,19 +1,18 @@
-"""The composition root: stores, then services; opened in order, closed in reverse."""
+"""The composition root: stores, then services, and the order in which they start."""
 
-import asyncio
 import contextlib
-import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from server.concurrency.periodic import PeriodicWork, do_quietly, do_until
+from server.concurrency.periodic import PeriodicWork, do_quietly
 from server.config.secret_files import read_or_make_secret
 from server.config.settings import Settings
 from server.embedded import EmbeddedStores, StartFailed
 from server.errors import Unauthorized, Unavailable, Unusable
 from server.failpoints import Failpoints
+from server.lifecycle import Lifecycle, Part
 from server.realtime.hub import Hub
 from server.realtime.unsent import Unsent
 from server.room_state import RoomState
@@ -22,6 +21,7 @@ from server.services.accounts.inactive import InactivePeople
 from server.services.delivery.build import build_delivery
 from server.services.health import Health
 from server.services.limits import Limits
+from server.services.other_servers import OtherServers
 from server.services.presence.build import build_presence
 from server.services.presence.online import OnlineUsers
 from server.services.room_log.background_consumer import LogConsumer
@@ -33,8 +33,6 @@ from server.services.search.index import UserIndex
 from server.services.upgrades import Upgrades
 from server.services.uploads.build import build_uploads
 from server.storage.stores import Stores
-
-log = logging.getLogger(__name__)
 
 # Ends and cursors can be derived from the log: storing them late only costs some reading after a crash.
 SAVE_INTERVAL: Final = 1.0
@@ -57,9 +55,6 @@ class Context:
         self.settings = settings
         self._stores = stores = Stores(settings, mongodb_uri, redis_url)
         self._periodic = PeriodicWork()
-        self._others: set[str] = set()
-        # The value of `redis.losses` at the last refill of the offline queues.
-        self._losses = 0
         self.hub = Hub(Unsent(per_user=settings.server.max_unsent_per_user, total=settings.server.max_unsent))
         self.health = Health(stores.database, stores.redis)
         self.limits = Limits(settings.limits, stores.counters)
@@ -102,18 +97,33 @@ class Context:
         self._inactive = InactivePeople(
             self.people, self.hub.user_ids, lambda: write_queue.quiet_seconds, self._end_inactive
         )
+        self._other_servers = OtherServers(stores.servers)
+        self._lifecycle = Lifecycle(self._parts())
 
-    async def open(self) -> None:
-        """Open the stores, upgrade and recover the data, then start the writer and the periodic work."""
-        await self._stores.open()
-        await self._upgrades.run()
-        await self._index.settle_all()
-        await self._recovery.recover()
-        if self._upgrades.has_moved:
-            await do_quietly(self._lost_queues.adopt)
-        await do_quietly(self._refill_queues)
-        self._consumers.start()
-        self._log.start()
+    def _parts(self) -> list[Part]:
+        """In the order of their start. They are drained and stopped in reverse."""
+        stores = self._stores
+        return [
+            Part("stores", start=stores.open, stop=stores.close),
+            Part("images", stop=self._images.close),
+            Part("uploads", stop=self.uploads.wait_empty),
+            Part("passwords", stop=self._passwords.close),
+            Part("upgrades", start=self._upgrades.run),
+            Part("search index", start=self._index.settle_all),
+            # What is not saved stays in the in-flight journal and is recovered at the next start.
+            Part("room ends", drain=self._save_all_ends, least=LEAST_TO_SAVE),
+            Part("recovery", start=self._recovery.recover),
+            Part("offline queues", start=self._open_queues),
+            Part("log consumers", start=self._consumers.start, drain=self._consumers.close, stop=self._consumers.close),
+            Part("unconfirmed deliveries", drain=self._queue_unconfirmed, least=LEAST_TO_SAVE),
+            Part("presence", drain=self.presence.close),
+            Part("sockets", drain=lambda: self.hub.close(Unavailable("The server is stopping"))),
+            Part("room log", start=self._log.start, drain=self._finish_writes, least=0.0),
+            Part("periodic work", start=self._start_periodic, drain=self._periodic.stop, stop=self._periodic.stop),
+            Part("first sweep", start=self._sweep_first),
+        ]
+
+    async def _start_periodic(self) -> None:
         settings, every = self.settings, self._periodic.start
         every(settings.sweep.interval, self.sweep)
         every(settings.sweep.interval, self._index.settle_all)
@@ -121,16 +131,32 @@ class Context:
         every(ADVANCE_INTERVAL, self._advance_delivered)
         every(SAVE_INTERVAL, self.save_ends)
         every(RETRY_INTERVAL, self.offline_queue.retry_postponed)
-        every(RETRY_INTERVAL, self._refill_after_loss)
+        every(RETRY_INTERVAL, self._lost_queues.refill_after_loss)
         every(INACTIVE_INTERVAL, self._inactive.disconnect_inactive)
-        await do_quietly(self.presence.open)
-        await do_quietly(self.sweep)
+
+    async def open(self) -> None:
+        """Start all parts. Raises what a part raises; `close` is to be called then too."""
+        await self._lifecycle.start()
+
+    async def drain(self) -> None:
+        """Store and deliver pending messages within `server.shutdown_timeout`, then notify and close the sockets."""
+        await self._lifecycle.drain(self.settings.server.shutdown_timeout)
+
+    async def close(self) -> None:
+        """Stop the periodic work and close the stores."""
+        await self._lifecycle.stop()
 
     async def sweep(self) -> None:
         """Refill lost offline queues, expire offline queues, presence leases and unused uploads, find other servers."""
         # Each runs even if another fails because its store is unavailable.
-        expiring = self.offline_queue.sweep, self.presence.sweep, self._stores.spool.sweep, self.files.sweep
-        for work in (self._refill_queues, *expiring, self._find_other_servers):
+        for work in (
+            self._lost_queues.refill_if_lost,
+            self.offline_queue.sweep,
+            self.presence.sweep,
+            self._stores.spool.sweep,
+            self.files.sweep,
+            self._other_servers.look,
+        ):
             await do_quietly(work)
 
     async def save_ends(self) -> None:
@@ -138,50 +164,18 @@ class Context:
         await self.rooms.save_changed()
         await self._in_flight.leave_idle()
 
-    async def drain(self) -> None:
-        """Store and deliver pending messages within `server.shutdown_timeout`, then notify and close the sockets."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.settings.server.shutdown_timeout
-        await self._periodic.stop()
-        await do_until(deadline, self._finish_work)
-        await self.hub.close(Unavailable("The server is stopping"))
-        self.presence.close()
-        await do_until(max(deadline, loop.time() + LEAST_TO_SAVE), self._queue_unconfirmed)
-        await self._consumers.close()
-        # What is not saved stays in the in-flight journal and is recovered at the next start.
-        await do_until(max(deadline, loop.time() + LEAST_TO_SAVE), self._save_all)
+    async def _save_all_ends(self) -> None:
+        await self.rooms.save_all()
+        await self._in_flight.leave_idle()
 
-    async def close(self) -> None:
-        """Stop the periodic work and close the stores."""
-        await self._periodic.stop()
-        await self._consumers.close()
-        self._passwords.close()
-        await self.uploads.wait_empty()
-        await self._images.close()
-        await self._stores.close()
+    async def _open_queues(self) -> None:
+        if self._upgrades.has_moved:
+            await do_quietly(self._lost_queues.adopt)
+        await do_quietly(self._lost_queues.refill_if_lost)
 
-    def _note_loaded(self, room: RoomState) -> None:
-        self._consumers.note_loaded(room)
-
-    async def _end_inactive(self, user_id: str) -> None:
-        await self.hub.end(self.hub.connections_of(user_id), Unauthorized("The account is not active"))
-
-    async def _refill_after_loss(self) -> None:
-        """Refill the offline queues after Redis was unavailable: it may have come back empty."""
-        if self._stores.redis.losses != self._losses:
-            await self._refill_queues()
-
-    async def _refill_queues(self) -> None:
-        losses = self._stores.redis.losses
-        await self._lost_queues.refill_if_lost()
-        if self._stores.redis.is_available:
-            self._losses = losses
-
-    async def _find_other_servers(self) -> None:
-        others = await self._stores.servers.find_others()
-        if others - self._others:
-            log.error("another server runs on this database: both show stale rooms and history; end all but one")
-        self._others |= others
+    async def _sweep_first(self) -> None:
+        await do_quietly(self.presence.open)
+        await self.sweep()
 
     async def _advance_delivered(self) -> None:
         self.unconfirmed.advance()
@@ -190,14 +184,16 @@ class Context:
         await self.offline_writer.wait_written()
         self.unconfirmed.advance()
 
-    async def _save_all(self) -> None:
-        await self.rooms.save_all()
-        await self._in_flight.leave_idle()
-
-    async def _finish_work(self) -> None:
+    async def _finish_writes(self) -> None:
         await self._log.close()
         await self.offline_writer.wait_written()
         await self._marks.wait_empty()
+
+    def _note_loaded(self, room: RoomState) -> None:
+        self._consumers.note_loaded(room)
+
+    async def _end_inactive(self, user_id: str) -> None:
+        await self.hub.end(self.hub.connections_of(user_id), Unauthorized("The account is not active"))
 
 
 @contextlib.asynccontextmanager

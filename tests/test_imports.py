@@ -38,9 +38,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "storage": ({"server.storage"}, {"vocabulary", "config"}),
     "embedded": ({"server.embedded"}, {"vocabulary", "config"}),
     "services": ({"server.services"}, {"vocabulary", "config", "concurrency", "realtime", "storage"}),
+    "lifecycle": ({"server.lifecycle"}, {"concurrency"}),
     "context": (
         {"server.context"},
-        {"vocabulary", "config", "concurrency", "realtime", "storage", "embedded", "services"},
+        {"vocabulary", "config", "concurrency", "realtime", "storage", "embedded", "services", "lifecycle"},
     ),
     "admin": ({"server.admin"}, {"vocabulary", "config", "storage", "embedded"}),
     "handlers": ({"handlers"}, {"vocabulary", "config", "concurrency", "realtime", "services", "context"}),

@@ -49,6 +49,8 @@ class LostQueues:
         self._retention = timedelta(seconds=retention)
         self._max_messages = max_messages
         self._refilling = asyncio.Lock()
+        # How often Redis had been lost at the last refill.
+        self._losses = 0
 
     def is_current(self, epoch: str | None) -> bool:
         """Whether queues of this epoch are complete. Others must not be flushed: a client that confirmed a new message
@@ -68,7 +70,15 @@ class LostQueues:
         starts an unfinished refill again.
         """
         async with self._refilling:
+            losses = self._queues.losses
             await self._refill_if_lost()
+            if self._queues.is_available:
+                self._losses = losses
+
+    async def refill_after_loss(self) -> None:
+        """As `refill_if_lost`, if Redis was unavailable since: it may have come back empty."""
+        if self._queues.losses != self._losses:
+            await self.refill_if_lost()
 
     async def _refill_if_lost(self) -> None:
         if not self._queues.is_available:

@@ -180,6 +180,11 @@ class OfflineQueues:
     def is_available(self) -> bool:
         return self._store.is_available
 
+    @property
+    def losses(self) -> int:
+        """How often Redis has become unavailable."""
+        return self._store.losses
+
     async def wait_available(self) -> None:
         """Return when Redis is available."""
         await self._store.wait_available()
