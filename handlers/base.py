@@ -22,7 +22,7 @@ from server import errors
 from server.context import Context
 from server.errors import ChatError
 from server.inbound import parse_arguments, parse_json
-from server.models import Identity
+from server.models import Principal
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class ApiHandler(RequestHandler):
 
     public: ClassVar[bool] = False
     context: Context
-    identity: Identity
+    principal: Principal
 
     def initialize(self, context: Context) -> None:
         self.context = context
@@ -78,16 +78,16 @@ class ApiHandler(RequestHandler):
         self._leaves_body = False
 
     async def admit(self) -> None:
-        """Authenticate the request and set `identity`, before its body is read. Raises if it is refused."""
+        """Authenticate the request and set `principal`, before its body is read. Raises if it is refused."""
         if self.request.method == "OPTIONS":
             return
         if self.request.method not in self.allowed_methods():
             raise errors.MethodNotAllowed
         if not self.public:
-            self.identity = await self.context.accounts.authenticate(self._bearer_token())
+            self.principal = await self.context.authenticators.authenticate(self._bearer_token())
             if self.request.method in ("GET", "HEAD"):
                 async with delayed_refusal():
-                    self.context.limits.check_read(self.identity.user_id)
+                    self.context.limits.check_read(self.principal.user_id)
         if self._is_undrainable():
             self._check_size(self._declared_size())
 
@@ -150,7 +150,7 @@ class ApiHandler(RequestHandler):
             self.write(body)
             return
         unsent = self.context.hub.unsent
-        user_id = self.identity.user_id
+        user_id = self.principal.user_id
         await write_pieces(self, body, lambda waiting: unsent.note(self, user_id, waiting))
 
     def cut(self) -> None:

@@ -63,7 +63,7 @@ class Context:
         write_queue = WriteQueue(stores.database)
         self.uploads, self.files, self._images = build_uploads(settings, stores, self.limits)
         self._index = UserIndex(stores.users, stores.search_terms)
-        self.accounts, self.people, self._passwords = build_accounts(
+        self.accounts, self.authenticators, self.people, self._passwords = build_accounts(
             settings,
             read_secret(settings),
             stores,

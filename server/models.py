@@ -47,12 +47,19 @@ class User(msgspec.Struct, frozen=True):
         return f"{self.first_name} {self.last_name}".strip()
 
 
-class Identity(msgspec.Struct, frozen=True):
-    """The user and login session of a verified token, and its expiry in seconds since 1970."""
+class Principal(msgspec.Struct, frozen=True):
+    """Who asks: a user, in a login session or without one, until a time in seconds since 1970.
+
+    `scopes` names what they may do; None is everything, as for people in their own sessions.
+    """
 
     user_id: str
-    session_id: str
+    session_id: str | None
     expires_at: float
+    scopes: frozenset[str] | None = None
+
+    def may(self, scope: str) -> bool:
+        return self.scopes is None or scope in self.scopes
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from server.config.load import load
 from server.config.settings import Settings
 from server.context import open_context
 from server.errors import Unauthorized
-from server.models import Identity
+from server.models import Principal
 from server.protocol import Registration, TokenRef
 from server.realtime.connection import Connection
 from server.services.accounts.accounts import Accounts
@@ -329,21 +329,22 @@ async def test_no_socket_goes_on_under_a_session_that_ends_meanwhile(
 ) -> None:
     authenticate = Accounts.authenticate
 
-    async def authenticate_just_before_the_logout(self: Accounts, token: str) -> Identity:
-        identity = await authenticate(self, token)
-        await self.logout(identity)
-        return identity
+    async def authenticate_just_before_the_logout(self: Accounts, token: str) -> Principal | None:
+        principal = await authenticate(self, token)
+        assert principal is not None
+        await self.logout(principal)
+        return principal
 
     settings = load(ROOT / "config.yaml", [f"data_dir={tmp_path / 'data'}"], {})
     async with open_context(settings) as context:
         payload = Registration(email=f"{unique()}@example.com", password=PASSWORD, first_name="A", last_name="B")
         pair = await context.accounts.register(payload, "127.0.0.1")
-        before = await context.accounts.authenticate(pair.access_token)
+        before = await context.authenticators.authenticate(pair.access_token)
         connection = Connection("sid", "engine sid", WebSocket(max_size=1, max_unsent=1), before)
         monkeypatch.setattr(Accounts, "authenticate", authenticate_just_before_the_logout)
         with pytest.raises(Unauthorized):
             await refresh_auth(context, connection, TokenRef(token=pair.access_token))
-        assert connection.identity is before
+        assert connection.principal is before
 
 
 async def test_no_socket_slips_in_while_its_session_ends(quick_town: Town) -> None:

@@ -29,5 +29,5 @@ class RefreshHandler(ApiHandler):
 
 class LogoutHandler(ApiHandler):
     async def post(self) -> None:
-        await self.context.accounts.logout(self.identity)
+        await self.context.accounts.logout(self.principal)
         self.answer_nothing()

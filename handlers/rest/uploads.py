@@ -49,7 +49,7 @@ class UploadHandler(ApiHandler):
             await self.admit()
             self._check_size(self._declared_size())
             self._form = FormReader(self.request.headers.get("Content-Type", ""))
-            self._upload = await self.context.uploads.begin(self.identity.user_id)
+            self._upload = await self.context.uploads.begin(self.principal.user_id)
         except Exception as error:
             if self.request.headers.get("Expect"):
                 # The client waits for `100 Continue`: nothing may be read before the answer is sent.

@@ -6,19 +6,19 @@ from server.protocol import ProfilePatch, SearchQuery
 
 class MeHandler(ApiHandler):
     async def get(self) -> None:
-        self.answer(await self.context.people.profile(self.identity.user_id))
+        self.answer(await self.context.people.profile(self.principal.user_id))
 
     async def patch(self) -> None:
         patch = self.parse(ProfilePatch)
         async with delayed_refusal():
-            profile = await self.context.people.update(self.identity.user_id, patch)
+            profile = await self.context.people.update(self.principal.user_id, patch)
         self.answer(profile)
 
 
 class UserSearchHandler(ApiHandler):
     async def get(self) -> None:
         query = self.parse_query(SearchQuery)
-        self.answer(await self.context.search.search(self.identity.user_id, query))
+        self.answer(await self.context.search.search(self.principal.user_id, query))
 
 
 class UserHandler(ApiHandler):

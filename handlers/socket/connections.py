@@ -7,7 +7,7 @@ from typing import Any
 from server.concurrency.tasks import Tasks
 from server.context import Context
 from server.errors import RateLimited, Unauthorized
-from server.models import Identity
+from server.models import Principal
 from server.realtime.connection import Connection
 
 
@@ -21,18 +21,18 @@ class Connections:
         # Connections accepted and not open yet, by user.
         self._opening: Counter[str] = Counter()
 
-    async def authenticate(self, auth: Any, header: str | None) -> Identity:
-        """The identity of a client from the token in its `auth` or its `Authorization` header.
+    async def authenticate(self, auth: Any, header: str | None) -> Principal:
+        """The principal of a client from the token in its `auth` or its `Authorization` header.
 
         Raises `Unauthorized`, `TokenExpired`, `RateLimited`, or `TimeoutError` if the store does not answer in time.
         """
-        identity = await asyncio.wait_for(
-            self._context.accounts.authenticate(_token_of(auth, header)),
+        principal = await asyncio.wait_for(
+            self._context.authenticators.authenticate(_token_of(auth, header)),
             self._context.settings.socket.connect_timeout,
         )
-        self._context.limits.check_event(identity.user_id)
-        self._check_sockets(identity.user_id)
-        return identity
+        self._context.limits.check_event(principal.user_id)
+        self._check_sockets(principal.user_id)
+        return principal
 
     def reserve(self, user_id: str) -> None:
         """Count an accepted connection until it opens."""
@@ -45,7 +45,7 @@ class Connections:
     def open(self, connection: Connection) -> None:
         """Count a connection in and flush the offline queue of its user to it."""
         is_first = self._hub.add(connection)
-        if self._context.accounts.has_ended(connection.identity):
+        if self._context.accounts.has_ended(connection.principal):
             # The login session ended between authentication and `add`, so `end_session` did not see this connection.
             self._tasks.run(self._hub.end([connection], Unauthorized("The session has ended")))
         self._tasks.run(self._context.offline_queue.flush(connection))

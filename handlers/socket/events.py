@@ -81,14 +81,14 @@ async def sync(context: Context, connection: Connection, payload: SyncRequest) -
 
 async def refresh_auth(context: Context, connection: Connection, payload: TokenRef) -> Answer:
     """Continue the connection under a new token of the same user."""
-    identity = await context.accounts.authenticate(payload.token)
-    if identity.user_id != connection.user_id:
+    principal = await context.authenticators.authenticate(payload.token)
+    if principal.user_id != connection.user_id:
         raise Forbidden("The token is for another user")
-    if context.accounts.has_ended(identity):
+    if context.accounts.has_ended(principal):
         # It ended after authentication, while this connection did not belong to it yet.
         raise Unauthorized("The session has ended")
-    context.hub.renew(connection, identity)
-    return {"expiresAt": wire_time(datetime.fromtimestamp(identity.expires_at, UTC))}
+    context.hub.renew(connection, principal)
+    return {"expiresAt": wire_time(datetime.fromtimestamp(principal.expires_at, UTC))}
 
 
 EVENTS: Final[Mapping[str, Event]] = {

@@ -1,4 +1,4 @@
-"""One authenticated socket: identity, transport, queued events, and pending acks and confirmations."""
+"""One authenticated socket: principal, transport, queued events, and pending acks and confirmations."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from server.models import Identity, now
+from server.models import Principal, now
 from server.realtime.frames import Frame
 
 Acknowledge = Callable[[], None]
@@ -56,21 +56,21 @@ class Connection:
         "delivered",
         "engine_sid",
         "flushed",
-        "identity",
         "inbox",
         "opened_at",
         "pending_events",
         "pinged",
+        "principal",
         "sid",
         "since",
         "transport",
     )
 
-    def __init__(self, sid: str, engine_sid: str, transport: Transport, identity: Identity) -> None:
+    def __init__(self, sid: str, engine_sid: str, transport: Transport, principal: Principal) -> None:
         self.sid = sid
         self.engine_sid = engine_sid
         self.transport = transport
-        self.identity = identity
+        self.principal = principal
         self.opened_at = now()
         # None while no event is queued, to save memory on idle connections.
         self.inbox: deque[Any] | None = None
@@ -88,7 +88,7 @@ class Connection:
 
     @property
     def user_id(self) -> str:
-        return self.identity.user_id
+        return self.principal.user_id
 
     @property
     def is_open(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from server.concurrency.tasks import Tasks
 from server.errors import ChatError, TokenExpired
-from server.models import Identity
+from server.models import Principal
 from server.protocol import EXCEPTION
 from server.realtime.confirmations import Confirmations, Span
 from server.realtime.connection import Connection, Transport
@@ -152,9 +152,9 @@ class Hub:
         for user_id in user_ids:
             self.send(user_id, frame, skip=skip)
 
-    def renew(self, connection: Connection, identity: Identity) -> None:
-        """Continue a connection under this identity; `end_expired` ends it when the token expires."""
-        connection.identity = identity
+    def renew(self, connection: Connection, principal: Principal) -> None:
+        """Continue a connection under this principal; `end_expired` ends it when the token expires."""
+        connection.principal = principal
 
     def note_unsent(self, reader: Reader, engine_sid: str, size: int) -> None:
         """Note that `size` bytes are unsent now to the client of this session."""
@@ -181,7 +181,7 @@ class Hub:
 
     async def end_session(self, session_id: str, reason: ChatError) -> None:
         """Disconnect every socket of one login session."""
-        await self.end([c for c in self._by_sid.values() if c.identity.session_id == session_id], reason)
+        await self.end([c for c in self._by_sid.values() if c.principal.session_id == session_id], reason)
 
     async def close(self, reason: ChatError) -> None:
         """Send all clients the reason and end their sessions. Everything sent before has left when this returns.
@@ -216,7 +216,7 @@ class Hub:
         expired = [
             connection
             for connection in self._by_sid.values()
-            if connection.identity.expires_at <= now and connection.is_open
+            if connection.principal.expires_at <= now and connection.is_open
         ]
         if expired:
             self._tasks.run(self.end(expired, TokenExpired()))

@@ -17,7 +17,7 @@ from handlers.socket.packets import CONNECT, read_namespace
 from server.concurrency.tasks import Tasks
 from server.context import Context
 from server.errors import ChatError, Internal, NotFound, TokenExpired, Unauthorized, Unavailable
-from server.models import Identity
+from server.models import Principal
 from server.protocol import NAMESPACE
 from server.realtime.connection import Connection, Transport
 from server.realtime.frames import refusal_packet
@@ -124,7 +124,7 @@ class Gateway:
         _strip(environ)
         engine_sid = self.sessions.server.manager.eio_sid_from_sid(sid, NAMESPACE)
         try:
-            identity = await self._connections.authenticate(auth, environ.get(AUTHORIZATION))
+            principal = await self._connections.authenticate(auth, environ.get(AUTHORIZATION))
         except TokenExpired as error:
             # Every failed authentication has one code; `reason` tells an expired token.
             raise RefusedError(Unauthorized.code, {**Unauthorized(error.detail).body(), "reason": error.code}) from None
@@ -140,11 +140,11 @@ class Gateway:
             # It closed during authentication: accepting it now would leak it.
             raise RefusedError(Unavailable.code, Unavailable().body())
         # The answer to CONNECT is queued when this returns; it must be sent first.
-        self._connections.reserve(identity.user_id)
-        self._loop.call_soon(self._open, sid, engine_sid, identity)
+        self._connections.reserve(principal.user_id)
+        self._loop.call_soon(self._open, sid, engine_sid, principal)
 
-    def _open(self, sid: str, engine_sid: str, identity: Identity) -> None:
-        self._connections.release(identity.user_id)
+    def _open(self, sid: str, engine_sid: str, principal: Principal) -> None:
+        self._connections.release(principal.user_id)
         engine_socket = self.sessions.engine.sockets.get(engine_sid)
         if engine_socket is None or engine_socket.closed:
             return
@@ -152,7 +152,7 @@ class Gateway:
             # It disconnected in the same turn of the event loop: opening it now would leak it.
             return
         self.sessions.cancel_login(engine_sid)
-        self._connections.open(Connection(sid, engine_sid, self._transport_of(engine_socket), identity))
+        self._connections.open(Connection(sid, engine_sid, self._transport_of(engine_socket), principal))
 
     def _transport_of(self, engine_socket: Any) -> Transport:
         if engine_socket.upgraded:

@@ -13,13 +13,13 @@ import msgspec
 from server.client_network import client_network
 from server.concurrency.ttl_cache import TtlCache
 from server.errors import Faults, NotFound, Unauthorized
-from server.models import Identity, User, now
+from server.models import Principal, User, now
 from server.protocol import Login, Refresh, Registration, TokenPair
 from server.services.accounts import profile_rules
 from server.services.accounts.passwords import Hashing, Passwords
 from server.services.accounts.ports import Limits
 from server.services.accounts.profiles import Profiles
-from server.services.accounts.tokens import Tokens, Verifier
+from server.services.accounts.tokens import Tokens
 from server.storage.mongo.sessions import Session, Sessions
 from server.storage.mongo.users import Users
 
@@ -59,7 +59,6 @@ class Accounts:
         self._users = users
         self._sessions = sessions
         self._tokens = tokens
-        self._verifier: Verifier = tokens
         self._passwords = passwords
         self._limits = limits
         self._profiles = profiles
@@ -127,31 +126,34 @@ class Accounts:
         self._live.fill(session.id, LiveState(user.id, True))
         return await self._pair(user, session.id, renewed)
 
-    async def logout(self, identity: Identity) -> None:
-        """End the session of this identity: its tokens and its sockets."""
-        await self._end(identity.session_id, identity.user_id)
+    async def logout(self, principal: Principal) -> None:
+        """End the session of this principal: its tokens and its sockets."""
+        if principal.session_id is not None:
+            await self._end(principal.session_id, principal.user_id)
 
-    async def authenticate(self, token: str) -> Identity:
-        """The identity of a valid access token. Raises `Unauthorized` or `TokenExpired`.
+    async def authenticate(self, token: str) -> Principal | None:
+        """The principal of an access token that this server issued, else None. Raises `Unauthorized` or `TokenExpired`.
 
         If session and user are cached, it makes no database call.
         """
-        identity = self._verifier.verify(token)
-        state = self._live.get(identity.session_id)
+        claims = self._tokens.verify(token)
+        if claims is None:
+            return None
+        state = self._live.get(claims.session_id)
         if state is None:
-            session = await self._sessions.find(identity.session_id)
+            session = await self._sessions.find(claims.session_id)
             if session is None:
                 raise Unauthorized
             state = self._live.fill(session.id, LiveState(session.user_id, not session.is_ended))
-        if not state.is_live or state.user_id != identity.user_id:
+        if not state.is_live or state.user_id != claims.user_id:
             raise Unauthorized
-        if self._profiles.cached(identity.user_id) is None:
-            await self._active_user(identity.user_id)
-        return identity
+        if self._profiles.cached(claims.user_id) is None:
+            await self._active_user(claims.user_id)
+        return Principal(claims.user_id, claims.session_id, claims.expires_at)
 
-    def has_ended(self, identity: Identity) -> bool:
+    def has_ended(self, principal: Principal) -> bool:
         """Whether this session has ended since it was authenticated, as far as this process knows."""
-        state = self._live.get(identity.session_id)
+        state = self._live.get(principal.session_id) if principal.session_id is not None else None
         return state is not None and not state.is_live
 
     async def _check_password(self, found: tuple[User, str | None] | None, password: str, hashing: Hashing) -> User:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from server.config.settings import Settings
 from server.services.accounts.accounts import Accounts
+from server.services.accounts.authenticators import Authenticators
 from server.services.accounts.passwords import Passwords
 from server.services.accounts.ports import Index, Limits, Presence, ProfileImages
 from server.services.accounts.profiles import Profiles
@@ -14,6 +15,7 @@ from server.storage.stores import Stores
 
 class AccountServices(NamedTuple):
     accounts: Accounts
+    authenticators: Authenticators
     profiles: Profiles
     passwords: Passwords
 
@@ -44,4 +46,4 @@ def build_accounts(
         user_types=auth.user_types,
         end_session=end_session,
     )
-    return AccountServices(accounts, profiles, passwords)
+    return AccountServices(accounts, Authenticators([accounts]), profiles, passwords)

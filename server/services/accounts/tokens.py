@@ -2,21 +2,22 @@
 
 import time
 import uuid
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple
 
 import jwt
 
-from server.errors import TokenExpired, Unauthorized
-from server.models import Identity
+from server.errors import TokenExpired
 
 ALGORITHM: Final = "HS256"
 ISSUER: Final = "madang"
 
 
-class Verifier(Protocol):
-    """Turns a token into an identity. Raises `Unauthorized`, or `TokenExpired` if it is valid but expired."""
+class SessionClaims(NamedTuple):
+    """The user and login session of an access token, and its expiry in seconds since 1970."""
 
-    def verify(self, token: str) -> Identity: ...
+    user_id: str
+    session_id: str
+    expires_at: float
 
 
 class Tokens:
@@ -40,10 +41,10 @@ class Tokens:
         }
         return self._jwt.encode(claims, self._secret, algorithm=ALGORITHM)
 
-    def verify(self, token: str) -> Identity:
-        """The identity of an unexpired token that this server signed.
+    def verify(self, token: str) -> SessionClaims | None:
+        """What an unexpired token says that this server signed; None if it did not. Raises `TokenExpired`.
 
-        `Accounts.authenticate` checks whether its session has ended.
+        `Accounts.authenticate` checks whether the session has ended.
         """
         try:
             claims: dict[str, Any] = self._jwt.decode(
@@ -55,10 +56,10 @@ class Tokens:
             )
             expires_at = float(claims["exp"])
         except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError):
-            raise Unauthorized from None
+            return None
         if not expires_at > time.time():
             raise TokenExpired
         session_id = claims.get("sid")
         if claims.get("iss") != ISSUER or not isinstance(session_id, str):
-            raise Unauthorized
-        return Identity(user_id=claims["sub"], session_id=session_id, expires_at=expires_at)
+            return None
+        return SessionClaims(user_id=claims["sub"], session_id=session_id, expires_at=expires_at)
