@@ -101,7 +101,7 @@ async def test_both_answer_and_keep_their_data(tmp_path: Path) -> None:
 async def test_the_store_is_set_to_lose_nothing(tmp_path: Path) -> None:
     async with stores_in(tmp_path) as addresses:
         with redis_at(addresses.redis_url) as client:
-            wanted = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction", "port": "0"}
+            wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "port": "0"}
             assert {key: client.config_get(key)[key] for key in wanted} == wanted
         if LINUX:
             command = Path(f"/proc/{pid_of('mongodb', tmp_path)}/cmdline").read_text().split("\0")
