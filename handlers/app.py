@@ -79,13 +79,13 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], consumers: 
 
 def make_application(context: Context, sessions: EngineSessions) -> Application:
     """The Tornado application: all routes, Socket.IO, and a 404 problem document for unknown paths."""
-    routes: list[tuple[str, type[RequestHandler], dict[str, Context]]] = [
-        (pattern, handler, {"context": context}) for pattern, handler in ROUTES
+    routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
+        (route.pattern, route.handler, {"context": context, "operations": route.operations}) for route in ROUTES
     ]
     return Application(
         [(r"/socket\.io/?", make_socket_handler(sessions, context.settings)), *routes],
         default_handler_class=UnknownPath,
-        default_handler_args={"context": context},
+        default_handler_args={"context": context, "operations": {}},
         websocket_max_message_size=context.settings.server.max_payload,
         log_function=_log_nothing,
     )

@@ -4,9 +4,8 @@ import asyncio
 import logging
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, ClassVar, Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 from tornado.web import HTTPError, RequestHandler, stream_request_body
@@ -23,6 +22,9 @@ from server.context import Context
 from server.errors import ChatError
 from server.inbound import parse_arguments, parse_json
 from server.models import Principal
+from server.operations.executor import execute
+from server.operations.operation import Caller, Operation
+from server.operations.table import NOTHING
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -39,14 +41,15 @@ DRAIN_LIMIT = 256 * 1024 * 1024
 
 @stream_request_body
 class ApiHandler(RequestHandler):
-    """A route. Requests are authenticated before their body is read, unless the class sets `public = True`."""
+    """A route. Requests are authenticated before their body is read, unless the operation of their method is public."""
 
-    public: ClassVar[bool] = False
     context: Context
     principal: Principal
 
-    def initialize(self, context: Context) -> None:
+    def initialize(self, context: Context, operations: Mapping[str, Operation[Any, Any]]) -> None:
+        """`operations` has the operation of each method; HEAD is GET."""
         self.context = context
+        self._operations = operations
         self._chunks: list[bytes] = []
         self._received = 0
         headers = self.request.headers
@@ -83,11 +86,9 @@ class ApiHandler(RequestHandler):
             return
         if self.request.method not in self.allowed_methods():
             raise errors.MethodNotAllowed
-        if not self.public:
+        operation = self._operation()
+        if operation is None or not operation.is_public:
             self.principal = await self.context.authenticators.authenticate(self._bearer_token())
-            if self.request.method in ("GET", "HEAD"):
-                async with delayed_refusal():
-                    self.context.limits.check_read(self.principal.user_id)
         if self._is_undrainable():
             self._check_size(self._declared_size())
 
@@ -117,6 +118,22 @@ class ApiHandler(RequestHandler):
         """Answer a CORS preflight; `_allow_origin` has set its headers."""
         self.set_header("Allow", ", ".join(self.allowed_methods()))
         self.answer_nothing()
+
+    async def execute(self, read: Callable[[], Any] = lambda: NOTHING) -> Any:
+        """Execute the operation of this method; `read` parses its request. Returns the reply, or raises a `ChatError`.
+
+        `RateLimited` is delayed for reads and changes, which clients would repeat at once.
+        """
+        operation = self._operation()
+        if operation is None:
+            raise errors.MethodNotAllowed
+        caller = Caller(None if operation.is_public else self.principal, self.client_address())
+        try:
+            return await execute(self.context, caller, operation, read)
+        except errors.RateLimited:
+            if self.request.method != "POST":
+                await asyncio.sleep(REFUSAL_PAUSE)
+            raise
 
     def parse(self, kind: type[T], **path_fields: str) -> T:
         """The JSON body as `kind`; `path_fields` (wire names) override fields of the body.
@@ -206,6 +223,9 @@ class ApiHandler(RequestHandler):
             "request failed method=%s handler=%s", self.request.method, type(self).__name__, exc_info=(typ, value, tb)
         )
 
+    def _operation(self) -> Operation[Any, Any] | None:
+        return self._operations.get("GET" if self.request.method == "HEAD" else str(self.request.method))
+
     def _bearer_token(self) -> str:
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
@@ -253,20 +273,8 @@ class ApiHandler(RequestHandler):
             self.set_header("Access-Control-Max-Age", "600")
 
 
-@asynccontextmanager
-async def delayed_refusal() -> AsyncIterator[None]:
-    """Delay a `RateLimited` error raised inside by `REFUSAL_PAUSE` seconds."""
-    try:
-        yield
-    except errors.RateLimited:
-        await asyncio.sleep(REFUSAL_PAUSE)
-        raise
-
-
 class UnknownPath(ApiHandler):
     """Answers 404 for every path without a route."""
-
-    public = True
 
     async def admit(self) -> None:
         raise errors.NotFound("No such path")

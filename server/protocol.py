@@ -102,6 +102,10 @@ class RoomRef(Inbound, frozen=True):
     room_id: Id
 
 
+class UserRef(Inbound, frozen=True):
+    user_id: Id
+
+
 class PresenceQuery(Inbound, frozen=True):
     user_ids: Annotated[list[Id], Meta(max_length=200)]
 

@@ -1,13 +1,20 @@
 """Who may do what: every route and every event with no token, a bad one, an expired one, and someone else's object."""
 
+import dataclasses
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from handlers.routes import ROUTES as SERVED
 from handlers.socket.events import EVENTS as HANDLED
+from server.errors import Forbidden, Unauthorized
+from server.models import Principal
+from server.operations.executor import authorise
+from server.operations.operation import Caller, Operation
+from server.operations.table import OPERATIONS
 from tests.conftest import Residents
 from tests.support.people import Person, Town
 from tests.support.rest import API, NOTHING
@@ -134,15 +141,64 @@ async def test_an_event_on_a_strangers_object_answers_like_none(town: Town, resi
     assert json.dumps(theirs).replace(residents.room_id, UNKNOWN) == json.dumps(nobodys)
 
 
-def test_the_tables_name_every_route_and_every_event() -> None:
-    served = {(method, path) for path, handler in SERVED for method in handler.allowed_methods()}
-    tabled = set()
+def pattern_of(route: Route) -> str:
+    path = route.path.split("?")[0]
+    return next((served.pattern for served in SERVED if re.fullmatch(served.pattern, path)), f"nothing serves {path}")
+
+
+def find_untried(operations: Mapping[str, Operation[Any, Any]]) -> set[str]:
+    """The operations that no test here calls, or that these tests take for public although they are not."""
+    tried = {HANDLED[event].operation.name: False for event in EVENTS}
+    by_pattern = {served.pattern: served.operations for served in SERVED}
     for route in ROUTES:
-        path = route.path.split("?")[0]
-        pattern = next((pattern for pattern, _ in SERVED if re.fullmatch(pattern, path)), f"nothing serves {path}")
-        tabled |= {(method, pattern) for method in route.methods}
-    assert tabled == served
+        operation = by_pattern[pattern_of(route)].get(route.method)
+        if operation is not None:
+            tried[operation.name] = route.is_public
+    return {name for name, operation in operations.items() if tried.get(name) != operation.is_public}
+
+
+def test_the_tables_name_every_route_and_every_event() -> None:
+    served = {(method, route.pattern) for route in SERVED for method in route.handler.allowed_methods()}
+    assert {(method, pattern_of(route)) for route in ROUTES for method in route.methods} == served
     assert EVENTS.keys() == HANDLED.keys()
+
+
+def test_every_method_of_a_route_has_an_operation() -> None:
+    for route in SERVED:
+        assert {method for method in route.handler.allowed_methods() if method != "HEAD"} == route.operations.keys()
+
+
+def test_every_operation_is_tried() -> None:
+    assert find_untried(OPERATIONS) == set()
+    planted = dataclasses.replace(OPERATIONS["rooms.get"], name="rooms.planted")
+    opened = dataclasses.replace(OPERATIONS["rooms.get"], scope=None)
+    assert find_untried({**OPERATIONS, "rooms.planted": planted, "rooms.get": opened}) == {"rooms.planted", "rooms.get"}
+
+
+def test_only_what_names_nobodys_objects_is_public() -> None:
+    """Whoever makes another one public has to write it here."""
+    assert {name for name, operation in OPERATIONS.items() if operation.is_public} == {
+        "accounts.register",
+        "accounts.log_in",
+        "accounts.refresh",
+        "uploads.get",
+        "health.tell_alive",
+        "health.find_unavailable",
+        "web.get_file",
+        "web.get_settings",
+    }
+
+
+def test_a_scope_that_is_missing_is_refused_before_anything_is_called() -> None:
+    reader = Caller(Principal("user", None, 0.0, frozenset({"messages:read"})))
+    for operation in OPERATIONS.values():
+        if operation.is_public or operation.scope == "messages:read":
+            authorise(reader, operation)
+            continue
+        with pytest.raises(Forbidden, match=str(operation.scope)):
+            authorise(reader, operation)
+        with pytest.raises(Unauthorized):
+            authorise(Caller(None), operation)
 
 
 async def test_the_header_serves_where_no_token_is_in_auth_and_auth_wins(town: Town, residents: Residents) -> None:

@@ -13,6 +13,7 @@ from handlers.routes import ROUTES
 from handlers.socket.events import EVENTS
 from server import protocol
 from server.config.load import declared
+from server.operations.table import OPERATIONS
 from tests.conftest import StartServer
 from tests.support.people import Town
 from tests.support.server_process import ServerProcess
@@ -89,7 +90,7 @@ def test_named_settings_exist(page: Path) -> None:
         found = re.fullmatch(r"([a-z_]+)\.([a-z_]+)(: .*)?", span)
         if found and found[1] in SECTIONS and found[2] not in FILE_ENDINGS and not span.startswith("server.services"):
             is_module = (ROOT / found[1] / found[2]).exists()
-            assert f"{found[1]}.{found[2]}" in KEYS | OF_CLIENTS or is_module, f"{page.name} names the setting {span}"
+            assert f"{found[1]}.{found[2]}" in KEYS | OF_CLIENTS | OPERATIONS.keys() or is_module, f"{page.name} names the setting {span}"
         for variable in re.findall(r"\bMADANG_([A-Z_]+)", span):
             assert variable.lower().replace("__", ".") in KEYS, f"{page.name} names the variable {span}"
 
@@ -101,7 +102,7 @@ def test_named_routes_exist(page: Path) -> None:
         if found is None:
             continue
         path = re.sub(r"\{\w+\}|…", "x", found[2].partition("?")[0])
-        handlers = [handler for pattern, handler in ROUTES if re.fullmatch(pattern, path)]
+        handlers = [route.handler for route in ROUTES if re.fullmatch(route.pattern, path)]
         assert handlers, f"{page.name} names the route {span}"
         # The first that fits takes the request.
         assert found[1] in handlers[0].allowed_methods(), f"{page.name} names the method of {span}"

@@ -43,8 +43,15 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"server.context"},
         {"vocabulary", "config", "concurrency", "realtime", "storage", "embedded", "services", "lifecycle"},
     ),
+    "operations": (
+        {"server.operations"},
+        {"vocabulary", "config", "realtime", "services", "context"},
+    ),
     "admin": ({"server.admin"}, {"vocabulary", "config", "storage", "embedded"}),
-    "handlers": ({"handlers"}, {"vocabulary", "config", "concurrency", "realtime", "services", "context"}),
+    "handlers": (
+        {"handlers"},
+        {"vocabulary", "config", "concurrency", "realtime", "services", "context", "operations"},
+    ),
     "main": ({"main"}, {"vocabulary", "config", "embedded", "admin", "handlers"}),
 }
 # A module whose name is also a package's prefix stands for itself alone.

@@ -13,12 +13,14 @@ import pymongo
 import pytest
 
 from handlers.socket.engine.websocket import WebSocket
-from handlers.socket.events import refresh_auth
 from server.config.load import load
 from server.config.settings import Settings
 from server.context import open_context
 from server.errors import Unauthorized
 from server.models import Principal
+from server.operations.executor import execute
+from server.operations.operation import Caller
+from server.operations.table import RENEW_CONNECTION
 from server.protocol import Registration, TokenRef
 from server.realtime.connection import Connection
 from server.services.accounts.accounts import Accounts
@@ -342,8 +344,9 @@ async def test_no_socket_goes_on_under_a_session_that_ends_meanwhile(
         before = await context.authenticators.authenticate(pair.access_token)
         connection = Connection("sid", "engine sid", WebSocket(max_size=1, max_unsent=1), before)
         monkeypatch.setattr(Accounts, "authenticate", authenticate_just_before_the_logout)
+        caller = Caller(before, "", connection)
         with pytest.raises(Unauthorized):
-            await refresh_auth(context, connection, TokenRef(token=pair.access_token))
+            await execute(context, caller, RENEW_CONNECTION, lambda: TokenRef(token=pair.access_token))
         assert connection.principal is before
 
 

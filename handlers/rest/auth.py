@@ -5,29 +5,21 @@ from server.protocol import Login, Refresh, Registration
 
 
 class RegisterHandler(ApiHandler):
-    public = True
-
     async def post(self) -> None:
-        registration = self.parse(Registration)
-        self.answer(await self.context.accounts.register(registration, self.client_address()), 201)
+        self.answer(await self.execute(lambda: self.parse(Registration)), 201)
 
 
 class LoginHandler(ApiHandler):
-    public = True
-
     async def post(self) -> None:
-        login = self.parse(Login)
-        self.answer(await self.context.accounts.login(login, self.client_address()))
+        self.answer(await self.execute(lambda: self.parse(Login)))
 
 
 class RefreshHandler(ApiHandler):
-    public = True
-
     async def post(self) -> None:
-        self.answer(await self.context.accounts.refresh(self.parse(Refresh), self.client_address()))
+        self.answer(await self.execute(lambda: self.parse(Refresh)))
 
 
 class LogoutHandler(ApiHandler):
     async def post(self) -> None:
-        await self.context.accounts.logout(self.principal)
+        await self.execute()
         self.answer_nothing()

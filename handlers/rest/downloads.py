@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from tornado.iostream import StreamClosedError
@@ -21,7 +21,6 @@ RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 class FileHandler(ApiHandler):
     """Public, because `<img>` sends no token: anyone who has the address may read the file."""
 
-    public: ClassVar[bool] = True
     _tag: str | None = None
 
     async def get(self, _name: str) -> None:

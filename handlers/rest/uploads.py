@@ -10,6 +10,9 @@ from handlers.multipart import FormReader, PartBegin, PartData, PartEnd, Piece
 from handlers.problems import to_chat_error
 from handlers.slow_clients import buffered_size
 from server.errors import PayloadTooLarge, ValidationFailed
+from server.operations.executor import authorise
+from server.operations.operation import Caller
+from server.operations.table import UPLOAD
 from server.services.uploads.receive import Upload
 
 # Size of the form without the file: boundaries, headers, other fields.
@@ -47,6 +50,7 @@ class UploadHandler(ApiHandler):
         try:
             self.slot.begin(self.request.headers)
             await self.admit()
+            authorise(Caller(self.principal), UPLOAD)
             self._check_size(self._declared_size())
             self._form = FormReader(self.request.headers.get("Content-Type", ""))
             self._upload = await self.context.uploads.begin(self.principal.user_id)

@@ -36,8 +36,6 @@ SECURITY_POLICY: Final = "; ".join(
 class WebFileHandler(ApiHandler):
     """One file of the client, revalidated by ETag at every use. 404 if `web.enabled` is off."""
 
-    public = True
-
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self.set_header("Content-Security-Policy", SECURITY_POLICY)
@@ -66,8 +64,6 @@ class WebFileHandler(ApiHandler):
 
 class WebSettingsHandler(ApiHandler):
     """The settings that the client needs before login. 404 if `web.enabled` is off."""
-
-    public = True
 
     def get(self) -> None:
         settings = self.context.settings.web

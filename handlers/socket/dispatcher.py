@@ -1,7 +1,7 @@
 """Dispatches events of connected clients: starts them in order of arrival and answers each exactly once."""
 
 import asyncio
-import logging
+import time
 from collections import deque
 from typing import Any, Final, NamedTuple
 
@@ -9,27 +9,27 @@ from handlers.socket.events import EVENTS, Event
 from handlers.socket.packets import UNREADABLE, BinaryPacket, EventPacket, read_packet
 from server.concurrency.tasks import Tasks
 from server.context import Context
-from server.errors import ChatError, Internal, NotFound, Unavailable
+from server.errors import ChatError, NotFound, Unavailable
 from server.inbound import parse_json
-from server.protocol import EXCEPTION, SendMessage
+from server.operations.executor import admit, observe, perform, to_chat_error
+from server.operations.operation import Caller, Placed
+from server.protocol import EXCEPTION
 from server.realtime.connection import Connection
 from server.realtime.frames import ack_frame, event_frame
 from server.services.room_log.pending import PendingMessage
 
-log = logging.getLogger(__name__)
-
 # Well below the ping timeout, so that a hanging handler never costs a live connection.
 EVENT_TIMEOUT: Final = 15.0
-SEND: Final = "message:send"
 
 
 class Call(NamedTuple):
-    """One event in progress. `ack_id` is None if the client wants no ack; the `payload` of a send is `Admitted`."""
+    """One event in progress. `ack_id` is None if the client wants no ack; `admitted` is what `perform` takes."""
 
     name: str
     ack_id: int | None
     event: Event
-    payload: Any
+    caller: Caller
+    admitted: Any
 
 
 class Dispatcher:
@@ -63,12 +63,13 @@ class Dispatcher:
         ack_id, name = packet.ack_id, ""
         try:
             name, raw = self._read(connection, packet)
-            event, payload = self._admit(connection.user_id, name, raw, len(packet.arguments))
-            call = Call(name, ack_id, event, payload)
+            call = self._admit(connection, name, ack_id, raw, len(packet.arguments))
             connection.pending_events += 1
             if connection.inbox is not None:
                 connection.inbox.append(call)
-            elif name != SEND or not self._send_now(connection, call):
+            elif call.event.operation.placed is None or not self._place_now(
+                connection, call, call.event.operation.placed
+            ):
                 connection.inbox = deque((call,))
                 self._tasks.run(self._process(connection, connection.inbox))
         except ChatError as error:
@@ -82,15 +83,15 @@ class Dispatcher:
             self._context.limits.check_event(connection.user_id, len(packet.arguments))
             raise packet.explain() from None
 
-    def _admit(self, user_id: str, name: str, raw: Any, size: int) -> tuple[Event, Any]:
+    def _admit(self, connection: Connection, name: str, ack_id: int | None, raw: Any, size: int) -> Call:
         """Count the event against the limits, then parse its payload."""
-        if name == SEND:
-            return EVENTS[SEND], self._context.messages.admit(user_id, lambda: parse_json(raw, SendMessage))
-        self._context.limits.check_event(user_id, size)
         event = EVENTS.get(name)
         if event is None:
+            self._context.limits.check_event(connection.user_id, size)
             raise NotFound(f"There is no event {name[:100]!r}")
-        return event, parse_json(raw, event.payload)
+        caller = Caller(connection.principal, "", connection)
+        admitted = admit(self._context, caller, event.operation, lambda: _read_payload(event, raw), size=size)
+        return Call(name, ack_id, event, caller, admitted)
 
     def _refuse_binary(self, connection: Connection, packet: BinaryPacket) -> None:
         name = ""
@@ -101,10 +102,10 @@ class Dispatcher:
         except ChatError as error:
             self._fail(connection, name, packet.ack_id, error)
 
-    def _send_now(self, connection: Connection, call: Call) -> bool:
+    def _place_now(self, connection: Connection, call: Call, placed: Placed) -> bool:
         """Handle a send without a task, the common case; False if it has to wait for more than the store."""
         try:
-            message = self._context.messages.place_now(call.payload)
+            message = placed.place_now(self._context, call.admitted)
         except ChatError as error:
             self._end_event(connection)
             self._fail(connection, call.name, call.ack_id, error)
@@ -121,31 +122,40 @@ class Dispatcher:
                 call = inbox.popleft()
                 try:
                     async with asyncio.timeout(EVENT_TIMEOUT):
-                        answer = await call.event.handle(self._context, connection, call.payload)
+                        reply = await self._perform(call)
                 except BaseException as error:
                     self._end_event(connection)
-                    self._fail(connection, call.name, call.ack_id, _client_error(error, call.name))
+                    self._fail(connection, call.name, call.ack_id, to_chat_error(call.event.operation, error))
                     if isinstance(error, asyncio.CancelledError):
                         raise
                     continue
-                if isinstance(answer, PendingMessage):
-                    self._answer_when_sent(connection, call, answer)
+                if isinstance(reply, PendingMessage):
+                    self._answer_when_sent(connection, call, reply)
                 else:
                     self._end_event(connection)
-                    self._answer(connection, call.ack_id, answer)
+                    self._answer(connection, call.ack_id, call.event.to_answer(reply))
         finally:
             connection.inbox = None
 
-    def _answer_when_sent(self, connection: Connection, call: Call, message: PendingMessage) -> None:
-        message.result.add_done_callback(lambda _done: self._answer_send(connection, call, message))
+    async def _perform(self, call: Call) -> Any:
+        """The reply of the operation; of a send, the message in its place in the write queue."""
+        operation = call.event.operation
+        if operation.placed is not None:
+            return await operation.placed.place(self._context, call.admitted)
+        return await perform(self._context, call.caller, operation, call.admitted)
 
-    def _answer_send(self, connection: Connection, call: Call, message: PendingMessage) -> None:
+    def _answer_when_sent(self, connection: Connection, call: Call, message: PendingMessage) -> None:
+        begun = time.monotonic()
+        message.result.add_done_callback(lambda _done: self._answer_send(connection, call, message, begun))
+
+    def _answer_send(self, connection: Connection, call: Call, message: PendingMessage, begun: float) -> None:
         self._end_event(connection)
-        result = message.result
-        if result.cancelled():
-            self._fail(connection, call.name, call.ack_id, Unavailable())
-        elif (error := result.exception()) is not None:
-            self._fail(connection, call.name, call.ack_id, _client_error(error, call.name))
+        result, operation = message.result, call.event.operation
+        error = Unavailable() if result.cancelled() else result.exception()
+        known = None if error is None else to_chat_error(operation, error)
+        observe(operation, begun, known)
+        if known is not None:
+            self._fail(connection, call.name, call.ack_id, known)
         elif call.ack_id is not None and connection.is_open:
             self._answer(connection, call.ack_id, {"message": message.view()})
 
@@ -168,11 +178,6 @@ class Dispatcher:
                 waiting.set_result(None)
 
 
-def _client_error(error: BaseException, name: str) -> ChatError:
-    """The error to send for a failed event. Unexpected errors are logged and sent as `Internal`."""
-    if isinstance(error, ChatError):
-        return error
-    if isinstance(error, TimeoutError | asyncio.CancelledError):
-        return Unavailable("It took too long")
-    log.error("event failed event=%s", name, exc_info=error)
-    return Internal()
+def _read_payload(event: Event, raw: Any) -> Any:
+    payload = parse_json(raw, event.payload)
+    return payload if event.to_request is None else event.to_request(payload)

@@ -32,8 +32,6 @@ class Consumer(Protocol):
 
 
 class Limits(Protocol):
-    def check_message(self, user_id: str) -> None: ...
-
     def check_length(self, user_id: str, text: str) -> None: ...
 
 

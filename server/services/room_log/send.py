@@ -16,7 +16,7 @@ from server.web_address import is_web_address
 
 
 class Admitted(NamedTuple):
-    """A message that passed the rate limit and content checks. Its room is not checked yet."""
+    """A message whose content was checked. Its room is not checked yet."""
 
     user_id: str
     payload: SendMessage
@@ -42,8 +42,8 @@ class Messages:
         self._max_length = max_length
 
     async def send(self, user_id: str, payload: SendMessage) -> tuple[MessageView, bool]:
-        """`admit`, then `store`."""
-        return await self.store(self.admit(user_id, lambda: payload))
+        """`check`, then `store`."""
+        return await self.store(self.check(user_id, payload))
 
     async def store(self, admitted: Admitted) -> tuple[MessageView, bool]:
         """Store a message. Returns once it is durable, which is before it is delivered.
@@ -55,14 +55,12 @@ class Messages:
         sent = await message.result
         return message.view(), sent.is_new
 
-    def admit(self, user_id: str, read: Callable[[], SendMessage]) -> Admitted:
-        """Check the rate limit, then the content. `place` checks the room afterwards.
+    def check(self, user_id: str, payload: SendMessage) -> Admitted:
+        """Check the content, and count a long one as several messages. `place` checks the room afterwards.
 
-        In another order, the error for bad content would reveal which rooms exist. `read` parses the payload here, so
-        that malformed payloads count against the limit. Raises `RateLimited` or `ValidationFailed`.
+        In another order, the error for bad content would reveal which rooms exist. Raises `RateLimited` or
+        `ValidationFailed`.
         """
-        self._limits.check_message(user_id)
-        payload = read()
         self._limits.check_length(user_id, payload.content or "")
         return Admitted(user_id, payload, self._check_content(payload))
 
