@@ -90,7 +90,9 @@ def test_named_settings_exist(page: Path) -> None:
         found = re.fullmatch(r"([a-z_]+)\.([a-z_]+)(: .*)?", span)
         if found and found[1] in SECTIONS and found[2] not in FILE_ENDINGS and not span.startswith("server.services"):
             is_module = (ROOT / found[1] / found[2]).exists()
-            assert f"{found[1]}.{found[2]}" in KEYS | OF_CLIENTS | OPERATIONS.keys() or is_module, f"{page.name} names the setting {span}"
+            assert f"{found[1]}.{found[2]}" in KEYS | OF_CLIENTS | OPERATIONS.keys() or is_module, (
+                f"{page.name} names the setting {span}"
+            )
         for variable in re.findall(r"\bMADANG_([A-Z_]+)", span):
             assert variable.lower().replace("__", ".") in KEYS, f"{page.name} names the variable {span}"
 

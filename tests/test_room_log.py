@@ -16,6 +16,7 @@ from server.context import Context, open_context
 from server.errors import Unavailable
 from server.models import DELIVERY, Message
 from server.protocol import MessageView, Registration, RoomRequest, SendMessage
+from server.realtime.fan_out import Delivered
 from server.services.accounts import profiles
 from server.services.room_log import write_queue
 from server.storage.mongo.messages import MessageStore
@@ -243,7 +244,7 @@ async def test_what_was_heard_live_does_not_pile_up_behind_what_waits_for_redis(
         room = await context.rooms.access_room(sender, room_id)
         await send("waits")
         with monkeypatch.context() as connected:
-            connected.setattr(context.hub, "deliver", lambda *_: True)
+            connected.setattr(context.hub, "deliver", lambda *_: Delivered(0, ()))
             for number in range(10):
                 await send(f"live {number}")
 

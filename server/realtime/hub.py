@@ -11,6 +11,7 @@ from server.models import Principal
 from server.protocol import EXCEPTION
 from server.realtime.confirmations import Confirmations, Span
 from server.realtime.connection import Connection, Transport
+from server.realtime.fan_out import Delivered
 from server.realtime.frames import Frame, event_frame
 from server.realtime.unsent import Reader, Unsent
 
@@ -62,7 +63,10 @@ class Removed(NamedTuple):
 
 
 class Hub:
-    """Every connection on `/chat`, by user. A user is connected while at least one of theirs is open."""
+    """Every connection on `/chat`, by user. A user is connected while at least one of theirs is open.
+
+    It is the `FanOut` of this server.
+    """
 
     def __init__(self, unsent: Unsent) -> None:
         # Counts unsent bytes of slow readers, of REST too.
@@ -115,31 +119,26 @@ class Hub:
     def connections_of(self, user_id: str) -> list[Connection]:
         return list(self._by_user.get(user_id, ()))
 
-    def send(self, user_id: str, frame: Frame, *, skip: Connection | None = None) -> bool:
-        """Send to every socket of a user; False if the user has no open socket."""
-        is_taken = False
-        for connection in self._by_user.get(user_id, ()):
-            if connection is not skip:
-                connection.send(frame)
-            is_taken |= connection.is_open
-        return is_taken
+    def send(self, user_ids: Iterable[str], frame: Frame, *, skip: Connection | None = None) -> None:
+        """As `FanOut.send`."""
+        for user_id in user_ids:
+            for connection in self._by_user.get(user_id, ()):
+                if connection is not skip:
+                    connection.send(frame)
 
-    def next_delivery(self) -> int:
-        """Begin the delivery of a message and return its number, higher than all before."""
+    def deliver(self, user_ids: Iterable[str], frame: Frame) -> Delivered:
+        """As `FanOut.deliver`."""
         self._deliveries += 1
-        return self._deliveries
-
-    def deliver(self, user_id: str, frame: Frame) -> bool:
-        """Send the message of the last begun delivery, to be confirmed; False if the user has no connections.
-
-        A closing connection counts too: the message is unconfirmed when it ends, and so is queued behind earlier
-        unconfirmed ones instead of overtaking them.
-        """
-        connections = self._by_user.get(user_id, ())
-        for connection in connections:
-            connection.send(frame)
-            connection.delivered = self._deliveries
-        return bool(connections)
+        missed = []
+        for user_id in user_ids:
+            connections = self._by_user.get(user_id)
+            if connections is None:
+                missed.append(user_id)
+                continue
+            for connection in connections:
+                connection.send(frame)
+                connection.delivered = self._deliveries
+        return Delivered(self._deliveries, missed)
 
     def confirmed_upto(self, user_id: str) -> int:
         """The delivery number up to which this user's open connections have confirmed everything."""
@@ -147,10 +146,8 @@ class Hub:
         return self._confirmations.reached(connections, self._deliveries) if connections else self._deliveries
 
     def emit(self, user_ids: Iterable[str], event: str, payload: Any, *, skip: Connection | None = None) -> None:
-        """Send one event to every socket of these users."""
-        frame = event_frame(event, payload)
-        for user_id in user_ids:
-            self.send(user_id, frame, skip=skip)
+        """As `FanOut.emit`."""
+        self.send(user_ids, event_frame(event, payload), skip=skip)
 
     def renew(self, connection: Connection, principal: Principal) -> None:
         """Continue a connection under this principal; `end_expired` ends it when the token expires."""

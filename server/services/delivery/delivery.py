@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from server.models import DELIVERY, Message
 from server.protocol import MESSAGE_NEW
+from server.realtime.fan_out import FanOut
 from server.realtime.frames import event_frame
-from server.realtime.hub import Hub
 from server.room_state import RoomState, StoredMessage
 from server.services.delivery.offline_queue_writer import OfflineQueueWriter
 from server.services.delivery.ports import People
@@ -42,14 +42,14 @@ class Delivery:
 
     def __init__(
         self,
-        hub: Hub,
+        fan_out: FanOut,
         offline_writer: OfflineQueueWriter,
         unconfirmed: Unconfirmed,
         messages: MessageStore,
         people: People,
         end_typing: Callable[[str, str], None],
     ) -> None:
-        self._hub = hub
+        self._fan_out = fan_out
         self._offline_writer = offline_writer
         self._unconfirmed = unconfirmed
         self._messages = messages
@@ -90,21 +90,19 @@ class Delivery:
         try:
             self._end_typing(message.sender_id, room.id)
             frame = event_frame(MESSAGE_NEW, view_message(message, sender_name, is_read=False))
-            number, is_sent = self._hub.next_delivery(), False
-            for user_id in room.members:
-                if user_id == message.sender_id:
-                    # The sender's other devices; senders need no offline copy.
-                    self._hub.send(user_id, frame)
-                elif self._hub.deliver(user_id, frame):
-                    is_sent = True
-                elif self._is_undelivered(room, message, user_id):
+            # The sender's own devices; senders need no offline copy.
+            self._fan_out.send((message.sender_id,), frame)
+            receivers = room.others(message.sender_id)
+            delivered = self._fan_out.deliver(receivers, frame)
+            for user_id in delivered.missed:
+                if self._is_undelivered(room, message, user_id):
                     reference = refer(room.id, message.seq, len(frame.wire))
                     written = self._offline_writer.enqueue(user_id, reference, message.sent_at)
                     if not written.done():
                         progress.writes += 1
                         written.add_done_callback(lambda _done: self._finish_write(room, progress))
-            if is_sent:
-                self._unconfirmed.add(room, message, number)
+            if len(delivered.missed) < len(receivers):
+                self._unconfirmed.add(room, message, delivered.number)
         except Exception:
             log.exception("live delivery failed room=%s seq=%d", room.id, message.seq)
         if progress.writes:

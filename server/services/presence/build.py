@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from server.config.settings import Settings
-from server.realtime.hub import Hub
+from server.realtime.fan_out import FanOut
 from server.services.presence.online import OnlineUsers
 from server.services.presence.ports import People, Rooms
 from server.services.presence.presence import Presence
@@ -17,10 +17,10 @@ class PresenceServices(NamedTuple):
 
 
 def build_presence(
-    settings: Settings, stores: Stores, hub: Hub, online: OnlineUsers, rooms: Rooms, people: People
+    settings: Settings, stores: Stores, fan_out: FanOut, online: OnlineUsers, rooms: Rooms, people: People
 ) -> PresenceServices:
     options = settings.presence
     return PresenceServices(
-        Presence(online, stores.presence_leases, rooms, people, hub, grace=options.grace, lease=options.lease),
-        Typing(rooms, hub, timeout=settings.typing.timeout),
+        Presence(online, stores.presence_leases, rooms, people, fan_out, grace=options.grace, lease=options.lease),
+        Typing(rooms, fan_out, timeout=settings.typing.timeout),
     )

@@ -11,7 +11,7 @@ from server.concurrency.batcher import Batcher
 from server.errors import Unavailable
 from server.models import User, now
 from server.protocol import USER_OFFLINE, USER_ONLINE, PresenceQuery, PresenceView, wire_time
-from server.realtime.hub import Hub
+from server.realtime.fan_out import FanOut
 from server.services.presence.online import OnlineUsers
 from server.services.presence.ports import People, Rooms
 from server.storage.redis.presence_leases import PresenceLeases
@@ -40,7 +40,7 @@ class Presence:
         leases: PresenceLeases,
         rooms: Rooms,
         people: People,
-        hub: Hub,
+        fan_out: FanOut,
         *,
         grace: float,
         lease: float,
@@ -49,7 +49,7 @@ class Presence:
         self._leases = leases
         self._rooms = rooms
         self._people = people
-        self._hub = hub
+        self._fan_out = fan_out
         self._grace = grace
         self._lease = lease
         self._grace_tasks: dict[str, asyncio.Task[None]] = {}
@@ -65,7 +65,7 @@ class Presence:
 
     async def connected(self, user_id: str) -> None:
         """The user's first socket is connected."""
-        if not self._hub.is_connected(user_id):
+        if not self._fan_out.is_connected(user_id):
             # Disconnected before this ran.
             return
         task = self._grace_tasks.pop(user_id, None)
@@ -77,7 +77,7 @@ class Presence:
         self._online.add(user_id)
         await self._renew([user_id])
         try:
-            self._hub.emit(await self._rooms.peers(user_id), USER_ONLINE, {"userId": user_id})
+            self._fan_out.emit(await self._rooms.peers(user_id), USER_ONLINE, {"userId": user_id})
         except Unavailable:
             log.debug("online event dropped: MongoDB unavailable user=%s", user_id)
 
@@ -120,7 +120,7 @@ class Presence:
     async def _end_after_grace(self, user_id: str, last_seen: datetime) -> None:
         await asyncio.sleep(self._grace)
         del self._grace_tasks[user_id]
-        if self._hub.is_connected(user_id):
+        if self._fan_out.is_connected(user_id):
             return
         self._online.discard(user_id)
         try:
@@ -133,7 +133,7 @@ class Presence:
         for user_id, last_seen in users:
             peers = await self._rooms.peers(user_id)
             if user_id not in self._online:
-                self._hub.emit(peers, USER_OFFLINE, {"userId": user_id, "lastSeenAt": wire_time(last_seen)})
+                self._fan_out.emit(peers, USER_OFFLINE, {"userId": user_id, "lastSeenAt": wire_time(last_seen)})
         # Some may have reconnected during the calls above.
         await self._leases.release([user_id for user_id, _ in users if user_id not in self._online])
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from server.protocol import TYPING_START, TYPING_STOP
-from server.realtime.hub import Hub
+from server.realtime.fan_out import FanOut
 from server.room_state import RoomState
 from server.services.presence.ports import Rooms
 
@@ -11,9 +11,9 @@ from server.services.presence.ports import Rooms
 class Typing:
     """At most one timer per user and room. The typing user is not notified, on any device."""
 
-    def __init__(self, rooms: Rooms, hub: Hub, *, timeout: float) -> None:
+    def __init__(self, rooms: Rooms, fan_out: FanOut, *, timeout: float) -> None:
         self._rooms = rooms
-        self._hub = hub
+        self._fan_out = fan_out
         self._timeout = timeout
         self._timers: dict[str, dict[str, tuple[RoomState, asyncio.TimerHandle]]] = {}
 
@@ -56,4 +56,4 @@ class Typing:
         return room
 
     def _emit(self, event: str, room: RoomState, user_id: str) -> None:
-        self._hub.emit(room.others(user_id), event, {"roomId": room.id, "userId": user_id})
+        self._fan_out.emit(room.others(user_id), event, {"roomId": room.id, "userId": user_id})

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from server.concurrency.batcher import Batcher
 from server.config.settings import Settings
 from server.models import Member
-from server.realtime.hub import Hub
+from server.realtime.fan_out import FanOut
 from server.room_state import RoomState
 from server.services.rooms.chat_list import ChatList
 from server.services.rooms.history import History
@@ -31,7 +31,7 @@ class RoomServices(NamedTuple):
 def build_rooms(
     settings: Settings,
     stores: Stores,
-    hub: Hub,
+    fan_out: FanOut,
     people: People,
     presence: Presence,
     log: Log,
@@ -53,8 +53,8 @@ def build_rooms(
     marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
     return RoomServices(
         rooms,
-        ChatList(rooms, people, presence, hub, stores.identity),
+        ChatList(rooms, people, presence, fan_out, stores.identity),
         History(rooms, people, stores.messages, stores.identity, limits),
-        Receipts(rooms, log, stores.messages, marks, hub),
+        Receipts(rooms, log, stores.messages, marks, fan_out),
         marks,
     )

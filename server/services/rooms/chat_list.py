@@ -9,7 +9,7 @@ import msgspec
 from server.errors import ValidationFailed
 from server.models import User
 from server.protocol import ROOM_NEW, ChatPage, ChatsQuery, ChatView, RoomRequest, RoomView, wire_time
-from server.realtime.hub import Hub
+from server.realtime.fan_out import FanOut
 from server.room_state import RoomState
 from server.services.rooms.direct import pair_of, peer_of
 from server.services.rooms.ports import People, Presence
@@ -26,11 +26,13 @@ SortKey = tuple[bool, int, str]
 
 
 class ChatList:
-    def __init__(self, rooms: Rooms, people: People, presence: Presence, hub: Hub, identities: IdentityStore) -> None:
+    def __init__(
+        self, rooms: Rooms, people: People, presence: Presence, fan_out: FanOut, identities: IdentityStore
+    ) -> None:
         self._rooms = rooms
         self._people = people
         self._presence = presence
-        self._hub = hub
+        self._fan_out = fan_out
         self._identities = identities
 
     async def open_room(self, user_id: str, request: RoomRequest) -> tuple[RoomView, bool]:
@@ -42,7 +44,7 @@ class ChatList:
         room, is_new = await self._rooms.open(user_id, request)
         if is_new:
             for other in room.others(user_id):
-                self._hub.emit([other], ROOM_NEW, await self._view_room(other, room))
+                self._fan_out.emit([other], ROOM_NEW, await self._view_room(other, room))
         return await self._view_room(user_id, room), is_new
 
     async def get_room(self, user_id: str, room_id: str) -> RoomView:

@@ -9,7 +9,7 @@ from server.concurrency.batcher import Batcher
 from server.errors import NotFound
 from server.models import Member, Message, now
 from server.protocol import MESSAGE_DELIVERED, MESSAGE_READ, ReadMark, Receipt, wire_time
-from server.realtime.hub import Hub
+from server.realtime.fan_out import FanOut
 from server.room_state import RoomState
 from server.services.rooms.ports import Log
 from server.services.rooms.rooms import Rooms
@@ -32,12 +32,12 @@ class Delivered(Protocol):
 class Receipts:
     """A mark covers its message and everything before it in the room."""
 
-    def __init__(self, rooms: Rooms, log: Log, store: MessageStore, marks: Batcher[Member], hub: Hub) -> None:
+    def __init__(self, rooms: Rooms, log: Log, store: MessageStore, marks: Batcher[Member], fan_out: FanOut) -> None:
         self._rooms = rooms
         self._log = log
         self._store = store
         self._marks = marks
-        self._hub = hub
+        self._fan_out = fan_out
 
     async def mark_read(self, user_id: str, message_id: str, *, room_id: str = "", skip: Any = None) -> ReadMark:
         """Raise the user's read mark to this message. Notifies all sockets of the room's members except `skip`.
@@ -96,4 +96,4 @@ class Receipts:
 
     def _emit_receipt(self, event: str, room: RoomState, message_id: str, seq: int, user_id: str, skip: Any) -> None:
         receipt = Receipt(room_id=room.id, message_id=message_id, seq=seq, user_id=user_id, at=wire_time(now()))
-        self._hub.emit(room.members, event, receipt, skip=skip)
+        self._fan_out.emit(room.members, event, receipt, skip=skip)
