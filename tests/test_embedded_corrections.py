@@ -1,5 +1,6 @@
 """What is corrected of the embedded store: the number of its next record, how it reads its indexes, and `$or`."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,14 @@ from secantus.storage import Storage
 
 from server.embedded import mongodb_serve
 from server.embedded.mongodb_serve import find_last_record
+
+
+def test_another_version_of_the_store_is_refused() -> None:
+    mongodb_serve.check_version(version("SecantusDB"))
+    with pytest.raises(
+        SystemExit, match=r"SecantusDB 0\.7\.1 is installed, and this server needs 0\.7\.0b3: run make setup"
+    ):
+        mongodb_serve.check_version("0.7.1")
 
 
 def test_the_last_record_is_found_without_looking_at_all(tmp_path: Path) -> None:

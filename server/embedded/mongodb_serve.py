@@ -6,11 +6,14 @@ read index options once per bulk insert, and use indexes for the branches of an 
 
 import gc
 import sys
+from importlib.metadata import version
 from typing import Any
 
 from secantus import storage
 from secantus.cli import main
 
+# The patches replace private functions of this version, and could do harm in another.
+PATCHED_VERSION = "0.7.0b3"
 LOWEST = -(2**63)
 IndexOptions = dict[str, dict[str, Any]]  # by the index's name
 # A garbage collection over all objects of the store takes tens of milliseconds, in which nothing is stored.
@@ -103,7 +106,14 @@ def commit_and_flush(session: Any, sync: bool) -> None:
     session.log_flush("sync=on")
 
 
+def check_version(found: str) -> None:
+    """Exit unless this is the version that the patches were written for."""
+    if found != PATCHED_VERSION:
+        sys.exit(f"SecantusDB {found} is installed, and this server needs {PATCHED_VERSION}: run make setup")
+
+
 if __name__ == "__main__":
+    check_version(version("SecantusDB"))
     storage._commit_batch_transaction = commit_and_flush
     storage.Storage._scan_max_nat_seq = find_last_record
     storage.Storage._index_options_map = read_index_options
