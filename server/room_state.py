@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 from server.models import Member, Message, Room, RoomEnd
-from server.protocol import MemberView
 
 
 class StoredMessage(NamedTuple):
@@ -170,12 +169,6 @@ class RoomState:
         self.is_changed = True
         for member in self.members.values():
             member.is_changed = True
-
-    def member_views(self) -> list[MemberView]:
-        return [
-            MemberView(user_id=member.user_id, last_delivered_seq=member.delivered, last_read_seq=member.read)
-            for member in self.members.values()
-        ]
 
     def _take_end(self, message: Message) -> None:
         self.last_seq = message.seq

@@ -10,10 +10,11 @@ from server.concurrency.fair_queue import FairQueue
 from server.concurrency.ttl_cache import TtlCache
 from server.errors import Faults, NotFound, Unavailable
 from server.models import User
-from server.protocol import ProfilePatch, UserView, wire_time
+from server.protocol import ProfilePatch, UserView
 from server.services.accounts import profile_rules
 from server.services.accounts.ports import Index, Limits, Presence, ProfileImages
 from server.storage.mongo.users import Users
+from server.views import view_user
 
 CACHED_USERS: Final = 50_000
 # Seconds until other processes see a change. This process sees it at once.
@@ -84,22 +85,7 @@ class Profiles:
             online = await self._presence.online([user.id for user in users]) if users else set()
         except Unavailable:
             online = set()
-        return [self.view(user, user.id in online) for user in users]
-
-    def view(self, user: User, is_online: bool) -> UserView:
-        return UserView(
-            id=user.id,
-            email=user.email,
-            first_name=user.first_name,
-            last_name=user.last_name,
-            phone=user.phone,
-            profile_image=user.profile_image,
-            user_type=user.user_type,
-            trust_score=user.trust_score,
-            full_name=user.full_name,
-            is_online=is_online,
-            last_seen_at=None if user.last_seen_at is None else wire_time(user.last_seen_at),
-        )
+        return [view_user(user, user.id in online) for user in users]
 
     async def update(self, user_id: str, patch: ProfilePatch) -> UserView:
         """Change the fields that the patch holds. Raises `ValidationFailed`, `NotFound`, `RateLimited`."""

@@ -9,12 +9,13 @@ from typing import Final
 
 from server.concurrency.batcher import Batcher
 from server.errors import Unavailable
-from server.models import User, now
+from server.models import now
 from server.protocol import USER_OFFLINE, USER_ONLINE, PresenceQuery, PresenceView, wire_time
 from server.realtime.fan_out import FanOut
 from server.services.presence.online import OnlineUsers
 from server.services.presence.ports import People, Rooms
 from server.storage.redis.presence_leases import PresenceLeases
+from server.views import view_presence
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Presence:
     async def query(self, request: PresenceQuery) -> list[PresenceView]:
         """One entry per requested user. Unknown users are offline, without a last-seen time."""
         people = await self._people.get_many(request.user_ids)
-        return [self._view(user_id, people.get(user_id)) for user_id in request.user_ids]
+        return [view_presence(user_id, people.get(user_id), user_id in self._online) for user_id in request.user_ids]
 
     def close(self) -> None:
         """Cancel all grace timers. The leases of these users expire, and the next start announces them as offline."""
@@ -136,10 +137,6 @@ class Presence:
                 self._fan_out.emit(peers, USER_OFFLINE, {"userId": user_id, "lastSeenAt": wire_time(last_seen)})
         # Some may have reconnected during the calls above.
         await self._leases.release([user_id for user_id, _ in users if user_id not in self._online])
-
-    def _view(self, user_id: str, user: User | None) -> PresenceView:
-        last_seen = None if user is None or user.last_seen_at is None else wire_time(user.last_seen_at)
-        return PresenceView(user_id=user_id, is_online=user_id in self._online, last_seen_at=last_seen)
 
     async def _renew(self, user_ids: Collection[str]) -> None:
         try:

@@ -7,15 +7,14 @@ from typing import Final
 import msgspec
 
 from server.errors import ValidationFailed
-from server.models import User
-from server.protocol import ROOM_NEW, ChatPage, ChatsQuery, ChatView, RoomRequest, RoomView, wire_time
+from server.protocol import ROOM_NEW, ChatPage, ChatsQuery, ChatView, RoomRequest, RoomView
 from server.realtime.fan_out import FanOut
 from server.room_state import RoomState
 from server.services.rooms.direct import pair_of, peer_of
 from server.services.rooms.ports import People, Presence
 from server.services.rooms.rooms import Rooms
 from server.storage.mongo.identity import IdentityStore
-from server.views import name_of, view_message
+from server.views import view_chat, view_room
 
 # A page of the list that would be larger ends early.
 PAGE_BYTES: Final = 2 * 1024 * 1024
@@ -61,7 +60,10 @@ class ChatList:
         peers = {peer_of(room, user_id) for room in page}
         people = await self._people.get_many(peers)
         online = await self._presence.online(peers)
-        chats = _within_bytes([_view_chat(room, user_id, people, online) for room in page])
+        rows = ((room, peer_of(room, user_id)) for room in page)
+        chats = _within_bytes(
+            [view_chat(room, user_id, peer_id, people.get(peer_id), peer_id in online) for room, peer_id in rows]
+        )
         return ChatPage(
             chats=chats,
             next_cursor=_write_cursor(_sort_key(page[len(chats) - 1])) if len(rooms) > len(chats) else None,
@@ -70,20 +72,8 @@ class ChatList:
     async def _view_room(self, user_id: str, room: RoomState) -> RoomView:
         last = room.last_message
         people = await self._people.get_many([last.sender_id] if last is not None else [])
-        user1_id, user2_id = pair_of(room, user_id)
-        return RoomView(
-            id=room.id,
-            user1_id=user1_id,
-            user2_id=user2_id,
-            booking_id=room.booking_id,
-            created_at=wire_time(room.created_at),
-            last_seq=room.last_seq,
-            last_message=None
-            if last is None
-            else view_message(last, name_of(people.get(last.sender_id)), room.is_read(last, user_id)),
-            members=room.member_views(),
-            epoch=self._identities.known.epoch,
-        )
+        sender = None if last is None else people.get(last.sender_id)
+        return view_room(room, user_id, pair_of(room, user_id), sender, self._identities.known.epoch)
 
 
 def _within_bytes(chats: list[ChatView]) -> list[ChatView]:
@@ -113,21 +103,3 @@ def _read_cursor(cursor: str) -> SortKey:
         return sort_key
     except (binascii.Error, ValueError):
         raise ValidationFailed.at("cursor", "is not one that this list gave out") from None
-
-
-def _view_chat(room: RoomState, user_id: str, people: dict[str, User], online: set[str]) -> ChatView:
-    peer_id = peer_of(room, user_id)
-    peer = people.get(peer_id)
-    last = room.last_message
-    return ChatView(
-        chat_id=room.id,
-        participant_id=peer_id,
-        participant_name=name_of(peer),
-        participant_image=None if peer is None else peer.profile_image,
-        last_message=None if last is None else last.content,
-        last_message_type=None if last is None else last.type,
-        last_message_time=None if last is None else wire_time(last.sent_at),
-        unread_count=room.unread(user_id),
-        is_online=peer_id in online,
-        transaction_id=room.booking_id,
-    )
