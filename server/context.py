@@ -37,7 +37,7 @@ from server.storage.stores import Stores
 # Ends and cursors can be derived from the log: storing them late only costs some reading after a crash.
 SAVE_INTERVAL: Final = 1.0
 RETRY_INTERVAL: Final = 1.0
-INACTIVE_INTERVAL: Final = 0.25
+INACTIVE_INTERVAL: Final = 0.1
 # After a crash, messages confirmed since the last run are delivered again.
 ADVANCE_INTERVAL: Final = 1.0
 # At shutdown, saving ends and cursors gets at least this many seconds.

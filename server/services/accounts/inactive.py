@@ -7,10 +7,10 @@ from typing import Final
 from server.services.accounts.profiles import Profiles
 
 # A check waits until no message has arrived or been in flight for this long,
-QUIET_SECONDS: Final = 0.3
-# but starts at most this long after the previous one, which leaves a second of the five for the check itself.
-LONGEST_PAUSE: Final = 4.0
-SHORTEST_PAUSE: Final = 3.0
+QUIET_SECONDS: Final = 0.1
+# but starts at most this long after the previous one, which leaves half a second of the five for the check itself.
+LONGEST_PAUSE: Final = 4.5
+SHORTEST_PAUSE: Final = 1.0
 # If many inactive users make the checks slow, they take at most this share of the time.
 SHARE: Final = 0.1
 
