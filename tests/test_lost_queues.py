@@ -12,7 +12,7 @@ import redis
 
 from tests.conftest import StartServer
 from tests.support.device import Device
-from tests.support.redis_of import key_of, redis_of
+from tests.support.redis_of import key_of, redis_of, until_queued
 from tests.support.server_process import ROOT, ServerProcess
 from tests.support.waiting import eventually
 
@@ -103,11 +103,7 @@ async def test_what_came_after_a_refill_was_broken_off_stays(start_server: Start
     sent = [await one.send(room_id, text) for text in ("first", "second")]
     with redis_of(server) as keys:
         queue, epoch = key_of(server, f"queue:{other.id}"), key_of(server, "queues_epoch")
-
-        async def is_queued() -> bool:
-            return keys.llen(queue) == 2
-
-        await eventually(is_queued, "both are on the queue")
+        await until_queued(keys, queue, 2)
         process = int((server.data_dir / "run" / "redis").read_text())
         os.kill(process, signal.SIGSTOP)
         device = await other.connect()
@@ -131,14 +127,10 @@ async def test_what_came_after_the_loss_does_not_pass_what_was_lost(start_server
     await one.send(room_id, "before")
     queue = key_of(server, f"queue:{other.id}")
     with redis_of(server) as keys:
-
-        async def is_queued() -> bool:
-            return keys.llen(queue) == 1
-
-        await eventually(is_queued, "it is on the queue")
+        await until_queued(keys, queue, 1)
         keys.flushall()
         await one.send(room_id, "after")
-        await eventually(is_queued, "the next is on the queue")
+        await until_queued(keys, queue, 1)
     assert await contents(await other.connect()) == ["before", "after"]
 
 

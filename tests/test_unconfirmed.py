@@ -13,7 +13,7 @@ from tests.support.device import Device
 from tests.support.people import Person, Town
 from tests.support.poller import Poller
 from tests.support.raw_socket import CLOSE, RawSocket
-from tests.support.redis_of import key_of, redis_of
+from tests.support.redis_of import key_of, redis_of, until_queued
 from tests.support.rest import MESSAGES
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import eventually
@@ -207,7 +207,9 @@ async def test_queues_refer_to_the_log_and_what_was_read_meanwhile_does_not_come
     await vanish(raw)
     await witness.next("user:offline")
     with redis_of(quick_server) as keys:
-        entries = keys.lrange(key_of(quick_server, f"queue:{other.id}"), 0, -1)
+        queue = key_of(quick_server, f"queue:{other.id}")
+        await until_queued(keys, queue, len(TEN))
+        entries = keys.lrange(queue, 0, -1)
     assert isinstance(entries, list)
     assert [json.loads(entry[13:]) for entry in entries] == [{"seq": n + 1, "roomId": room_id} for n in range(10)]
     third = (await other.history(room_id, after=0))["messages"][2]
@@ -229,11 +231,7 @@ async def test_references_come_in_order_whatever_order_the_queue_has(start_serve
     await say(one, room_id, contents[-1])
     queue = key_of(server, f"queue:{other.id}")
     with redis_of(server) as keys:
-
-        async def is_queued() -> bool:
-            return keys.llen(queue) == len(contents)
-
-        await eventually(is_queued, "all of them are on the queue")
+        await until_queued(keys, queue, len(contents))
         keys.rpoplpush(queue, queue)
     device = await other.connect()
     handed: list[str] = []

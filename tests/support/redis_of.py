@@ -4,6 +4,7 @@ import redis
 
 from server.storage.stores import redis_prefix
 from tests.support.server_process import ServerProcess
+from tests.support.waiting import eventually
 
 
 def redis_of(server: ServerProcess) -> "redis.Redis":
@@ -17,3 +18,12 @@ def redis_of(server: ServerProcess) -> "redis.Redis":
 def key_of(server: ServerProcess, name: str) -> str:
     """The whole name of a key, e.g. of `queues`."""
     return f"{redis_prefix(str(server.settings.get('mongodb.database', 'madang')))}:{name}"
+
+
+async def until_queued(keys: "redis.Redis", queue: str, count: int) -> None:
+    """Return once `count` messages are on an offline queue. They are acknowledged before that."""
+
+    async def are_queued() -> bool:
+        return keys.llen(queue) == count
+
+    await eventually(are_queued, f"{count} messages on {queue}")
