@@ -1,14 +1,14 @@
-# What people type: `make run` to serve, `make test` before a change is proposed.
+# Commands for users and developers: `make run` serves, `make test` checks a change.
 
 VENV := .venv
 PY := $(VENV)/bin/python
-# The first of these that is new enough makes the environment; `make setup PYTHONS=…` takes another.
+# The environment is created with the first of these that is new enough; `make setup PYTHONS=…` selects another.
 PYTHONS := python3 python3.13 python3.12 python3.11 python3.14
 
 LOCK := $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock'
 
-# Most of a test is waiting for servers, so that three processes take half the time of one, on two cores too.
+# Tests mostly wait for servers: three processes take half the time of one, even on two cores.
 PROCESSES := 3
 PYTEST = $(PY) -m pytest -q -n $(PROCESSES) --dist loadfile
 
@@ -19,13 +19,13 @@ help:
 	@echo 'make run      serve on port 3000; MADANG_SERVER__PORT=3001 make run takes another port'
 	@echo 'make test     format, lint and type checks, then all tests: about a quarter of an hour'
 	@echo 'make test-stores MONGODB=mongodb://… REDIS=redis://…  all tests and a torture run on these servers'
-	@echo 'make torture  kill everything under a chatting town and judge what is left: MINUTES=5 ONLY=kill-server=3,crash'
+	@echo 'make torture  inject faults under load and check that nothing is lost: MINUTES=5 ONLY=kill-server=3,crash'
 	@echo 'make lint     those checks alone; make format puts the format right'
 	@echo 'make lock     write the requirements anew from pyproject.toml, with hashes'
 	@echo 'make clean    remove $(VENV) and caches; data/ is kept'
 
-# Installs again only when what is asked for changed, whatever its date, or the environment does not run any more.
-# What serves is requirements.txt, what tests beside it is tests/requirements.txt; pip refuses what has another hash.
+# Installs again only if the requirements changed or the environment does not run any more.
+# requirements.txt is for serving, tests/requirements.txt for tests in addition; pip refuses packages with another hash.
 setup: NEEDED := requirements.txt
 setup-tests: NEEDED := requirements.txt tests/requirements.txt
 setup setup-tests:
@@ -46,7 +46,7 @@ setup setup-tests:
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes $(NEEDED:%=--requirement %); \
 	cat $(NEEDED) > $(VENV)/$@.txt
 
-# Writes the requirements from pyproject.toml: every version and hash that was there stays, unless it no longer fits.
+# Writes the requirements from pyproject.toml. Pinned versions and hashes stay unless they no longer fit.
 lock: setup-tests
 	$(PY) -m venv $(VENV)/lock && $(VENV)/lock/bin/python -m pip install --quiet uv
 	$(LOCK) --group server --output-file requirements.txt
@@ -67,13 +67,13 @@ format: setup-tests
 test: lint
 	$(PYTEST)
 
-# On servers of yours; every test server gets a database and keys of its own there, which are removed afterwards.
+# On your own MongoDB and Redis. Each test server gets its own database and keys there, which are removed afterwards.
 test-stores: setup-tests
 	@if [ -z '$(MONGODB)$(REDIS)' ]; then echo 'name at least one: MONGODB=mongodb://… REDIS=redis://…' >&2; exit 2; fi
 	TEST_MONGODB='$(MONGODB)' TEST_REDIS='$(REDIS)' $(PYTEST)
 	TEST_MONGODB='$(MONGODB)' TEST_REDIS='$(REDIS)' $(PY) -m tests.torture --only named --hits 10
 
-# MINUTES=N goes on for so long; HITS=N strikes so often with each fault; ONLY=names, SEED=n and PLANTED=bug narrow it;
+# MINUTES=N sets the duration, HITS=N the number of times each fault is injected; ONLY, SEED and PLANTED narrow the run;
 # SET=key=value sets one of the server's settings, e.g. SET=rooms.max_cached=10.
 torture: setup-tests
 	@exec $(PY) -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(HITS),--hits $(HITS)) \

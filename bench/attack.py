@@ -116,7 +116,7 @@ class Bystander:
 
 
 async def connect_unread(server: Server) -> socket.socket:
-    """A connection that takes as little as can be, as nobody reads from it."""
+    """A connection with minimal buffers, from which nothing is read."""
     plain = socket.socket()
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     plain.setblocking(False)

@@ -1,4 +1,4 @@
-"""Fills a store with a town: what as many registrations would have left in it, in a small part of their time.
+"""Fills a store with a dataset of users: as their registrations would, in a small part of the time.
 
 What the server's own index would hold is computed in memory, by the server's own rules, and stored in one go.
 """

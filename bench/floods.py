@@ -99,7 +99,7 @@ async def measure(
 ) -> dict[str, Any]:
     flooding = None if flood is None else asyncio.create_task(flood)
     while flooding is not None and not answers and not flooding.done():
-        # Until what it needs is there.
+        # Until its data is stored.
         await asyncio.sleep(PAUSE)
     before = read_cpu(server.process.pid)
     late = latency_of(await bystander.send_for(seconds))

@@ -70,7 +70,7 @@ class Reader:
         self._link = await open_link(self._server.host, self._server.port, self._pair.tokens[1], self._take)
 
     def questions(self) -> dict[str, Callable[[], Any]]:
-        """What is asked, by name; `reference` does not depend on the size."""
+        """The queries, by name; `reference` does not depend on the size."""
         middle, last = self._size // 2, self._size // PAGE
         return {
             "reference: own profile": lambda: self._get("/api/v1/users/me"),

@@ -1,4 +1,4 @@
-"""Many who say nothing: memory and CPU of idle connections, and what it costs when all vanish at once.
+"""Idle connections: their memory and CPU, and the cost when all disappear at once.
 
 `python -m bench.idle` connects 1,000 and 10,000 clients. It needs that many open files, here and in the server.
 """

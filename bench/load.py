@@ -1,4 +1,4 @@
-"""The load generator: pairs of people who write to each other's room. A process of its own, told what to do by JSON.
+"""The load generator: pairs of users who write to each other. A separate process, controlled by JSON.
 
 `python -m bench.load` reads one `Job` from standard input and writes one `Outcome` to standard output.
 """
@@ -58,7 +58,7 @@ class Outcome(msgspec.Struct):
 
 
 class Sender:
-    """One pair. What it sends is numbered; every receiving socket must get the numbers in order and without gaps."""
+    """One pair. Its messages are numbered; every receiving socket must get the numbers in order and without gaps."""
 
     def __init__(self, load: "Load", pair: Pair, sockets: int) -> None:
         self._load = load
@@ -191,7 +191,7 @@ class Load:
             await asyncio.sleep(TICK)
 
     async def _drain(self) -> None:
-        """What was sent must also arrive."""
+        """Every sent message must arrive."""
         deadline = time.perf_counter() + DRAIN_SECONDS
         while not all(sender.is_done for sender in self._senders):
             if time.perf_counter() > deadline:

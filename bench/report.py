@@ -82,7 +82,7 @@ def publish(name: str, title: str, rows: Rows, *, plot: tuple[str, str], details
 
 
 def _label(row: Mapping[str, Any]) -> str:
-    """The first columns of a row, which say what it is about."""
+    """The first columns of a row, which identify it."""
     return " · ".join(_leading_text(row.values()))
 
 

@@ -52,7 +52,7 @@ class Nobody:
         return set()
 
     def check_profile_change(self, user_id: str) -> None:
-        """Nobody is limited."""
+        """Limits nothing."""
 
     def check_search(self, _user_id: str) -> None:
         return None
@@ -66,7 +66,7 @@ def host(user: User) -> str:
     return user.email.partition("@")[2]
 
 
-# What is typed, by kind: from whom, and the beginning of what they are called.
+# The queries, by kind: whose name, and how much of it.
 KINDS: Final[dict[str, tuple[Callable[[User], bool], Typed]]] = {
     "Latin name, 2 letters": (lambda user: not is_korean(user), lambda user: user.first_name[:2]),
     "Latin name, 10 letters": (
@@ -120,8 +120,8 @@ class Town:
 
 @contextlib.asynccontextmanager
 async def open_town(size: int, folder: Path) -> AsyncIterator[Town]:
-    """The town in this folder, filled where it is not yet."""
-    # No Redis is needed: an address that nobody asks keeps the embedded one from being started.
+    """The dataset in this folder; filled if it is empty."""
+    # No Redis is needed: an unused address keeps the embedded one from being started.
     settings = load(ROOT / "config.yaml", [f"data_dir={folder}", "redis.url=redis://127.0.0.1:1"])
     stores = EmbeddedStores()
     os.sched_setaffinity(0, {STORE_CORE})

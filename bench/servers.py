@@ -1,4 +1,4 @@
-"""Starts what is measured: embedded stores and a server, each a process pinned to its core, on a temporary folder."""
+"""Starts the measured processes: embedded stores and a server, each pinned to a core, on a temporary folder."""
 
 import asyncio
 import contextlib
@@ -156,7 +156,7 @@ async def stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def install_node_packages() -> None:
-    """Once; what is installed stays in `bench/node/node_modules`, which is not under version control."""
+    """Install once, into `bench/node/node_modules`, which is not under version control."""
     if (NODE / "node_modules").exists():
         return
     npm = shutil.which("npm")

@@ -19,7 +19,7 @@ export class Api {
     return this.#call("GET", `/users/${encodeURIComponent(userId)}`);
   }
 
-  /** The room with someone; made where there was none. */
+  /** The room with another user; created if there is none. */
   openRoom(otherUserId, bookingId) {
     return this.#call("POST", "/messages/chat-rooms", bookingId ? { otherUserId, bookingId } : { otherUserId });
   }

@@ -10,7 +10,7 @@ const SOON = 100;
 // So many at once are more than anybody reads from the first to the last.
 const MAX_UNREAD = 500;
 
-/** Events: `heard` with a message of somebody else as `detail`, `lost` with the id of a room that cannot be opened. */
+/** Events: `heard` with a message of another user as `detail`, `lost` with the id of a room that cannot be opened. */
 export class Chat extends EventTarget {
   #api;
   #connection;
@@ -74,7 +74,7 @@ export class Chat extends EventTarget {
     room.fill(messages);
   }
 
-  /** Null where that would be too much at once: the rest comes when somebody scrolls to it. */
+  /** Null if that would be too much at once: the rest is loaded on scrolling. */
   #readOlder(roomId, before) {
     return this.#api.readHistory(roomId, { before, limit: 100 }).catch((error) => {
       if (error.code === "RATE_LIMITED") return null;
@@ -160,7 +160,7 @@ export class Chat extends EventTarget {
     if (isLive) this.dispatchEvent(new CustomEvent("heard", { detail: message }));
   }
 
-  /** After each connect, and where something is missing: the list, what was missed, the open room, what waits. */
+  /** After each connect and after a gap: load the list, missed messages and the open room, then send the outbox. */
   async #catchUp() {
     if (this.#isCatchingUp) return this.#catchUpSoon();
     this.#isCatchingUp = true;
@@ -170,7 +170,7 @@ export class Chat extends EventTarget {
       const rooms = Object.fromEntries(loaded.map((room) => [room.id, room.lastSeq]));
       const answer = await this.#connection.call("sync", { rooms, epoch: this.#epoch });
       if (answer.reset) {
-        // The server's database was restored: what is here may never have been said.
+        // The server's database was restored: local messages may not exist any more.
         this.store.forgetHistory();
         await this.#refreshList();
       }

@@ -34,7 +34,7 @@ export class Connection extends EventTarget {
     this.#session = session;
     session.addEventListener("renewed", () => this.#handInToken());
     window.addEventListener("online", () => this.#socket?.connect());
-    // Timers do not run while a machine sleeps: whoever looks at the page again need not wait for one.
+    // Timers do not run while a machine sleeps: check at once when the page becomes visible.
     document.addEventListener("visibilitychange", () => document.hidden || this.#socket?.connect());
     // The browser keeps a page that was left, for its Back button: with its connection its user would stay online.
     window.addEventListener("pagehide", () => this.#socket?.disconnect());

@@ -61,7 +61,7 @@ export function reconcile(parent, items) {
   }
 }
 
-/** Say something to those who listen to the page rather than look at it. */
+/** Announce a text to screen readers. */
 export function announce(text) {
   const region = document.getElementById("announcer");
   const line = element("p", {}, text);

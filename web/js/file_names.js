@@ -17,7 +17,7 @@ export class FileNames {
     return this.#known.get(address.href) ?? null;
   }
 
-  /** Resolves to the name of an upload of this server; to null where there is none. */
+  /** Resolves to the name of an upload of this server; null if there is none. */
   find(address) {
     if (address.origin !== location.origin) return Promise.resolve(null);
     if (!this.#asked.has(address.href)) this.#asked.set(address.href, this.#ask(address));

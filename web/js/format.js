@@ -35,7 +35,7 @@ export function lastSeen(iso) {
   return `last seen ${day === "Today" ? "at" : `${day.toLowerCase()} at`} ${timeOfDay(iso)}`;
 }
 
-/** Up to two letters of a name; one where a letter is a syllable. */
+/** Up to two initials of a name; one if a letter is a syllable. */
 export function initials(name) {
   const words = name.trim().split(/\s+/).filter(Boolean);
   if (words.length === 0) return "?";
@@ -58,7 +58,7 @@ export function preview(text, type) {
   return text ?? "No messages yet";
 }
 
-/** The address of an attachment or picture, or null where it is neither this server's nor http(s). */
+/** The address of an attachment or image; null if it is neither this server's nor http(s). */
 export function safeAddress(address) {
   if (!address || !URL.canParse(address, location.origin)) return null;
   const url = new URL(address, location.origin);
@@ -85,7 +85,7 @@ export function splitLinks(text) {
   return parts;
 }
 
-/** A bracket belongs to the address only where it was opened in it. */
+/** A closing bracket belongs to the address only if it was opened in it. */
 function withoutSentenceEnd(address) {
   let unopened = address.split(")").length - address.split("(").length;
   let end = address.length;

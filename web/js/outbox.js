@@ -50,7 +50,7 @@ export class Outbox extends EventTarget {
       while ((entry = this.#entries.find(({ state }) => state === "waiting"))) await this.#deliver(entry);
       this.#delay = FIRST_DELAY;
     } catch (error) {
-      // Not connected: the next connection flushes. Otherwise the server may be able to in a moment.
+      // If not connected, the next connection flushes. Otherwise the server may accept it on the next try.
       if (error.code !== "OFFLINE") this.#flushLater(error.retryAfter);
     } finally {
       this.#isSending = false;
@@ -79,7 +79,7 @@ export class Outbox extends EventTarget {
     sessionStorage.removeItem(this.#storageKey);
   }
 
-  /** Let go of the timer; what waits stays kept. */
+  /** Stop the timer. Unsent messages stay stored. */
   close() {
     clearTimeout(this.#timer);
   }

@@ -1,4 +1,4 @@
-/** Which pictures may be loaded. Whoever loads one tells its host who looks, and when: those of other hosts wait for a click. */
+/** Which images may be loaded. Loading one tells its host who looks and when, so images of other hosts need a click. */
 
 import { safeAddress } from "./format.js";
 
@@ -18,19 +18,19 @@ export class Pictures {
     return this.#loadsRemote || address.origin === location.origin || this.#wanted.has(address.href);
   }
 
-  /** Somebody has clicked. It holds until the page is loaded again. */
+  /** Allow images of other hosts until the page is reloaded. */
   want(address) {
     this.#wanted.add(address.href);
   }
 
-  /** The address of a person's picture; null where there is none that may be loaded. */
+  /** The address of a user's image; null if there is none that may be loaded. */
   ofPerson(image) {
     const address = safeAddress(image);
     return address && this.mayLoad(address) ? address : null;
   }
 }
 
-/** As the server has it; where it does not say, nothing is loaded. */
+/** The server's setting; off if it cannot be read. */
 export async function readPictures() {
   try {
     const answer = await fetch(SETTINGS, { signal: AbortSignal.timeout(PATIENCE) });

@@ -1,4 +1,4 @@
-/** Tells the server what arrived here and what was seen: the latest of each room, not every message by itself. */
+/** Reports delivered and read messages to the server: the latest of each room, not each message. */
 
 const DELIVERED_DELAY = 300;
 
@@ -14,7 +14,7 @@ export class Receipts {
     this.#store = store;
   }
 
-  /** A message of somebody else is here. */
+  /** A message of another user has arrived. */
   noteArrival(message) {
     this.#arrived.set(message.roomId, message);
     clearTimeout(this.#timer);

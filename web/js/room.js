@@ -1,4 +1,4 @@
-/** One room as this client knows it: an unbroken run of its log, everybody's marks, and who is typing. */
+/** State of one room: a part of its log without gaps, the marks of its members, and who is typing. */
 
 const TYPING_LIFE = 8_000;
 
@@ -59,7 +59,7 @@ export class Room {
     }
   }
 
-  /** Marks only ever grow, and what is read has been delivered. */
+  /** Marks never decrease, and reading implies delivery. */
   raiseMark(userId, { delivered = 0, read = 0 }) {
     const mark = this.#marks.get(userId) ?? { delivered: 0, read: 0 };
     mark.read = Math.max(mark.read, read);
@@ -71,7 +71,7 @@ export class Room {
     return this.#marks.get(userId)?.read ?? 0;
   }
 
-  /** The `seq` of the first message of somebody else that this user has not read; null where there is none. */
+  /** The `seq` of the first unread message of another user; null if there is none. */
   firstUnreadBy(userId) {
     const readSeq = this.readUpTo(userId);
     return this.messages.find(({ seq, senderId }) => seq > readSeq && senderId !== userId)?.seq ?? null;

@@ -1,4 +1,4 @@
-/** Who is signed in: keeps the tokens of this tab, and renews them before they end. */
+/** The login session of this tab: keeps its tokens and renews them before they expire. */
 
 import { callApi } from "./http.js";
 
@@ -6,7 +6,7 @@ const STORAGE_KEY = "madang.session";
 const CHANNEL = "madang.session";
 const MAX_TIMER = 2 ** 31 - 1;
 const RETRY_DELAY = 5_000;
-// A part of the token's life, and a random bit less, so that two tabs of one session do not renew at once.
+// A share of the token's lifetime, minus a random part, so that two tabs of one session do not renew at once.
 const RENEW_AT = 0.7;
 const RENEW_SPREAD = 0.15;
 

@@ -159,7 +159,7 @@ export class Socket extends EventTarget {
 
   #settle(id, answer) {
     const call = this.#calls.get(id);
-    // Where it comes too late, nobody waits for it any more.
+    // An ack after the timeout is ignored.
     if (!call) return;
     clearTimeout(call.timer);
     this.#calls.delete(id);
@@ -179,7 +179,7 @@ export class Socket extends EventTarget {
     else this.#tell("connect_error", Object.assign(new Error(reason), { data }));
   }
 
-  /** Let go of the session and of everybody who waits for an answer. Returns whether it was connected. */
+  /** Drop the session and reject pending acks. Returns whether it was connected. */
   #drop() {
     const wasConnected = this.isConnected;
     const calls = [...this.#calls.values()];

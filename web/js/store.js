@@ -1,4 +1,4 @@
-/** What the page shows: the chats, the rooms opened so far, who is online. Says `change` once for many changes. */
+/** State of the page: chats, rooms opened so far, users online. Dispatches one `change` for many changes. */
 
 import { Room } from "./room.js";
 
@@ -21,7 +21,7 @@ export class Store extends EventTarget {
     return this.#chats.get(roomId);
   }
 
-  /** Whether the other is online; undefined while nothing is heard, and so nobody knows. */
+  /** Whether the other user is online; undefined while disconnected. */
   presenceOf(chat) {
     return this.isConnected ? chat.isOnline : undefined;
   }
@@ -48,7 +48,7 @@ export class Store extends EventTarget {
   putChats(views) {
     for (const view of views) {
       const known = this.#chats.get(view.chatId);
-      // What was heard live may be newer than the list, and is counted more exactly.
+      // Live events may be newer than the list, and their counts are exact.
       const isNewer = !known || (view.lastMessageTime ?? "") >= (known.time ?? "");
       this.putChat({
         id: view.chatId,
@@ -133,7 +133,7 @@ export class Store extends EventTarget {
     this.changed();
   }
 
-  /** Nothing is heard from now on: no typing, and no word of who comes and goes. */
+  /** The connection is lost: forget who is typing and who is online. */
   noteDisconnect() {
     this.isConnected = false;
     for (const room of this.#rooms.values()) room.stopAllTyping();

@@ -85,7 +85,7 @@ export class PollingTransport {
     }
   }
 
-  /** Send what waits, one request after the other, so that the order is kept. */
+  /** Send queued packets in order, one request at a time. */
   async #write() {
     if (this.#isWriting) return;
     this.#isWriting = true;

@@ -1,4 +1,4 @@
-/** What went wrong, in words for the people who use this page: the server speaks to developers, in names of fields. */
+/** Error texts for users of the page. The server's texts are for developers and name fields. */
 
 const FIELD_NAMES = {
   firstName: "First name",

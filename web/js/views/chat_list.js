@@ -1,4 +1,4 @@
-/** The list of chats: who, what was said last and when, how many are unread, who is online or typing. */
+/** The list of chats: name, last message and its time, unread count, online and typing marks. */
 
 import { element, reconcile } from "../dom.js";
 import { preview, shortMoment } from "../format.js";
@@ -17,7 +17,7 @@ export class ChatListView {
     this.#more.addEventListener("click", () => onMore().catch(() => {}));
   }
 
-  /** Put the focus on the line of a chat, or on the title where there is none. */
+  /** Focus the row of a chat, or the title if there is none. */
   focus(roomId) {
     const line = roomId && this.#list.querySelector(`[data-key="${CSS.escape(roomId)}"] button`);
     (line || document.getElementById("chats-title")).focus();

@@ -71,7 +71,7 @@ export class ComposerView {
 
   #submit() {
     if (this.#uploading || (!this.#text.value.trim() && !this.#attachment)) return;
-    // A file has no other words that name it for the one who gets it.
+    // The file name is the only description that the receiver gets.
     const nameless = this.#attachment?.type === "FILE" && !this.#text.value.trim();
     const content = nameless ? this.#attachment.fileName : this.#text.value;
     this.#chat.send(this.#roomId, content.trim() ? content : "", this.#attachment);

@@ -39,7 +39,7 @@ export class ConversationView {
     this.#messages.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     this.#toEnd.addEventListener("click", () => this.#scrollToEnd());
     document.addEventListener("visibilitychange", () => this.#noteSeen());
-    // What is in sight stays there when the keyboard of a phone opens, and when a picture gets its size.
+    // Keep the scroll position when a phone's keyboard opens and when an image gets its size.
     new ResizeObserver(() => this.#stay()).observe(this.#messages);
     this.#messages.addEventListener("load", () => this.#stay(), { capture: true });
     for (const name of HANDS) this.#messages.addEventListener(name, () => (this.#isAtUnread = false), { passive: true });
@@ -141,7 +141,7 @@ export class ConversationView {
     else if (this.#isAtEnd || isMineNew) this.#scrollToEnd();
     else if (hasNew) this.#toEnd.hidden = false;
     else if (firstKey && list.firstElementChild?.nextElementSibling?.dataset.key !== firstKey) {
-      // Older ones came in above: what was in sight stays where it was.
+      // Older messages were added above: keep the visible ones in place.
       list.scrollTop = list.scrollHeight - fromEnd;
     }
     this.#noteSeen();
@@ -175,7 +175,7 @@ export class ConversationView {
     this.#toEnd.hidden = true;
   }
 
-  /** What is new begins at the top; whatever of it does not fit waits below, unread. */
+  /** Scroll to the first unread message. Messages that do not fit stay unread below. */
   #scrollToUnread() {
     const list = this.#messages;
     const divider = list.querySelector(`[data-key="${UNREAD_KEY}"]`);

@@ -79,7 +79,7 @@ export class SignInView {
     }
   }
 
-  /** Say what is wrong with a field beside it; nothing is wrong where the words are empty. */
+  /** Show the error of a field beside it; an empty text removes it. */
   #tell(field, words) {
     document.getElementById(`${field.name}-error`).textContent = words;
     field.setAttribute("aria-invalid", String(words !== ""));

@@ -1,4 +1,4 @@
-/** Who I am, the way out, and how the connection is. */
+/** Status bar: the user, the sign-out button, and the state of the connection. */
 
 import { avatar } from "./avatar.js";
 import { element } from "../dom.js";
