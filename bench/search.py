@@ -1,7 +1,8 @@
-"""Finding people: `python -m bench.search` asks for prefixes in towns of 1,000 to 1,000,000 people.
+"""Finding people: `python -m bench.search` asks for prefixes in datasets of 1,000 to 1,000,000 people.
 
-Each town has a store of its own; the questions take turns. With `--data FOLDER` the filled towns are kept there for
-the next run. Each search starts with empty caches; only the asker is known, as on a server that has let them in.
+Each dataset has its own store; the queries alternate between them. With `--data FOLDER` filled datasets stay for the
+next run. Each search starts with empty caches; only the searching user is cached, as on a server that has authenticated
+them.
 """
 
 import argparse
@@ -86,7 +87,7 @@ KINDS: Final[dict[str, tuple[Callable[[User], bool], Typed]]] = {
 }
 
 
-class Town:
+class Dataset:
     """A filled store, and some of those who live there."""
 
     def __init__(self, size: int, database: Database, sample: list[User]) -> None:
@@ -119,7 +120,7 @@ class Town:
 
 
 @contextlib.asynccontextmanager
-async def open_town(size: int, folder: Path) -> AsyncIterator[Town]:
+async def open_dataset(size: int, folder: Path) -> AsyncIterator[Dataset]:
     """The dataset in this folder; filled if it is empty."""
     # No Redis is needed: an unused address keeps the embedded one from being started.
     settings = load(ROOT / "config.yaml", [f"data_dir={folder}", "redis.url=redis://127.0.0.1:1"])
@@ -132,7 +133,7 @@ async def open_town(size: int, folder: Path) -> AsyncIterator[Town]:
         if not sampled.exists():
             sample = await fill(database, inhabitants(size), SAMPLES / size)
             sampled.write_bytes(msgspec.json.encode(sample))
-        yield Town(size, database, msgspec.json.decode(sampled.read_bytes(), type=list[User]))
+        yield Dataset(size, database, msgspec.json.decode(sampled.read_bytes(), type=list[User]))
     finally:
         database.close()
         await stores.stop()
@@ -147,13 +148,13 @@ async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     answers: dict[tuple[str, int], list[tuple[float, int, int]]] = {}
     async with contextlib.AsyncExitStack() as stack:
         data = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="madang-bench-")))
-        towns = [await stack.enter_async_context(open_town(size, data / str(size))) for size in options.sizes]
+        datasets = [await stack.enter_async_context(open_dataset(size, data / str(size))) for size in options.sizes]
         for number in range(WARM_UP + options.questions):
             for kind in [REFERENCE, *KINDS]:
-                for town in towns:
-                    answer = await town.ask(kind)
+                for dataset in datasets:
+                    answer = await dataset.ask(kind)
                     if number >= WARM_UP:
-                        answers.setdefault((kind, town.size), []).append(answer)
+                        answers.setdefault((kind, dataset.size), []).append(answer)
     smallest, rows = min(options.sizes), []
     for (kind, size), asked in answers.items():
         latency = latency_of([seconds for seconds, _, _ in asked])
@@ -161,7 +162,7 @@ async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
         rows.append(
             {
                 "question": kind,
-                "town": f"{size:,} people",
+                "dataset": f"{size:,} people",
                 "found": statistics.median_high(found for _, found, _ in asked),
                 "listed": statistics.median_high(listed for _, _, listed in asked),
                 "p50 ms": latency.p50,
@@ -176,11 +177,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 100_000, 1_000_000])
     parser.add_argument("--questions", type=int, default=200, help="of each kind")
-    parser.add_argument("--data", type=Path, help="where the filled towns are, or are to be kept")
+    parser.add_argument("--data", type=Path, help="where the filled datasets are, or are to be kept")
     options = parser.parse_args()
     rows = uvloop.run(run(options))
     publish("search", "Search", rows, plot=("p50 ms", "ms (median)"), details={**vars(options), "data": None})
-    slow = [row["p99 ms"] for row in rows if row["town"] == f"{LIMIT_SIZE:,} people"]
+    slow = [row["p99 ms"] for row in rows if row["dataset"] == f"{LIMIT_SIZE:,} people"]
     if slow:
         print(f"slowest p99 among {LIMIT_SIZE:,}: {max(slow):.1f} ms, wanted below {LIMIT_MS:.0f} ms")
     return 0 if max(slow, default=0.0) < LIMIT_MS else 1

@@ -1,4 +1,4 @@
-"""Fixtures: servers in processes of their own, and people who live on them."""
+"""Fixtures: server processes, and users on them."""
 
 import asyncio
 import inspect

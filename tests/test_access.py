@@ -1,4 +1,4 @@
-"""Who may do what: every route and every event with no token, a bad one, an expired one, and someone else's object."""
+"""Access: every route and event with no token, a bad one, an expired one, and another user's object."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""The browser client and pictures of other hosts: whoever loads one tells that host who looks, and when."""
+"""The browser client and images of other hosts: they are loaded only after a click or by a setting."""
 
 import io
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The browser client when things go wrong: a server that dies, tokens that end, copied tabs, refused files."""
+"""The browser client when things go wrong: a killed server, expired tokens, copied tabs, refused files."""
 
 import shutil
 import socket

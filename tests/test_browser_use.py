@@ -1,4 +1,4 @@
-"""The browser client in use: where the eye and the focus are led, and what is said in which words."""
+"""The browser client in use: layout, focus, and the texts that users see."""
 
 from pathlib import Path
 from typing import Any

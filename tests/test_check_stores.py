@@ -1,4 +1,4 @@
-"""`main.py check --stores`: what the stores cannot do is named, and nothing of the check is left in them."""
+"""`main.py check --stores`: names what the stores lack, and leaves nothing in them."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""The command line: exit codes, and what is said where."""
+"""The command line: exit codes, and what is printed where."""
 
 import os
 import re

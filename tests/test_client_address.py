@@ -1,4 +1,4 @@
-"""Whose address counts behind proxies: only what a trusted one says, and never what the client may have made up."""
+"""The client's address behind proxies: only trusted proxies are believed."""
 
 from typing import Any
 

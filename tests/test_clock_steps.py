@@ -1,4 +1,4 @@
-"""A server whose wall clock is set forward or back: nobody is cut off, and pings prove what they proved before."""
+"""A server whose wall clock is set forward or back: nobody is disconnected, and pings still confirm deliveries."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Settings: what the file, the environment and the options may say, and what is answered to anything else."""
+"""Settings from the file, the environment and the options, and the errors for wrong ones."""
 
 import subprocess
 import sys

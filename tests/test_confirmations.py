@@ -1,4 +1,4 @@
-"""Which deliveries the connections of one person leave unconfirmed, against a model that notes each of them."""
+"""Deliveries that one user's connections leave unconfirmed, compared with a model that notes each of them."""
 
 import asyncio
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What developers meet first: a client that forgets `/chat`, or one of an older protocol. Both are told what to do."""
+"""Common mistakes of developers: clients that omit `/chat` or speak an older protocol. The error says what to do."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Connections without number: what is bounded, who is refused, and that people who are connected notice nothing."""
+"""Connection limits: what is bounded, who is refused, and that connected users are not affected."""
 
 import asyncio
 import contextlib

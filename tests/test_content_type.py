@@ -1,4 +1,4 @@
-"""What a body is said to be: JSON, or nothing at all; a body that says that it is something else is refused."""
+"""Content types of bodies: JSON or none is accepted, anything else is refused."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Files of the stores that are damaged, missing or of another kind: mended where nothing is lost, else named."""
+"""Files of the stores that are damaged, missing or of another kind: repaired if nothing is lost, else named."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The gate in front of MongoDB: when it closes, when it stays open, and what becomes of calls meanwhile."""
+"""The circuit breaker of MongoDB: when it trips, when it does not, and what happens to calls meanwhile."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The document in which a database says of itself which version it has, whose history it holds, and its secret."""
+"""The identity document of a database: schema version, epoch and secret."""
 
 import asyncio
 from collections.abc import Iterator

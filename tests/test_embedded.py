@@ -1,4 +1,4 @@
-"""The embedded stores: closed to others, restarted when they die, gone with their server, one server to a folder."""
+"""The embedded stores: private, restarted when they die, ended with their server, one server for each folder."""
 
 import asyncio
 import json

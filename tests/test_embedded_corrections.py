@@ -1,4 +1,4 @@
-"""What is corrected of the embedded store: the number of its next record, how it reads its indexes, and `$or`."""
+"""Patches of the embedded store: the next record number, reads of indexes, and `$or`."""
 
 from importlib.metadata import version
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`main.py epoch`: a database that was restored from a backup has another history than the one that clients know."""
+"""`main.py epoch`: a restored database gets another epoch, so that clients drop the numbers they hold."""
 
 import shutil
 import subprocess

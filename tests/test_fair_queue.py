@@ -1,4 +1,4 @@
-"""Turns at scarce work: fair between keys, first come first served within one, bounded, and never lost by a cancel."""
+"""The fair queue: round-robin between keys, FIFO within one, bounded, and no slot is lost by a cancel."""
 
 import asyncio
 from collections import Counter

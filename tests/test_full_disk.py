@@ -1,4 +1,4 @@
-"""A disk that takes no more: nothing acknowledged is lost, and the server recovers by itself."""
+"""A full disk: nothing acknowledged is lost, and the server recovers by itself."""
 
 import asyncio
 import resource

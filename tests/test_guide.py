@@ -1,4 +1,4 @@
-"""The guide's whole conversation with python-socketio, with curl, and with npm's own client, on every transport."""
+"""The guide's whole conversation with python-socketio, with curl, and with npm's client, on every transport."""
 
 import asyncio
 import json

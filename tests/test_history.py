@@ -1,4 +1,4 @@
-"""History: by page, before and after a number; what `isRead` says to each side."""
+"""History: by page, before and after a number; and `isRead` for each side."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""What holds for every path: unknown ones, wrong methods, the order of errors, health and CORS."""
+"""Rules for every path: unknown paths, wrong methods, the order of errors, health and CORS."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The processes that look at pictures: replaced when they die, told little, and shared fairly."""
+"""Image workers: replaced when they die, isolated, and shared fairly."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The notes of rooms under way: a damaged file stops no start, and servers that share a folder keep apart."""
+"""The in-flight journal: a damaged file stops no start, and servers that share a folder keep apart."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The parts of the server start in order; they drain and stop in reverse, whatever one of them does."""
+"""Lifecycle: parts start in order, and drain and stop in reverse, also if one of them fails."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Limits: on guessing, on floods from one address or user, and that nobody else feels them."""
+"""Rate limits: guessing passwords, floods from one address or user, and that other users are not affected."""
 
 import asyncio
 from collections import Counter

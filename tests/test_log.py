@@ -1,4 +1,4 @@
-"""The log cannot be filled by strangers, and holds nothing that they wrote."""
+"""The server's log: clients cannot flood it, and nothing that they send is in it."""
 
 import asyncio
 import io

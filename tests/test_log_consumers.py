@@ -1,4 +1,4 @@
-"""Consumers of the log: each sees every message at least once, in the order of its room, whatever happens to it."""
+"""Consumers of the log: each sees every message at least once, in room order, through failures and kills."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Look-alikes: emails and names that differ by what nobody sees are one, and names hold no such marks."""
+"""Look-alikes: emails that look the same are the same, and names hold no invisible characters."""
 
 import asyncio
 from pathlib import Path

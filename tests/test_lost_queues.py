@@ -1,4 +1,4 @@
-"""Offline queues that Redis has lost are made again from the log, at the start and while the server runs."""
+"""Offline queues that Redis has lost are refilled from the log, at the start and while the server runs."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""People with very many rooms, and a cache too small for all. The server's own composition on real stores."""
+"""Users with very many rooms, and a cache too small for all. The server's own composition on real stores."""
 
 import asyncio
 from collections.abc import Sequence

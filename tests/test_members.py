@@ -1,4 +1,4 @@
-"""Members alone tell who is in a room: whoever is removed stays out, and old databases are completed once."""
+"""Members alone define who is in a room: removed users stay out, and old databases are completed once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

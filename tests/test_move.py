@@ -1,4 +1,4 @@
-"""`main.py move`: an embedded database is moved into another one: whole, once, by a command that may be repeated."""
+"""`main.py move`: copies an embedded database to another one, completely and once; it may be repeated."""
 
 import re
 import subprocess

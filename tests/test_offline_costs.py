@@ -1,4 +1,4 @@
-"""What handing over an offline batch costs: one look-up for all its rooms, and each mark written once."""
+"""The cost of flushing an offline batch: one query for all its rooms, and each mark written once."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The offline queue: delivered at least once, until acknowledged or proven; it expires per entry and has a cap."""
+"""The offline queue: delivered at least once, until acknowledged or confirmed; entries expire and are bounded."""
 
 import asyncio
 import contextlib

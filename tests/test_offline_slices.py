@@ -1,4 +1,4 @@
-"""Offline queues of more than one piece: what is handed over, and when the next piece goes out."""
+"""Offline queues of more than one piece: what is flushed, and when the next piece goes out."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Which pages may call: one rule for REST, polling and WebSocket, also behind proxies that do TLS."""
+"""Allowed origins: one rule for REST, polling and WebSocket, also behind proxies that do TLS."""
 
 from typing import Any
 

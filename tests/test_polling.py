@@ -1,4 +1,4 @@
-"""Long-polling: what one request may hold, and that its events are taken in order."""
+"""Long-polling: limits of one request, and the order of its events."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Many changes of one profile at once: each is planned once, and how many there may be is limited."""
+"""Concurrent changes of one profile: each is applied once, and their rate is limited."""
 
 import asyncio
 from pathlib import Path

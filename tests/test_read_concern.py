@@ -1,4 +1,4 @@
-"""What is read can be relied on: every read asks for what a majority holds. Shown by the commands of the driver."""
+"""Every read asks for majority-committed data. Shown by the commands of the driver."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What leans on Redis also holds on Debian's own redis-server, and nothing of the tests is left in it."""
+"""The tests that depend on Redis, on Debian's own redis-server; and nothing of them is left in it."""
 
 import os
 import subprocess

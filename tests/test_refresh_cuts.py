@@ -1,4 +1,4 @@
-"""Refreshes cut by `kill -9`: whoever tries again with the old token goes on.
+"""Refreshes cut by `kill -9`: a client that retries with the old token stays logged in.
 
 `REFRESH_CUTS=200 pytest tests/test_refresh_cuts.py` cuts so many; the suite contents itself with fewer.
 """

@@ -1,4 +1,4 @@
-"""Every answer has an id, the client's own where it is sane, and so has every line of the log about a request."""
+"""Every answer has a request id, the client's own if it is valid, and so has every log line about a request."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What is installed: pinned with hashes, what serves apart from what tests, and the same as pyproject.toml asks for."""
+"""Requirements: pinned with hashes, serving apart from tests, in step with pyproject.toml."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The ids of rooms: nobody can compute one from two people, and rooms from before that was so are still theirs."""
+"""Room ids: they cannot be computed from two users, and rooms with older ids are still found."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The search index as it is stored: what registrations leave, what a change applied twice does, what is read."""
+"""The stored search index: after registrations, after a change that is applied twice, and what a search reads."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Secrets made at the first start: made once, the same for all, for nobody else to read."""
+"""Secrets generated at the first start: once, the same for all processes, readable by the owner only."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Large answers over REST: what they cost their reader in reads, and who takes none of one."""
+"""Large answers over REST: what they count as reads, and clients that do not read them."""
 
 import asyncio
 import socket

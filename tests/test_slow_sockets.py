@@ -1,4 +1,4 @@
-"""Clients that do not read what they are sent: bounded for each user, and looked at without another write."""
+"""Clients that do not read: unsent bytes are bounded for each user, also if nothing more is written."""
 
 import asyncio
 from typing import Any

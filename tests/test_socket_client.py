@@ -1,4 +1,4 @@
-"""The page's own Socket.IO client and npm's, side by side in one browser: what each sees in the same situations."""
+"""The page's own Socket.IO client and npm's, side by side in one browser, in the same situations."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How many sockets one user may have, and how often they may come."""
+"""Limits of sockets and of the rate of connects of one user."""
 
 import asyncio
 import json

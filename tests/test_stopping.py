@@ -1,4 +1,4 @@
-"""SIGTERM while a store is away: the server ends by itself, with exit code 0, and nothing acknowledged is lost."""
+"""SIGTERM while a store is unavailable: the server exits with code 0, and nothing acknowledged is lost."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What strangers are answered on rooms of others: the same as on none, whatever they send and what is in memory."""
+"""Users who are not in a room get the same answer as for a room that does not exist, whatever they send."""
 
 import asyncio
 import itertools

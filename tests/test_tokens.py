@@ -1,4 +1,4 @@
-"""Sessions: what makes an access token good, refresh tokens that rotate, and the end of a family."""
+"""Sessions: valid and invalid access tokens, rotation of refresh tokens, and the end of a token family."""
 
 import asyncio
 import contextlib

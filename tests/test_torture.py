@@ -1,4 +1,4 @@
-"""The short torture, by its command line: three kills of every kind, each crash point, and a town that stays whole."""
+"""A short torture run by its command line: three kills of every kind, each failpoint, and no violation."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Two servers on one database are told that they are; one that is killed and started again is not."""
+"""Two servers on one database log an error; a server that is killed and started again does not."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What was written to a connection that died: it comes by the offline queue, unless the client has confirmed it."""
+"""Messages written to a dead connection come by the offline queue, unless the client has confirmed them."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A database that an older server has filled is moved forward at the start, also when the start is cut off."""
+"""A database of an older server is upgraded at the start, also if the start is interrupted."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Limits of uploads, enforced while the bytes arrive; and that nothing is left of what did not arrive whole."""
+"""Limits of uploads, enforced while the bytes arrive; and nothing is left of incomplete ones."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What may be attached, by whom, and what happens to uploads that nothing uses."""
+"""Attachments: who may attach which upload, and what happens to unused ones."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

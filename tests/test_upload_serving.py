@@ -1,4 +1,4 @@
-"""How files are handed out: headers, ranges, conditions; and that no path leads anywhere else."""
+"""Serving files: headers, ranges, conditional requests; and no path leads out of the folder."""
 
 from urllib.parse import quote
 

@@ -1,4 +1,4 @@
-"""Uploads: what a file is comes from its content; pictures get a size and a small one; bad input is told apart."""
+"""Uploads: the type comes from the content; images get dimensions and a thumbnail; errors name the reason."""
 
 import io
 from typing import Any

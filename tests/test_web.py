@@ -1,4 +1,4 @@
-"""The browser client as it is served: its files, their headers, and that no page of it can run foreign script."""
+"""The browser client as served: its files, their headers, and a policy against foreign scripts."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""WebSockets below Engine.IO: frames in every shape, the closing, the change from long-polling, and what one costs."""
+"""WebSockets below Engine.IO: frames of every shape, closing, the upgrade from long-polling, and memory."""
 
 import asyncio
 import json

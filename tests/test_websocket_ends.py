@@ -1,4 +1,4 @@
-"""How a WebSocket ends: by the client's bad words, by its silence, and when the server stops with much unsent."""
+"""The end of a WebSocket: protocol errors, silence, and a stopping server with unsent data."""
 
 import asyncio
 import json

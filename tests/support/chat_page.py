@@ -1,4 +1,4 @@
-"""What people do on the page of the browser client, and scripts that look at it."""
+"""Actions of users on the page of the browser client, and scripts that inspect it."""
 
 from tests.support.browser import ENTER, Browser
 from tests.support.people import PASSWORD, Person, unique

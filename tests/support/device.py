@@ -1,4 +1,4 @@
-"""A device of a person: python-socketio's own client on `/chat`, which keeps everything that it hears, in order."""
+"""A device: python-socketio's own client on `/chat`, which keeps every event that it gets, in order."""
 
 import asyncio
 from collections.abc import Callable, Sequence

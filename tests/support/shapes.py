@@ -1,4 +1,4 @@
-"""The shapes that the contract promises, as checks that say what is wrong."""
+"""Checks of the shapes that the contract promises; they say what is wrong."""
 
 import re
 from typing import Any

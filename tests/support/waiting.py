@@ -1,4 +1,4 @@
-"""Waiting for what comes true some time later, with a deadline instead of a guess."""
+"""Waits for conditions with a deadline, in place of sleeps."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The faults: each strikes once, and says what the checker may not expect of it."""
+"""The faults. Each is injected once and says what the checker may not expect of it."""
 
 import asyncio
 import contextlib

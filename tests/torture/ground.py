@@ -1,4 +1,4 @@
-"""What the server of a round stands on, and what the faults of its place lay hands on."""
+"""The stores below the server of a round, and what faults may do to them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The rule on people who only listen: live or in a batch, everything reaches them."""
+"""The rule on users who only listen: they get every message, live or in a batch."""
 
 from collections import defaultdict
 from collections.abc import Iterator
