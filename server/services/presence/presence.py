@@ -20,7 +20,7 @@ from server.views import view_presence
 log = logging.getLogger(__name__)
 
 # Clients reconnect within this time after a restart (the official one waits at most 5 s between two attempts). Offline
-# events that are sent earlier reach nobody.
+# events that are sent earlier reach no socket.
 RECONNECT_TIME: Final = 10.0
 # A network failure disconnects thousands at once. Written one by one, they would block the database for others.
 MAX_OFFLINE_BATCH: Final = 200
