@@ -29,7 +29,22 @@ ROUTES: Final = (
     Route(f"{API}/users/search", users.UserSearchHandler, {"GET": table.SEARCH_PEOPLE}),
     Route(f"{API}/users/{_ID}", users.UserHandler, {"GET": table.GET_PROFILE}),
     Route(f"{API}/messages/chat-rooms", messages.RoomsHandler, {"POST": table.OPEN_ROOM}),
-    Route(f"{API}/messages/chat-rooms/{_ID}", messages.RoomHandler, {"GET": table.GET_ROOM}),
+    Route(
+        f"{API}/messages/chat-rooms/{_ID}",
+        messages.RoomHandler,
+        {"GET": table.GET_ROOM, "PATCH": table.CHANGE_ROOM, "DELETE": table.DELETE_ROOM},
+    ),
+    Route(f"{API}/messages/chat-rooms/{_ID}/join", messages.JoinHandler, {"POST": table.JOIN_ROOM}),
+    Route(
+        f"{API}/messages/chat-rooms/{_ID}/members",
+        messages.MembersHandler,
+        {"GET": table.LIST_MEMBERS, "POST": table.ADD_MEMBERS},
+    ),
+    Route(
+        f"{API}/messages/chat-rooms/{_ID}/members/{_ID}",
+        messages.MemberHandler,
+        {"PATCH": table.CHANGE_ROLE, "DELETE": table.REMOVE_MEMBER},
+    ),
     Route(f"{API}/messages/chats", messages.ChatsHandler, {"GET": table.LIST_CHATS}),
     Route(
         f"{API}/messages/chats/{_ID}/messages",

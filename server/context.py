@@ -26,6 +26,7 @@ from server.services.presence.build import build_presence
 from server.services.presence.online import OnlineUsers
 from server.services.room_log.background_consumer import LogConsumer
 from server.services.room_log.build import build_room_log
+from server.services.room_log.notices import Notices
 from server.services.room_log.write_queue import WriteQueue
 from server.services.rooms.build import build_rooms
 from server.services.search.build import build_search
@@ -74,12 +75,36 @@ class Context:
             lambda session_id: self.hub.end_session(session_id, Unauthorized("The session has ended")),
         )
         self.search = build_search(stores, self.people, self.limits)
-        self.rooms, self.chat_list, self.history, self.receipts, self._marks = build_rooms(
-            settings, stores, self.hub, self.people, online, write_queue, self.limits, self._note_loaded
+        rooms = build_rooms(
+            settings,
+            stores,
+            self.hub,
+            self.people,
+            online,
+            write_queue,
+            self.limits,
+            Notices(write_queue),
+            self.files,
+            self._note_loaded,
         )
+        self.rooms, self.chat_list, self.groups, self.member_list = (
+            rooms.rooms,
+            rooms.chat_list,
+            rooms.groups,
+            rooms.member_list,
+        )
+        self.history, self.receipts, self._marks = rooms.history, rooms.receipts, rooms.marks
         self.presence, self.typing = build_presence(settings, stores, self.hub, online, self.rooms, self.people)
         delivery, self.offline_queue, self.offline_writer, self.unconfirmed, self._lost_queues = build_delivery(
-            settings, stores, self.hub, self.rooms, self.people, self.receipts, self.typing.end, failpoints
+            settings,
+            stores,
+            self.hub,
+            self.rooms,
+            self.people,
+            self.receipts,
+            self.typing.end,
+            rooms.events.announce,
+            failpoints,
         )
         self.messages, self._log, self._consumers, self._in_flight, self._recovery = build_room_log(
             settings,
@@ -154,6 +179,7 @@ class Context:
             self.offline_queue.sweep,
             self.presence.sweep,
             self._stores.spool.sweep,
+            self.rooms.purge_ended,
             self.files.sweep,
             self._other_servers.look,
         ):

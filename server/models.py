@@ -10,7 +10,14 @@ import msgspec
 
 from server.lookalikes import fold
 
-MessageType = Literal["TEXT", "IMAGE", "FILE"]
+# What people send, and what rooms tell of themselves.
+SentType = Literal["TEXT", "IMAGE", "FILE"]
+MessageType = Literal["TEXT", "IMAGE", "FILE", "NOTICE"]
+RoomType = Literal["DIRECT", "GROUP"]
+Role = Literal["OWNER", "ADMIN", "MEMBER"]
+Visibility = Literal["PRIVATE", "OPEN"]
+HistoryMode = Literal["ALL", "JOINED"]
+NoticeKind = Literal["CREATED", "JOINED", "ADDED", "LEFT", "REMOVED", "RENAMED", "CHANGED", "ROLE"]
 # The consumer of the log that every room has: live delivery and offline queues.
 DELIVERY: Final = "delivery"
 # Matches phone numbers, and search queries for them.
@@ -62,11 +69,35 @@ class Principal(msgspec.Struct, frozen=True):
         return self.scopes is None or scope in self.scopes
 
 
+class RoomDetails(msgspec.Struct, frozen=True):
+    """What people say of a room. With history `JOINED`, members see nothing from before they joined."""
+
+    name: str | None = None
+    description: str | None = None
+    image: str | None = None
+    visibility: Visibility = "PRIVATE"
+    history: HistoryMode = "ALL"
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What happened to a room, told in its log. Rooms follow: their members and details are made of their notices.
+
+    `user_ids` came, left or got `role`. `heir` becomes an owner, as the last one left. `details` are all details of the
+    room from here on.
+    """
+
+    kind: NoticeKind
+    user_ids: tuple[str, ...] = ()
+    role: Role | None = None
+    heir: str | None = None
+    details: RoomDetails | None = None
+
+
 class Message(msgspec.Struct, frozen=True):
     """One entry of a room's log. `(room_id, seq)` is unique, and `seq` has no gaps.
 
-    `sender_seq` numbers the messages of one sender in the room. With it, the number of a user's own messages among the
-    first n is known without counting.
+    `sender_seq` numbers the messages of one sender in the room, and `notices` is the number of notices up to this one.
+    With these, unread messages are known without counting. A notice has no number of its own among those of its sender.
     """
 
     id: str
@@ -79,28 +110,42 @@ class Message(msgspec.Struct, frozen=True):
     sent_at: datetime
     attachment_url: str | None = None
     client_message_id: str | None = None
+    notices: int = 0
+    notice: Notice | None = None
+
+
+class Position(NamedTuple):
+    """A place in a room's log as a member sees it: the numbers of their own messages and of notices up to there."""
+
+    seq: int = 0
+    own: int = 0
+    notices: int = 0
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A user's membership of a room. The marks never decrease.
+    """A user's membership of a room. Marks never decrease, except that a member who comes back may begin anew.
 
-    `read_own` is the number of the member's own messages up to `last_read_seq`.
+    `joined` is where they came in: if the room's history is `JOINED`, they see what is after it. `changed_seq` is that
+    of the last notice that changed their membership. `sent` is the number of their messages in the room.
     `peer_id` is the other user of a room of two.
     """
 
     room_id: str
     user_id: str
     peer_id: str | None = None
-    role: str = "member"
+    role: Role = "MEMBER"
+    joined_at: datetime | None = None
+    joined: Position = Position()
+    changed_seq: int = 0
+    sent: int = 0
     last_delivered_seq: int = 0
-    last_read_seq: int = 0
-    read_own: int = 0
+    read: Position = Position()
 
 
 class Room(msgspec.Struct, frozen=True):
     """A room as stored. Its members are stored apart, before it.
 
-    `last_seq` and `last_message` are derived from the log and may lag behind it.
+    `last_seq` and `last_message` are derived from the log and may lag behind it, and so may `details`.
 
     `cursors` has the `seq` up to which each consumer of the log has taken the room, by consumer. It may lag too, so
     that a consumer sees an entry again.
@@ -110,14 +155,20 @@ class Room(msgspec.Struct, frozen=True):
     created_by: str
     booking_id: str | None
     created_at: datetime
+    type: RoomType = "DIRECT"
+    details: RoomDetails = RoomDetails()
     last_seq: int = 0
     last_message: Message | None = None
     cursors: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 class RoomEnd(NamedTuple):
-    """What is saved of a room as it grows: its last message, if it has one, and the cursors of the log's consumers."""
+    """What is saved of a room as it grows: its last message, if it has one, and the cursors of the log's consumers.
+
+    `details` is None if they have not changed.
+    """
 
     room_id: str
     last_message: Message | None
     cursors: Mapping[str, int]
+    details: RoomDetails | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from server.models import MessageType
+from server.models import HistoryMode, MessageType, NoticeKind, Role, RoomType, SentType, Visibility
 
 NAMESPACE: Final = "/chat"
 
@@ -19,6 +19,9 @@ TYPING_STOP: Final = "typing:stop"
 USER_ONLINE: Final = "user:online"
 USER_OFFLINE: Final = "user:offline"
 ROOM_NEW: Final = "room:new"
+ROOM_CHANGED: Final = "room:changed"
+ROOM_REMOVED: Final = "room:removed"
+MEMBER_CHANGED: Final = "member:changed"
 EXCEPTION: Final = "exception"
 
 # Ids are opaque; the bound is far above any that this server or a sensible token issuer makes.
@@ -26,6 +29,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=128)]
 # JSON numbers stay exact up to 2**53, and the store's integers reach further.
 Seq = Annotated[int, Meta(ge=0, le=2**53)]
 Page = Annotated[int, Meta(ge=1, le=2**31)]
+UserIds = Annotated[list[Id], Meta(max_length=100)]
 Url = Annotated[str, Meta(min_length=1, max_length=2048)]
 
 
@@ -66,9 +70,53 @@ class SearchQuery(Inbound, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
 
 
+class RoomKind(Inbound, frozen=True):
+    """What kind of room a request is for, and with that, how the rest of it is read."""
+
+    type: RoomType = "DIRECT"
+
+
 class RoomRequest(Inbound, frozen=True):
+    """A direct room with somebody."""
+
     other_user_id: Id
     booking_id: Id | None = None
+
+
+class GroupRequest(Inbound, frozen=True):
+    """A group of its maker and `user_ids`."""
+
+    name: str
+    description: str | None = None
+    image: str | None = None
+    visibility: Visibility = "PRIVATE"
+    history: HistoryMode | None = None
+    user_ids: UserIds = msgspec.field(default_factory=list)
+    client_room_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
+class RoomPatch(Inbound, frozen=True):
+    """Fields left out stay as they are; `null` clears the two that may be empty."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    description: str | None | msgspec.UnsetType = msgspec.UNSET
+    image: str | None | msgspec.UnsetType = msgspec.UNSET
+    visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
+    history: HistoryMode | msgspec.UnsetType = msgspec.UNSET
+
+
+class NewMembers(Inbound, frozen=True):
+    user_ids: UserIds
+
+
+class NewRole(Inbound, frozen=True):
+    role: Role
+
+
+class MembersQuery(Inbound, frozen=True):
+    q: Annotated[str, Meta(max_length=100)] = ""
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    cursor: Annotated[str, Meta(max_length=256)] | None = None
 
 
 class ChatsQuery(Inbound, frozen=True):
@@ -88,8 +136,8 @@ class SendMessage(Inbound, frozen=True):
 
     room_id: Id
     content: str | None = None
-    type: MessageType | None = None
-    message_type: MessageType | None = None
+    type: SentType | None = None
+    message_type: SentType | None = None
     attachment_url: Url | None = None
     client_message_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
@@ -154,6 +202,15 @@ class SearchResult(Outbound, frozen=True):
     total: int
 
 
+class NoticeView(Outbound, frozen=True, omit_defaults=True):
+    """What happened to the room. `user_ids` came, left or got `role`; `name` is its new one."""
+
+    kind: NoticeKind
+    user_ids: list[str] | None = None
+    name: str | None = None
+    role: Role | None = None
+
+
 class MessageView(Outbound, frozen=True):
     """The only message shape. `is_read` is relative to the requesting user."""
 
@@ -169,19 +226,33 @@ class MessageView(Outbound, frozen=True):
     attachment_url: str | None
     timestamp: str
     is_read: bool
+    notice: NoticeView | msgspec.UnsetType = msgspec.UNSET
 
 
 class MemberView(Outbound, frozen=True):
     user_id: str
     last_delivered_seq: int
     last_read_seq: int
+    role: Role
+    joined_at: str
 
 
 class RoomView(Outbound, frozen=True):
+    """A room as one of its members sees it. `members` has the first hundred: owners, admins, then by time."""
+
     id: str
-    user1_id: str
-    user2_id: str
+    type: RoomType
+    user1_id: str | None
+    user2_id: str | None
     booking_id: str | None
+    name: str | None
+    description: str | None
+    image: str | None
+    visibility: Visibility
+    history: HistoryMode
+    member_count: int
+    my_role: Role
+    created_by: str
     created_at: str
     last_seq: int
     last_message: MessageView | None
@@ -193,15 +264,39 @@ class ChatView(Outbound, frozen=True):
     """One entry of the chat list, relative to the requesting user."""
 
     chat_id: str
-    participant_id: str
+    type: RoomType
+    participant_id: str | None
     participant_name: str
     participant_image: str | None
+    last_seq: int
     last_message: str | None
     last_message_type: MessageType | None
     last_message_time: str | None
+    last_sender_name: str | None
     unread_count: int
     is_online: bool
     transaction_id: str | None
+
+
+class MemberLine(Outbound, frozen=True):
+    user: UserView
+    role: Role
+    joined_at: str
+    last_read_seq: int
+    last_delivered_seq: int
+
+
+class MemberPage(Outbound, frozen=True):
+    members: list[MemberLine]
+    total: int
+    next_cursor: str | None
+
+
+class AddedMembers(Outbound, frozen=True):
+    """Who came in, and the number of members now."""
+
+    added: list[str]
+    members: int
 
 
 class ChatPage(Outbound, frozen=True):
@@ -279,7 +374,7 @@ class UploadView(Outbound, frozen=True):
     file_name: str
     mime_type: str
     size: int
-    type: MessageType
+    type: SentType
     purpose: str | None
     width: int | msgspec.UnsetType = msgspec.UNSET
     height: int | msgspec.UnsetType = msgspec.UNSET

@@ -1,11 +1,13 @@
-"""Room state in memory: the end of the log and each member's marks, from which unread counts and ticks are derived."""
+"""Room state in memory: the end of the log, details and members, from which unread counts and ticks are derived."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
-from server.models import Member, Message, Room, RoomEnd
+from server.member_state import MemberState
+from server.models import Member, Message, Position, Role, Room, RoomDetails, RoomEnd
+from server.notices import follow
 
 
 class StoredMessage(NamedTuple):
@@ -16,59 +18,88 @@ class StoredMessage(NamedTuple):
     sender_name: str
 
 
-class MemberState:
-    """One member's marks. They only grow; reading implies delivery.
-
-    `is_changed` is set if the member's own message raised them and they are not stored yet.
+class Bounds(NamedTuple):
+    """The numbers of members up to which a room tells everybody of receipts and typing, of presence, and keeps offline
+    queues.
     """
 
-    __slots__ = ("delivered", "is_changed", "peer_id", "read", "read_own", "sent", "user_id")
+    receipts: int
+    presence: int
+    offline_queue: int
 
-    def __init__(self, member: Member) -> None:
-        self.user_id = member.user_id
-        self.peer_id = member.peer_id
-        self.delivered = max(member.last_delivered_seq, member.last_read_seq)
-        self.read = member.last_read_seq
-        self.read_own = member.read_own
-        self.sent = 0
-        self.is_changed = False
+
+class RoomChanges(NamedTuple):
+    """What is not stored yet: memberships as a whole, former members, raised marks, and the end, to be stored last."""
+
+    joined: list[Member]
+    left: list[Member]
+    marks: list[Member]
+    end: RoomEnd
 
 
 class RoomState:
     """State of one room. `members` are by user id. `last_seq` is the end of its log as far as this process has read it.
 
     `is_checked` is set if the log was read to its end since the room was loaded or a write had an unknown outcome.
+    `is_ended` is set if the room was deleted. `former` has what is stored of members who left and may come back now.
+    `on_members` is called with the users who joined and who left.
     `pins` counts the users of this object: while it is positive, the object stays in the cache and is the only one of
     its room. Every message pins its room until each consumer of the log has taken it.
     """
 
     __slots__ = (
         "__weakref__",
+        "_on_members",
         "booking_id",
+        "bounds",
         "created_at",
         "created_by",
         "cursors",
+        "details",
+        "former",
+        "has_new_details",
         "id",
         "is_changed",
         "is_checked",
+        "is_ended",
         "last_message",
         "last_seq",
+        "left",
         "members",
+        "newest_join",
+        "notices",
         "pins",
+        "type",
     )
 
-    def __init__(self, room: Room, members: list[Member]) -> None:
+    def __init__(
+        self,
+        room: Room,
+        members: Iterable[Member],
+        bounds: Bounds,
+        on_members: Callable[["RoomState", Collection[str], Collection[str]], None] = lambda *_: None,
+    ) -> None:
         self.id = room.id
+        self.type = room.type
         self.created_by = room.created_by
         self.booking_id: str | None = room.booking_id
         self.created_at: datetime = room.created_at
+        self.details: RoomDetails = room.details
         self.last_seq = 0
+        self.notices = 0
         self.last_message: Message | None = None
         self.cursors = dict(room.cursors)
         self.members = {member.user_id: MemberState(member) for member in members}
+        self.newest_join = max((member.joined.seq for member in self.members.values()), default=0)
+        self.former: dict[str, Member] = {}
+        self.left: dict[str, MemberState] = {}
+        self.bounds = bounds
         self.is_checked = False
         self.is_changed = False
+        self.is_ended = False
+        self.has_new_details = False
         self.pins = 0
+        self._on_members = on_members
         if room.last_message is not None:
             self._take_end(room.last_message)
 
@@ -81,18 +112,39 @@ class RoomState:
         finally:
             self.pins -= 1
 
+    @property
+    def tells_receipts(self) -> bool:
+        """Whether receipts and typing go to all members."""
+        return len(self.members) <= self.bounds.receipts
+
+    @property
+    def tells_presence(self) -> bool:
+        return len(self.members) <= self.bounds.presence
+
+    @property
+    def keeps_queues(self) -> bool:
+        """Whether members who are offline get its messages on their offline queues."""
+        return len(self.members) <= self.bounds.offline_queue
+
     def append(self, message: Message) -> None:
         """Append the next message of the log. Raises `ValueError` if it is not the next."""
         if message.seq != self.last_seq + 1:
             raise ValueError(f"message {message.seq} does not follow {self.last_seq}")
-        # None if the sender was removed and the message is read from the log.
+        # None if the sender left and the message is read from the log.
         sender = self.members.get(message.sender_id)
         had_read_all = sender is not None and self.unread(sender.user_id) == 0
         self._take_end(message)
-        if sender is not None and had_read_all:
-            # A sender who had read everything has read their own message too.
-            self.raise_read(message.sender_id, message.seq, sender.sent)
+        # What is stored of the sender may be of a later message than this one, with marks of then.
+        if sender is not None and message.sender_seq > sender.sent:
+            sender.sent = message.sender_seq
             sender.is_changed = True
+            if had_read_all:
+                # A sender who had read everything has read their own message too.
+                sender.raise_read(Position(message.seq, sender.sent, message.notices))
+        if message.notice is not None:
+            joined, left = follow(self, message.notice, message)
+            if joined or left:
+                self._on_members(self, joined, left)
         self.is_changed = True
 
     def cursor(self, consumer: str) -> int:
@@ -105,73 +157,98 @@ class RoomState:
             self.cursors[consumer] = seq
             self.is_changed = True
 
-    def end(self) -> RoomEnd:
-        return RoomEnd(self.id, self.last_message, dict(self.cursors))
-
     def sent_by(self, user_id: str) -> int:
-        return self.members[user_id].sent
+        """The number of the user's messages, also of one who left and may come back now."""
+        known = self.members.get(user_id) or self.former.get(user_id)
+        return 0 if known is None else known.sent
 
-    def own_upto(self, message: Message, user_id: str) -> int:
-        """Number of the user's own messages up to `message`."""
-        return message.sender_seq if message.sender_id == user_id else message.seq - message.sender_seq
+    def role_of(self, user_id: str) -> Role:
+        return self.members[user_id].role
+
+    def first_visible(self, user_id: str) -> Position:
+        """The member sees what is after this position."""
+        return self.members[user_id].joined if self.details.history == "JOINED" else Position()
+
+    def may_see(self, user_id: str, seq: int) -> bool:
+        return seq > self.first_visible(user_id).seq
+
+    def is_waiting_for(self, user_id: str, seq: int) -> bool:
+        """Whether the member has not read a message and may see it."""
+        return seq > max(self.members[user_id].read, self.first_visible(user_id)).seq
+
+    def position_of(self, message: Message, user_id: str) -> Position | None:
+        """The position of a message for a member; None if the member's own messages must be counted for it."""
+        member = self.members[user_id]
+        if message.sender_id == user_id:
+            own = message.sender_seq
+        elif self.type == "DIRECT":
+            # Whatever is not by the sender of this one is by the other.
+            own = message.seq - message.notices - message.sender_seq
+        elif member.sent == member.read.own and message.seq >= member.read.seq:
+            own = member.sent
+        else:
+            return None
+        return Position(message.seq, own, message.notices)
 
     def unread(self, user_id: str) -> int:
-        """Number of other members' messages after the user's read mark."""
+        """Number of other members' messages after the user's read mark that the user may see. Notices do not count."""
         member = self.members[user_id]
-        return (self.last_seq - member.sent) - (member.read - member.read_own)
+        read = max(member.read, self.first_visible(user_id))
+        return (self.last_seq - self.notices - member.sent) - (read.seq - read.notices - read.own)
 
     def is_read(self, message: Message, user_id: str) -> bool:
-        """For the user's own message: whether all others have read it. Else: whether the user has."""
-        if message.sender_id == user_id:
-            return all(member.read >= message.seq for other, member in self.members.items() if other != user_id)
-        return self.members[user_id].read >= message.seq
+        """For the user's own message: whether all others have read it who were there. Else: whether the user has.
 
-    def raise_read(self, user_id: str, seq: int, read_own: int) -> bool:
-        """Raise the read and delivered marks in memory; the caller has stored them. False if not higher."""
-        member = self.members[user_id]
-        if seq <= member.read:
-            return False
-        member.read = seq
-        member.read_own = read_own
-        member.delivered = max(member.delivered, seq)
-        return True
-
-    def raise_delivered(self, user_id: str, seq: int) -> bool:
-        """Raise the delivered mark in memory; the caller has stored it. False if not higher."""
-        member = self.members[user_id]
-        if seq <= member.delivered:
-            return False
-        member.delivered = seq
-        return True
+        In rooms that do not tell receipts, whether anybody else has read it.
+        """
+        if message.sender_id != user_id:
+            return self.members[user_id].read.seq >= message.seq
+        others = (
+            member.read.seq >= message.seq
+            for other, member in self.members.items()
+            if other != user_id and member.joined.seq < message.seq
+        )
+        return all(others) if self.tells_receipts else any(others)
 
     def others(self, user_id: str) -> list[str]:
         return [other for other in self.members if other != user_id]
 
-    def take_changes(self) -> list[Member]:
-        """The changed marks, to be stored together with `end`. They count as stored from now on."""
-        self.is_changed = False
-        changed = [member for member in self.members.values() if member.is_changed]
-        for member in changed:
-            member.is_changed = False
+    def receivers(self, message: Message) -> list[str]:
+        """The members other than its sender who may see a message."""
+        if message.seq > self.newest_join or self.details.history == "ALL":
+            return self.others(message.sender_id)
         return [
-            Member(
-                room_id=self.id,
-                user_id=member.user_id,
-                last_delivered_seq=member.delivered,
-                last_read_seq=member.read,
-                read_own=member.read_own,
-            )
-            for member in changed
+            user_id
+            for user_id, member in self.members.items()
+            if user_id != message.sender_id and member.joined.seq < message.seq
         ]
 
-    def keep_changes(self) -> None:
+    def take_changes(self) -> RoomChanges:
+        """What is not stored yet. It counts as stored from now on."""
+        joined = [member.to_member(self.id) for member in self.members.values() if member.is_new]
+        left = [member.to_member(self.id) for member in self.left.values()]
+        changed = [member for member in self.members.values() if member.is_changed]
+        end = RoomEnd(self.id, self.last_message, dict(self.cursors), self.details if self.has_new_details else None)
+        self.is_changed = self.has_new_details = False
+        self.left.clear()
+        for member in self.members.values():
+            member.is_new = member.is_changed = False
+        return RoomChanges(joined, left, [member.to_member(self.id) for member in changed], end)
+
+    def keep_changes(self, changes: RoomChanges) -> None:
         """Undo `take_changes`: the store failed."""
         self.is_changed = True
+        self.has_new_details = self.has_new_details or changes.end.details is not None
+        for gone in changes.left:
+            if gone.user_id not in self.members:
+                self.left.setdefault(gone.user_id, MemberState(gone))
+        for stored in changes.joined:
+            if stored.user_id in self.members:
+                self.members[stored.user_id].is_new = True
         for member in self.members.values():
             member.is_changed = True
 
     def _take_end(self, message: Message) -> None:
         self.last_seq = message.seq
+        self.notices = message.notices
         self.last_message = message
-        for user_id, member in self.members.items():
-            member.sent = self.own_upto(message, user_id)

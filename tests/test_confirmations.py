@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from server.models import DELIVERY, Member, Message, Room, now
 from server.realtime.confirmations import Confirmations, Span, gaps
-from server.room_state import RoomState
+from server.room_state import Bounds, RoomState
 from server.services.delivery.unconfirmed import Unconfirmed
 
 ACTIONS = st.lists(
@@ -106,7 +106,8 @@ class RedisIsAway:
 
 async def test_what_is_confirmed_is_let_go_of_while_something_else_waits_for_redis() -> None:
     """Somebody vanishes and is back, and the room talks on: nothing of that may be kept until Redis is back."""
-    room = RoomState(Room("room", "ann", None, now()), [Member("room", "ann"), Member("room", "bob")])
+    members = [Member("room", "ann"), Member("room", "bob")]
+    room = RoomState(Room("room", "ann", None, now()), members, Bounds(receipts=50, presence=100, offline_queue=100))
     pushes = RedisIsAway()
     unconfirmed = Unconfirmed(AllConfirmed(), pushes)
     for seq in range(1, 11):

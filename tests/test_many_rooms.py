@@ -130,7 +130,7 @@ async def test_a_room_whose_marks_are_being_stored_is_not_read_anew_without_them
         room = await context.rooms.access_room(one, room_id)
         may_store.set()
         assert (await reading).seq == 1
-        assert (room.members[one].read, room.unread(one)) == (1, 0)
+        assert (room.members[one].read.seq, room.unread(one)) == (1, 0)
 
 
 async def test_a_room_whose_end_is_being_stored_is_not_read_anew_without_it(

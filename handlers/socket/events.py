@@ -5,9 +5,9 @@ from typing import Any, Final, NamedTuple
 
 from server.operations.operation import Operation
 from server.operations.table import (
+    ENTER_ROOM,
+    EXIT_ROOM,
     GET_PRESENCE,
-    JOIN_ROOM,
-    LEAVE_ROOM,
     MARK_DELIVERED,
     MARK_READ,
     RENEW_CONNECTION,
@@ -65,8 +65,8 @@ EVENTS: Final[Mapping[str, Event]] = {
     MESSAGE_DELIVERED: Event(MARK_DELIVERED, MessageRef),
     TYPING_START: Event(START_TYPING, RoomRef),
     TYPING_STOP: Event(STOP_TYPING, RoomRef),
-    "room:join": Event(JOIN_ROOM, RoomRef, _answer_room),
-    "room:leave": Event(LEAVE_ROOM, RoomRef),
+    "room:join": Event(ENTER_ROOM, RoomRef, _answer_room),
+    "room:leave": Event(EXIT_ROOM, RoomRef),
     "presence:get": Event(GET_PRESENCE, PresenceQuery, lambda presence: {"presence": presence}),
     "sync": Event(SYNC, SyncRequest, _answer_sync),
     "auth:refresh": Event(RENEW_CONNECTION, TokenRef, lambda expires_at: {"expiresAt": expires_at}),

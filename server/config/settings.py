@@ -108,6 +108,7 @@ class Messages(Section, frozen=True, kw_only=True):
 
 class Rooms(Section, frozen=True, kw_only=True):
     max_cached: Annotated[int, meaning("most rooms kept in memory, about 2 KB each", ge=1, le=10_000_000)] = 20_000
+    max_members: Annotated[int, meaning("most members of one room", ge=2, le=100_000)] = 1_000
     max_cached_people: Annotated[int, meaning("most people whose rooms are remembered", ge=1, le=10_000_000)] = 20_000
 
 
@@ -115,11 +116,21 @@ class OfflineQueue(Section, frozen=True, kw_only=True):
     retention: Annotated[float, duration("how long an entry waits for its user", 0.001, 365 * DAY)] = DAY
     max_messages: Annotated[int, meaning("most entries per user, oldest dropped first", ge=1, le=100_000)] = 1000
     max_bytes: Annotated[int, size("most bytes of entries per user, oldest dropped first", 64 * KIB, GB)] = 16 * MIB
+    max_members: Annotated[
+        int, meaning("rooms with more members keep no queues: sync and history have everything", ge=2, le=100_000)
+    ] = 100
 
 
 class Presence(Section, frozen=True, kw_only=True):
     grace: Annotated[float, duration("wait after the last socket before a user is offline", 0, HOUR)] = 5.0
     lease: Annotated[float, duration("life of a presence key that is not renewed", 0.1, DAY)] = 60.0
+    max_members: Annotated[int, meaning("rooms with more members tell nobody who is online", ge=2, le=100_000)] = 100
+
+
+class Receipts(Section, frozen=True, kw_only=True):
+    max_members: Annotated[
+        int, meaning("rooms with more members tell only the reader of receipts, and nobody who types", ge=2, le=100_000)
+    ] = 50
 
 
 class Typing(Section, frozen=True, kw_only=True):
@@ -211,6 +222,7 @@ class Settings(Section, frozen=True, kw_only=True):
     rooms: Rooms = msgspec.field(default_factory=Rooms)
     offline_queue: OfflineQueue = msgspec.field(default_factory=OfflineQueue)
     presence: Presence = msgspec.field(default_factory=Presence)
+    receipts: Receipts = msgspec.field(default_factory=Receipts)
     typing: Typing = msgspec.field(default_factory=Typing)
     sweep: Sweep = msgspec.field(default_factory=Sweep)
     limits: Limits = msgspec.field(default_factory=Limits)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from server.context import Context
 from server.errors import (
@@ -16,19 +16,26 @@ from server.errors import (
 )
 from server.operations.operation import Caller, Limit, Made, Operation, Placed
 from server.protocol import (
+    AddedMembers,
     ChatPage,
     ChatsQuery,
+    GroupRequest,
     HistoryPage,
     HistoryQuery,
     Login,
+    MemberPage,
+    MembersQuery,
     MessageRef,
     MessageView,
+    NewMembers,
+    NewRole,
     PresenceQuery,
     PresenceView,
     ProfilePatch,
     ReadMark,
     Refresh,
     Registration,
+    RoomPatch,
     RoomRef,
     RoomRequest,
     RoomView,
@@ -62,8 +69,37 @@ class RoomMessage(NamedTuple):
     room_id: str = ""
 
 
+class RoomChange(NamedTuple):
+    room_id: str
+    patch: RoomPatch
+
+
+class RoomMembers(NamedTuple):
+    room_id: str
+    query: MembersQuery
+
+
+class Invitation(NamedTuple):
+    room_id: str
+    members: NewMembers
+
+
+class RoomMember(NamedTuple):
+    """A member of a room; `me` is the caller."""
+
+    room_id: str
+    member_id: str
+
+
+class RoleChange(NamedTuple):
+    room_id: str
+    member_id: str
+    change: NewRole
+
+
 NOTHING: Final = Nothing()
 _NOT_FOUND: Final = frozenset({NotFound})
+_CHANGE_ERRORS: Final = frozenset({Conflict, NotFound})
 
 
 async def _register(context: Context, caller: Caller, request: Registration) -> TokenPair:
@@ -112,12 +148,44 @@ async def _search_people(context: Context, caller: Caller, request: SearchQuery)
     return await context.search.search(caller.user_id, request)
 
 
-async def _open_room(context: Context, caller: Caller, request: RoomRequest) -> Made:
+async def _open_room(context: Context, caller: Caller, request: RoomRequest | GroupRequest) -> Made:
+    if isinstance(request, GroupRequest):
+        return Made(*await context.chat_list.create_group(caller.user_id, request))
     return Made(*await context.chat_list.open_room(caller.user_id, request))
 
 
 async def _get_room(context: Context, caller: Caller, request: RoomRef) -> RoomView:
     return await context.chat_list.get_room(caller.user_id, request.room_id)
+
+
+async def _change_room(context: Context, caller: Caller, request: RoomChange) -> RoomView:
+    return await context.chat_list.change_room(caller.user_id, request.room_id, request.patch)
+
+
+async def _delete_room(context: Context, caller: Caller, request: RoomRef) -> Nothing:
+    await context.groups.delete(caller.user_id, request.room_id)
+    return NOTHING
+
+
+async def _join_room(context: Context, caller: Caller, request: RoomRef) -> RoomView:
+    return await context.chat_list.join(caller.user_id, request.room_id)
+
+
+async def _list_members(context: Context, caller: Caller, request: RoomMembers) -> MemberPage:
+    return await context.member_list.list_members(caller.user_id, request.room_id, request.query)
+
+
+async def _add_members(context: Context, caller: Caller, request: Invitation) -> AddedMembers:
+    return await context.groups.add_members(caller.user_id, request.room_id, request.members.user_ids)
+
+
+async def _change_role(context: Context, caller: Caller, request: RoleChange) -> RoomView:
+    return await context.chat_list.change_role(caller.user_id, request.room_id, request.member_id, request.change.role)
+
+
+async def _remove_member(context: Context, caller: Caller, request: RoomMember) -> Nothing:
+    await context.groups.remove_member(caller.user_id, request.room_id, request.member_id)
+    return NOTHING
 
 
 async def _list_chats(context: Context, caller: Caller, request: ChatsQuery) -> ChatPage:
@@ -192,11 +260,38 @@ GET_PROFILE: Final = Operation(
 SEARCH_PEOPLE: Final = Operation(
     "users.search", "users:read", SearchQuery, SearchResult, _search_people, limit=Limit.READS
 )
-OPEN_ROOM: Final = Operation("rooms.open", "rooms:write", RoomRequest, RoomView, _open_room, _NOT_FOUND)
+OPEN_ROOM: Final = Operation(
+    "rooms.open",
+    "rooms:write",
+    cast(type[RoomRequest | GroupRequest], RoomRequest | GroupRequest),
+    RoomView,
+    _open_room,
+    _NOT_FOUND,
+)
 GET_ROOM: Final = Operation("rooms.get", "rooms:read", RoomRef, RoomView, _get_room, _NOT_FOUND, Limit.READS)
 LIST_CHATS: Final = Operation("rooms.list", "rooms:read", ChatsQuery, ChatPage, _list_chats, limit=Limit.READS)
-JOIN_ROOM: Final = Operation("rooms.join", "rooms:read", RoomRef, RoomView, _get_room, _NOT_FOUND)
-LEAVE_ROOM: Final = Operation("rooms.leave", "rooms:read", RoomRef, Nothing, _leave_room, _NOT_FOUND)
+# Over sockets: to look at a room and away from it, which changes no membership.
+ENTER_ROOM: Final = Operation("rooms.enter", "rooms:read", RoomRef, RoomView, _get_room, _NOT_FOUND)
+EXIT_ROOM: Final = Operation("rooms.exit", "rooms:read", RoomRef, Nothing, _leave_room, _NOT_FOUND)
+CHANGE_ROOM: Final = Operation(
+    "rooms.change", "rooms:write", RoomChange, RoomView, _change_room, _CHANGE_ERRORS, Limit.MESSAGES
+)
+DELETE_ROOM: Final = Operation(
+    "rooms.delete", "rooms:write", RoomRef, Nothing, _delete_room, _CHANGE_ERRORS, Limit.MESSAGES
+)
+JOIN_ROOM: Final = Operation("rooms.join", "rooms:write", RoomRef, RoomView, _join_room, _CHANGE_ERRORS, Limit.MESSAGES)
+LIST_MEMBERS: Final = Operation(
+    "members.list", "rooms:read", RoomMembers, MemberPage, _list_members, _NOT_FOUND, Limit.READS
+)
+ADD_MEMBERS: Final = Operation(
+    "members.add", "rooms:write", Invitation, AddedMembers, _add_members, _CHANGE_ERRORS, Limit.MESSAGES
+)
+CHANGE_ROLE: Final = Operation(
+    "members.change_role", "rooms:write", RoleChange, RoomView, _change_role, _CHANGE_ERRORS, Limit.MESSAGES
+)
+REMOVE_MEMBER: Final = Operation(
+    "members.remove", "rooms:write", RoomMember, Nothing, _remove_member, _CHANGE_ERRORS, Limit.MESSAGES
+)
 READ_HISTORY: Final = Operation(
     "messages.read_history", "messages:read", RoomHistory, HistoryPage, _read_history, _NOT_FOUND, Limit.READS
 )

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from server.models import Member
 from server.storage.mongo.identity import IdentityStore
-from server.storage.mongo.rooms import MemberStore, RoomStore
+from server.storage.mongo.rooms import MemberStore, RoomStore, member_key
 from server.storage.mongo.users import Users
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,11 @@ class Upgrades:
         self._rooms = rooms
         self._members = members
         self.has_moved = False
-        self._steps: dict[int, Callable[[], Awaitable[None]]] = {2: self._renew_users, 3: self._complete_members}
+        self._steps: dict[int, Callable[[], Awaitable[None]]] = {
+            2: self._renew_users,
+            3: self._complete_members,
+            4: self._count_sent,
+        }
 
     async def run(self) -> None:
         """To be called before clients are served. Raises `Unavailable`: the next start continues from there."""
@@ -88,3 +92,24 @@ class Upgrades:
                 logged_at = time.monotonic()
                 log.warning("room members upgrade rooms=%d completed=%d", checked, completed)
         log.warning("room members upgrade rooms=%d completed=%d", checked, completed)
+
+    async def _count_sent(self) -> None:
+        """Store how many messages each member has sent up to the stored end of the room.
+
+        Before, every room had two members, and this followed from the last message.
+        """
+        checked, position, logged_at = 0, "", time.monotonic()
+        while room_ids := await self._rooms.find_ids(position, ROOM_BATCH):
+            rooms = {room.id: room for room in await self._rooms.find_many(room_ids)}
+            sent: dict[str, int] = {}
+            for member in await self._members.of_rooms(list(rooms)):
+                last = rooms[member.room_id].last_message
+                if last is not None:
+                    own = last.sender_seq if last.sender_id == member.user_id else last.seq - last.sender_seq
+                    sent[member_key(member.room_id, member.user_id)] = own
+            await self._members.save_sent(sent)
+            checked, position = checked + len(room_ids), room_ids[-1]
+            if time.monotonic() - logged_at >= PROGRESS_SECONDS:
+                logged_at = time.monotonic()
+                log.warning("sent messages upgrade rooms=%d", checked)
+        log.warning("sent messages upgrade rooms=%d", checked)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from server.config.settings import Settings
 from server.failpoints import Failpoints
 from server.realtime.hub import Hub
+from server.room_state import StoredMessage
 from server.services.delivery.delivery import Delivery
 from server.services.delivery.lost_queues import LostQueues
 from server.services.delivery.offline_queue import OfflineQueue
@@ -32,9 +33,13 @@ def build_delivery(
     people: People,
     receipts: Receipts,
     end_typing: Callable[[str, str], None],
+    announce: Callable[[StoredMessage], None],
     failpoints: Failpoints,
 ) -> DeliveryServices:
-    """`end_typing` is called with the sender and the room of every message."""
+    """`end_typing` is called with the sender and the room of every message.
+
+    `announce` is called with every notice before it is sent.
+    """
     limits = settings.offline_queue
     writer = OfflineQueueWriter(stores.offline_queues, lambda user_ids: offline_queue.flush_to(user_ids), failpoints)
     lost_queues = LostQueues(
@@ -61,7 +66,7 @@ def build_delivery(
     )
     unconfirmed = Unconfirmed(hub, writer)
     return DeliveryServices(
-        Delivery(hub, writer, unconfirmed, stores.messages, people, end_typing),
+        Delivery(hub, writer, unconfirmed, stores.messages, people, end_typing, announce),
         offline_queue,
         writer,
         unconfirmed,

@@ -48,6 +48,7 @@ class Delivery:
         messages: MessageStore,
         people: People,
         end_typing: Callable[[str, str], None],
+        announce: Callable[[StoredMessage], None],
     ) -> None:
         self._fan_out = fan_out
         self._offline_writer = offline_writer
@@ -55,6 +56,7 @@ class Delivery:
         self._messages = messages
         self._people = people
         self._end_typing = end_typing
+        self._announce = announce
         self._unwritten: dict[str, deque[_Unwritten]] = {}
 
     def take(self, stored: Sequence[StoredMessage]) -> None:
@@ -80,8 +82,8 @@ class Delivery:
         return {
             user_id
             for message in messages
-            for user_id in room.others(message.sender_id)
-            if delivered[user_id] < message.seq
+            for user_id in room.receivers(message)
+            if room.keeps_queues and message.notice is None and delivered[user_id] < message.seq
         }
 
     def _deliver(self, stored: StoredMessage) -> None:
@@ -89,19 +91,25 @@ class Delivery:
         progress = _Unwritten(message.seq)
         try:
             self._end_typing(message.sender_id, room.id)
+            if message.notice is not None:
+                # Those who come in hear of the room before its message.
+                self._announce(stored)
             frame = event_frame(MESSAGE_NEW, view_message(message, sender_name, is_read=False))
             # The sender's own devices; senders need no offline copy.
-            self._fan_out.send((message.sender_id,), frame)
-            receivers = room.others(message.sender_id)
+            if message.sender_id in room.members:
+                self._fan_out.send((message.sender_id,), frame)
+            receivers = room.receivers(message)
             delivered = self._fan_out.deliver(receivers, frame)
-            for user_id in delivered.missed:
+            # Others get what they missed from history and `sync`.
+            is_queued = room.keeps_queues and message.notice is None
+            for user_id in delivered.missed if is_queued else ():
                 if self._is_undelivered(room, message, user_id):
                     reference = refer(room.id, message.seq, len(frame.wire))
                     written = self._offline_writer.enqueue(user_id, reference, message.sent_at)
                     if not written.done():
                         progress.writes += 1
                         written.add_done_callback(lambda _done: self._finish_write(room, progress))
-            if len(delivered.missed) < len(receivers):
+            if is_queued and len(delivered.missed) < len(receivers):
                 self._unconfirmed.add(room, message, delivered.number)
         except Exception:
             log.exception("live delivery failed room=%s seq=%d", room.id, message.seq)

@@ -128,13 +128,15 @@ class LostQueues:
 
     async def _find_undelivered(self, room: RoomState, since: datetime) -> list[tuple[Message, str]]:
         """Undelivered messages with their receivers, oldest first."""
+        if not room.keeps_queues:
+            return []
         delivered = {user_id: member.delivered for user_id, member in room.members.items()}
         after = max(min(delivered.values(), default=room.last_seq), room.last_seq - self._max_messages)
         return [
             (message, user_id)
             for message in await self._messages.read_range(room.id, after, room.last_seq)
-            if message.sent_at > since
-            for user_id in room.others(message.sender_id)
+            if message.sent_at > since and message.notice is None
+            for user_id in room.receivers(message)
             if delivered[user_id] < message.seq and self._was_offline(user_id, message)
         ]
 

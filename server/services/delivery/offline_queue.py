@@ -190,7 +190,7 @@ class OfflineQueue:
         for entry, head in intact:
             room = rooms.get(head.room_id)
             flushed = connection.flushed.get(head.place, entry.name)
-            is_obsolete = room is None or head.seq <= room.members[user_id].read
+            is_obsolete = room is None or not room.is_waiting_for(user_id, head.seq)
             if is_obsolete or head.place in seen or flushed != entry.name:
                 obsolete.append(entry.name)
             elif head.place not in connection.flushed:

@@ -26,11 +26,14 @@ class _Room:
     and the next cursor, which holds once that delivery, and so all before it, is confirmed.
     """
 
-    __slots__ = ("candidate", "deliveries", "queued", "room", "writes")
+    __slots__ = ("candidate", "deliveries", "indexed", "newest_join", "queued", "room", "writes")
 
     def __init__(self, room: RoomState) -> None:
         self.room = room
         self.deliveries: deque[_Delivery] = deque()
+        # The users under whom the room is found.
+        self.indexed = set[str]()
+        self.newest_join = -1
         self.queued = 0
         self.candidate: tuple[int, int] | None = None
         # Offline-queue writes that are not done.
@@ -55,7 +58,7 @@ class Unconfirmed:
         if waiting is None:
             waiting = self._rooms[room.id] = _Room(room)
             room.pins += 1
-            self._index(waiting)
+        self._index(waiting)
         waiting.deliveries.append(_Delivery(number, message.seq, message.sender_id))
 
     def note_queued(self, room: RoomState, seq: int) -> None:
@@ -78,7 +81,8 @@ class Unconfirmed:
         ]
         moment = now()
         for delivery, waiting in sorted(found, key=lambda pair: pair[0]):
-            if delivery.seq > waiting.room.members[user_id].read:
+            member = waiting.room.members.get(user_id)
+            if member is not None and delivery.seq > member.read.seq:
                 self._enqueue(user_id, delivery, waiting, moment)
 
     def advance(self) -> None:
@@ -88,7 +92,8 @@ class Unconfirmed:
 
     def _advance(self, waiting: _Room) -> None:
         room, deliveries = waiting.room, waiting.deliveries
-        confirmed = min(map(self._hub.confirmed_upto, room.members))
+        # Of those who were there; one who left has no part in it any more.
+        confirmed = min(map(self._hub.confirmed_upto, room.members), default=deliveries[-1].number if deliveries else 0)
         while deliveries and deliveries[0].number <= confirmed:
             deliveries.popleft()
         if waiting.writes:
@@ -102,18 +107,22 @@ class Unconfirmed:
             waiting.candidate = None
         if waiting.candidate is None and waiting.queued:
             waiting.candidate = deliveries[-1].number, waiting.queued
-        self._index(waiting)
 
     def _index(self, waiting: _Room) -> None:
-        for user_id in waiting.room.members:
+        """Make the room known under all its members; again only if somebody has joined since."""
+        if waiting.newest_join == waiting.room.newest_join:
+            return
+        waiting.newest_join = waiting.room.newest_join
+        for user_id in waiting.room.members.keys() - waiting.indexed:
             self._by_user.setdefault(user_id, {})[waiting.room.id] = waiting
+            waiting.indexed.add(user_id)
 
     def _forget(self, waiting: _Room) -> None:
         room = waiting.room
         room.advance(DELIVERY, waiting.queued)
         room.pins -= 1
         del self._rooms[room.id]
-        for user_id in room.members:
+        for user_id in waiting.indexed:
             rooms = self._by_user[user_id]
             del rooms[room.id]
             if not rooms:

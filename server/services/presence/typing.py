@@ -56,4 +56,5 @@ class Typing:
         return room
 
     def _emit(self, event: str, room: RoomState, user_id: str) -> None:
-        self._fan_out.emit(room.others(user_id), event, {"roomId": room.id, "userId": user_id})
+        if room.tells_receipts:
+            self._fan_out.emit(room.others(user_id), event, {"roomId": room.id, "userId": user_id})

@@ -51,7 +51,7 @@ class InFlightRooms:
 
     async def leave_idle(self) -> None:
         """Remove rooms in which no consumer is behind and nothing is unsaved. Raises `Unavailable`."""
-        idle = [room for room in self._rooms.values() if room.pins == 0 and not room.is_changed]
+        idle = [room for room in self._rooms.values() if room.pins == 0 and (room.is_ended or not room.is_changed)]
         if not idle:
             return
         for room in idle:

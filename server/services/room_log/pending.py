@@ -4,11 +4,12 @@ import asyncio
 import hashlib
 import json
 import secrets
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from server.errors import Unavailable
-from server.models import Message, MessageType, now
+from server.errors import ChatError, NotFound, Unavailable
+from server.models import Message, MessageType, Notice, now
 from server.protocol import MessageView
 from server.room_state import RoomState
 from server.views import view_message
@@ -26,16 +27,20 @@ class SendResult(NamedTuple):
 class PendingMessage:
     """A validated message without a place in the log yet.
 
-    `result` completes once the message is stored or refused. The sender's name is kept here, so that nothing is read
-    from a store after the write. `tried` holds the sequence numbers that the writer tried to store it under.
+    `result` completes once the message is stored or refused. `check` is called with the room as it is before the
+    message, and raises if it must not be stored there; without one, its sender must be a member. The sender's name is
+    kept here, so that nothing is read from a store after the write. `tried` holds the sequence numbers that the writer
+    tried to store it under.
     """
 
     __slots__ = (
         "attachment_url",
+        "check",
         "client_message_id",
         "content",
         "deadline",
         "id",
+        "notice",
         "result",
         "room",
         "sender_id",
@@ -55,6 +60,8 @@ class PendingMessage:
         type: MessageType,
         attachment_url: str | None,
         client_message_id: str | None,
+        notice: Notice | None = None,
+        check: Callable[[RoomState], None] | None = None,
     ) -> None:
         self.room = room
         self.sender_id = sender_id
@@ -63,14 +70,27 @@ class PendingMessage:
         self.type = type
         self.attachment_url = attachment_url
         self.client_message_id = client_message_id
+        self.notice = notice
+        self.check = check
         self.id = derive_message_id(room.id, sender_id, client_message_id)
         self.sent_at: datetime = now()
         self.deadline = 0.0
         self.result: asyncio.Future[SendResult] = asyncio.get_running_loop().create_future()
         self.tried: list[int] = []
 
-    def number(self, seq: int, sender_seq: int) -> Message:
-        """The message with its number in the room and its number among the sender's messages in the room."""
+    def find_refusal(self) -> ChatError | None:
+        """Why the message may not be stored at the end of its room as it is now."""
+        try:
+            if self.room.is_ended or (self.check is None and self.sender_id not in self.room.members):
+                raise NotFound("No such room")
+            if self.check is not None:
+                self.check(self.room)
+        except ChatError as error:
+            return error
+        return None
+
+    def number(self, seq: int, sender_seq: int, notices: int) -> Message:
+        """The message with its number in the room, the sender's messages in the room, and the room's notices."""
         self.tried.append(seq)
         return Message(
             id=self.id,
@@ -83,6 +103,8 @@ class PendingMessage:
             sent_at=self.sent_at,
             attachment_url=self.attachment_url,
             client_message_id=self.client_message_id,
+            notices=notices,
+            notice=self.notice,
         )
 
     def has_stored(self, message: Message) -> bool:
@@ -94,10 +116,10 @@ class PendingMessage:
         message = self.result.result().message
         return view_message(message, self.sender_name, self.room.is_read(message, self.sender_id))
 
-    def refuse(self) -> None:
-        """Fail `result` with `Unavailable` if it is not done."""
+    def refuse(self, error: ChatError | None = None) -> None:
+        """Fail `result` if it is not done: with `Unavailable`, unless another error is given."""
         if not self.result.done():
-            self.result.set_exception(Unavailable("Messages cannot be stored just now"))
+            self.result.set_exception(error or Unavailable("Messages cannot be stored just now"))
             # Marks the exception as retrieved: the sender may be gone.
             self.result.exception()
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from server.errors import ValidationFailed
 from server.file_types import IMAGE_EXTENSIONS
-from server.models import MessageType, User
+from server.models import SentType, User
 from server.protocol import MessageView, SendMessage
 from server.room_state import RoomState
 from server.services.room_log.pending import PendingMessage
@@ -20,7 +20,7 @@ class Admitted(NamedTuple):
 
     user_id: str
     payload: SendMessage
-    kind: MessageType
+    kind: SentType
 
 
 class Messages:
@@ -99,7 +99,7 @@ class Messages:
         self._write_queue.append(message)
         return message
 
-    def _check_content(self, payload: SendMessage) -> MessageType:
+    def _check_content(self, payload: SendMessage) -> SentType:
         """Validate what needs no store, and return the message type."""
         content, url = payload.content or "", payload.attachment_url
         if len(content) > self._max_length:
@@ -122,7 +122,7 @@ def check_attachment_url(url: str, is_upload: Callable[[str], bool]) -> None:
         raise ValidationFailed.at("attachmentUrl", words)
 
 
-def detect_type(url: str) -> MessageType:
+def detect_type(url: str) -> SentType:
     """IMAGE if the path ends in an image extension, else FILE."""
     _, dot, extension = urlsplit(url).path.rpartition("/")[2].rpartition(".")
     return "IMAGE" if dot and extension.lower() in IMAGE_EXTENSIONS else "FILE"

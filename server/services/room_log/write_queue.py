@@ -82,7 +82,10 @@ class WriteQueue:
             self._wake.clear()
 
     def take(self, most: int) -> list[PendingMessage]:
-        """The next messages, at most `most`, that are not refused. Refused ones are released."""
+        """The next messages, at most `most`, that are not refused. Refused ones are released.
+
+        A notice is the last: what comes after it is checked against the room as it has changed it.
+        """
         batch: list[PendingMessage] = []
         while self._waiting and len(batch) < most:
             pending = self._waiting.popleft()
@@ -90,6 +93,8 @@ class WriteQueue:
                 self.release(pending)
             else:
                 batch.append(pending)
+                if pending.notice is not None:
+                    break
         return batch
 
     def owns(self, pending: PendingMessage) -> bool:

@@ -106,7 +106,7 @@ class RoomLog:
         collided: tuple[str, int] | None = None
         while batch or self._unresolved:
             try:
-                batch = await self._resolve(batch)
+                batch = self._drop_refused(await self._resolve(batch))
                 if not batch:
                     return
                 await self._in_flight.enter(pending.room for pending in batch)
@@ -172,13 +172,30 @@ class RoomLog:
         sent: dict[tuple[str, str], int] = {}
         messages = []
         for pending in batch:
-            room = pending.room
+            room, notices = pending.room, pending.room.notices
             seq = ends.get(room.id, room.last_seq) + 1
-            sender_seq = sent.get((room.id, pending.sender_id), room.sent_by(pending.sender_id)) + 1
+            sender_seq = sent.get((room.id, pending.sender_id), room.sent_by(pending.sender_id))
+            if pending.notice is None:
+                sender_seq += 1
+            else:
+                # A notice is the last of its batch.
+                notices += 1
             ends[room.id] = seq
             sent[room.id, pending.sender_id] = sender_seq
-            messages.append(pending.number(seq, sender_seq))
+            messages.append(pending.number(seq, sender_seq, notices))
         return messages
+
+    def _drop_refused(self, batch: list[PendingMessage]) -> list[PendingMessage]:
+        """Refuse what may not be stored in its room any more, e.g. of senders who were removed."""
+        kept = []
+        for pending in batch:
+            refusal = pending.find_refusal()
+            if refusal is None:
+                kept.append(pending)
+            else:
+                pending.refuse(refusal)
+                self._queue.release(pending)
+        return kept
 
     def _accept(self, stored: Sequence[tuple[PendingMessage, Message]]) -> None:
         """Append to the rooms, answer the senders, and pass the messages on for delivery."""

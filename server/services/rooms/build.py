@@ -7,12 +7,15 @@ from server.concurrency.batcher import Batcher
 from server.config.settings import Settings
 from server.models import Member
 from server.realtime.fan_out import FanOut
-from server.room_state import RoomState
+from server.room_state import Bounds, RoomState
 from server.services.rooms.chat_list import ChatList
+from server.services.rooms.groups import Groups
 from server.services.rooms.history import History
+from server.services.rooms.member_list import MemberList
 from server.services.rooms.memberships import Memberships
-from server.services.rooms.ports import Limits, Log, People, Presence
+from server.services.rooms.ports import Attachments, Limits, Log, Notices, People, Presence
 from server.services.rooms.receipts import Receipts
+from server.services.rooms.room_events import RoomEvents
 from server.services.rooms.rooms import Rooms
 from server.storage.stores import Stores
 
@@ -23,9 +26,12 @@ MAX_MARKS: Final = 50
 class RoomServices(NamedTuple):
     rooms: Rooms
     chat_list: ChatList
+    groups: Groups
+    member_list: MemberList
     history: History
     receipts: Receipts
     marks: Batcher[Member]
+    events: RoomEvents
 
 
 def build_rooms(
@@ -36,9 +42,12 @@ def build_rooms(
     presence: Presence,
     log: Log,
     limits: Limits,
+    notices: Notices,
+    attachments: Attachments,
     on_loaded: Callable[[RoomState], None],
 ) -> RoomServices:
     """`on_loaded` gets each room that was read to the end of its log."""
+    events = RoomEvents(fan_out, stores.identity)
     rooms = Rooms(
         stores.rooms,
         stores.members,
@@ -47,14 +56,28 @@ def build_rooms(
         limits,
         Memberships(stores.members, max_cached=settings.rooms.max_cached_people),
         max_cached=settings.rooms.max_cached,
+        bounds=Bounds(settings.receipts.max_members, settings.presence.max_members, settings.offline_queue.max_members),
         room_key=lambda: stores.identity.known.room_key,
         on_loaded=on_loaded,
+    )
+    groups = Groups(
+        rooms,
+        notices,
+        people,
+        limits,
+        attachments,
+        events,
+        max_members=settings.rooms.max_members,
+        room_key=lambda: stores.identity.known.room_key,
     )
     marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
     return RoomServices(
         rooms,
-        ChatList(rooms, people, presence, fan_out, stores.identity),
+        ChatList(rooms, groups, people, presence, fan_out, stores.identity),
+        groups,
+        MemberList(rooms, people),
         History(rooms, people, stores.messages, stores.identity, limits),
         Receipts(rooms, log, stores.messages, marks, fan_out),
         marks,
+        events,
     )

@@ -6,15 +6,17 @@ from typing import Final
 
 import msgspec
 
-from server.errors import ValidationFailed
-from server.protocol import ROOM_NEW, ChatPage, ChatsQuery, ChatView, RoomRequest, RoomView
+from server.errors import NotFound, ValidationFailed
+from server.models import Role
+from server.protocol import ROOM_NEW, ChatPage, ChatsQuery, ChatView, GroupRequest, RoomPatch, RoomRequest, RoomView
 from server.realtime.fan_out import FanOut
 from server.room_state import RoomState
 from server.services.rooms.direct import pair_of, peer_of
+from server.services.rooms.groups import Groups
 from server.services.rooms.ports import People, Presence
 from server.services.rooms.rooms import Rooms
 from server.storage.mongo.identity import IdentityStore
-from server.views import view_chat, view_room
+from server.views import name_of, view_chat, view_room
 
 # A page of the list that would be larger ends early.
 PAGE_BYTES: Final = 2 * 1024 * 1024
@@ -26,9 +28,16 @@ SortKey = tuple[bool, int, str]
 
 class ChatList:
     def __init__(
-        self, rooms: Rooms, people: People, presence: Presence, fan_out: FanOut, identities: IdentityStore
+        self,
+        rooms: Rooms,
+        groups: Groups,
+        people: People,
+        presence: Presence,
+        fan_out: FanOut,
+        identities: IdentityStore,
     ) -> None:
         self._rooms = rooms
+        self._groups = groups
         self._people = people
         self._presence = presence
         self._fan_out = fan_out
@@ -46,6 +55,23 @@ class ChatList:
                 self._fan_out.emit([other], ROOM_NEW, await self._view_room(other, room))
         return await self._view_room(user_id, room), is_new
 
+    async def create_group(self, user_id: str, request: GroupRequest) -> tuple[RoomView, bool]:
+        """As `Groups.create`."""
+        room, is_new = await self._groups.create(user_id, request)
+        return await self._view_room(user_id, room), is_new
+
+    async def change_room(self, user_id: str, room_id: str, patch: RoomPatch) -> RoomView:
+        """As `Groups.change`; the room as it is then."""
+        return await self._view_room(user_id, await self._groups.change(user_id, room_id, patch))
+
+    async def change_role(self, user_id: str, room_id: str, member_id: str, role: Role) -> RoomView:
+        """As `Groups.change_role`; the room as it is then."""
+        return await self._view_room(user_id, await self._groups.change_role(user_id, room_id, member_id, role))
+
+    async def join(self, user_id: str, room_id: str) -> RoomView:
+        """As `Groups.join`; the room as it is then."""
+        return await self._view_room(user_id, await self._groups.join(user_id, room_id))
+
     async def get_room(self, user_id: str, room_id: str) -> RoomView:
         """A room as one of its members sees it. Raises `NotFound` for other users."""
         return await self._view_room(user_id, await self._rooms.access_room(user_id, room_id))
@@ -57,23 +83,36 @@ class ChatList:
         if after is not None:
             rooms = [room for room in rooms if _sort_key(room) < after]
         page = rooms[: query.limit]
-        peers = {peer_of(room, user_id) for room in page}
-        people = await self._people.get_many(peers)
-        online = await self._presence.online(peers)
-        rows = ((room, peer_of(room, user_id)) for room in page)
+        peers = {room.id: peer_of(room, user_id) for room in page if room.type == "DIRECT"}
+        senders = {room.id: room.last_message.sender_id for room in page if room.last_message is not None}
+        people = await self._people.get_many({*peers.values(), *senders.values()})
+        online = await self._presence.online(set(peers.values()))
+        # A room that was left meanwhile is no longer in the list.
+        shown = [room for room in page if user_id in room.members]
         chats = _within_bytes(
-            [view_chat(room, user_id, peer_id, people.get(peer_id), peer_id in online) for room, peer_id in rows]
+            [
+                view_chat(
+                    room,
+                    user_id,
+                    peers.get(room.id),
+                    people.get(peers.get(room.id, "")),
+                    people.get(senders.get(room.id, "")),
+                    peers.get(room.id) in online,
+                )
+                for room in shown
+            ]
         )
-        return ChatPage(
-            chats=chats,
-            next_cursor=_write_cursor(_sort_key(page[len(chats) - 1])) if len(rooms) > len(chats) else None,
-        )
+        last = shown[len(chats) - 1] if len(chats) < len(shown) else page[-1] if len(rooms) > len(page) else None
+        return ChatPage(chats=chats, next_cursor=None if last is None else _write_cursor(_sort_key(last)))
 
     async def _view_room(self, user_id: str, room: RoomState) -> RoomView:
         last = room.last_message
         people = await self._people.get_many([last.sender_id] if last is not None else [])
-        sender = None if last is None else people.get(last.sender_id)
-        return view_room(room, user_id, pair_of(room, user_id), sender, self._identities.known.epoch)
+        if user_id not in room.members:
+            raise NotFound("No such room")
+        sender_name = "" if last is None else name_of(people.get(last.sender_id))
+        pair = pair_of(room, user_id) if room.type == "DIRECT" else None
+        return view_room(room, user_id, pair, sender_name, self._identities.known.epoch)
 
 
 def _within_bytes(chats: list[ChatView]) -> list[ChatView]:

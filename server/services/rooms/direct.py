@@ -1,8 +1,7 @@
-"""Rooms of two: their ids, their members, and who is the other one. Nothing else knows of pairs."""
+"""Rooms of two: their ids, their members, and who is the other one."""
 
 import hashlib
 import json
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from server.models import Member, Room, now
@@ -54,8 +53,3 @@ def pair_of(room: RoomState, user_id: str) -> tuple[str, str]:
     """The pair of a member, the one who created the room first."""
     peer_id = peer_of(room, user_id)
     return (peer_id, user_id) if room.created_by == peer_id else (user_id, peer_id)
-
-
-def peers_in(memberships: Iterable[Member]) -> set[str]:
-    """Everybody who shares one of these rooms."""
-    return {member.peer_id for member in memberships if member.peer_id is not None}

@@ -87,15 +87,17 @@ class History:
         if len(given) > 1:
             raise ValidationFailed.at(given[1], f"cannot go together with {given[0]}")
         room = await self._rooms.access_room(user_id, room_id)
-        total, limit = room.last_seq, query.limit
+        # Members who may not see what was before they joined have a log that begins there.
+        end, hidden, limit = room.last_seq, room.first_visible(user_id).seq, query.limit
+        total = end - hidden
         if query.after is not None:
-            first = min(query.after, total) + 1
-            last = min(first + limit - 1, total)
+            first = max(min(query.after, end), hidden) + 1
+            last = min(first + limit - 1, end)
         else:
             page = query.page or 1
-            newest = total - (page - 1) * limit
-            last = newest if query.before is None else min(query.before - 1, total)
-            first = max(1, last - limit + 1)
+            newest = end - (page - 1) * limit
+            last = newest if query.before is None else min(query.before - 1, end)
+            first = max(hidden + 1, last - limit + 1)
         # Read from the client's end of the range, so that messages which do not fit are on the next page.
         is_newest_first = query.after is None
         async with self._read_slot(user_id):
@@ -109,16 +111,16 @@ class History:
             last = first + len(messages) - 1
         if query.before is not None:
             messages.reverse()
-        has_older = bool(messages) and first > 1
-        has_newer = last < total
+        has_older = bool(messages) and first > hidden + 1
+        has_newer = last < end
         return HistoryPage(
             messages=messages,
             pagination=Pagination(
-                current_page=query.page or 1 + max(0, total - max(last, 0)) // limit,
+                current_page=query.page or 1 + max(0, end - max(last, hidden)) // limit,
                 total_pages=-(-total // limit),
                 total_items=total,
                 has_next=has_newer if query.after is not None else has_older,
-                has_prev=first > 1 if query.after is not None else has_newer,
+                has_prev=first > hidden + 1 if query.after is not None else has_newer,
                 next_before=first if is_cut and is_newest_first else msgspec.UNSET,
                 next_after=last if is_cut and not is_newest_first else msgspec.UNSET,
             ),
@@ -137,7 +139,7 @@ class History:
         named: dict[str, int] = {}
         for room_id, have in request.rooms.items():
             if room_id in rooms:
-                named[room_id] = 0 if is_reset else have
+                named[room_id] = max(0 if is_reset else have, rooms[room_id].first_visible(user_id).seq)
             elif not is_reset:
                 detail = "No such room"
                 raise NotFound(detail, errors=[FieldError(f"rooms.{room_id}", detail)])

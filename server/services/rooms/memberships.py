@@ -1,4 +1,4 @@
-"""Caches each user's rooms: read once per user, then updated as rooms are created."""
+"""Caches each user's rooms: read once per user, then updated as people come and go."""
 
 import asyncio
 from collections.abc import Iterable
@@ -9,13 +9,16 @@ from server.storage.mongo.rooms import MemberStore
 
 
 class Memberships:
-    """Keeps the users that were used last. A membership that was noted is in every later answer for its user."""
+    """Keeps the users that were used last. A membership that was noted is in every later answer for its user, and one
+    that was forgotten in none.
+    """
 
     def __init__(self, members: MemberStore, *, max_cached: int) -> None:
         self._members = members
         self._known: LruCache[str, dict[str, Member]] = LruCache(max_cached)
         self._reading: dict[str, asyncio.Task[dict[str, Member]]] = {}
-        self._noted: dict[str, dict[str, Member]] = {}
+        # What happened during a read: None for a membership that ended.
+        self._noted: dict[str, dict[str, Member | None]] = {}
 
     async def of_user(self, user_id: str) -> list[Member]:
         """The user's memberships, with marks that may be old. Raises `Unavailable`."""
@@ -29,19 +32,32 @@ class Memberships:
         return list((await asyncio.shield(reading)).values())
 
     def note(self, members: Iterable[Member]) -> None:
-        """Add memberships that are stored."""
+        """Add memberships."""
         for member in members:
-            for known in self._known.get(member.user_id), self._noted.get(member.user_id):
-                if known is not None:
-                    known[member.room_id] = member
+            known, noted = self._known.get(member.user_id), self._noted.get(member.user_id)
+            if known is not None:
+                known[member.room_id] = member
+            if noted is not None:
+                noted[member.room_id] = member
+
+    def forget(self, room_id: str, user_ids: Iterable[str]) -> None:
+        """Remove memberships."""
+        for user_id in user_ids:
+            known, noted = self._known.get(user_id), self._noted.get(user_id)
+            if known is not None:
+                known.pop(room_id, None)
+            if noted is not None:
+                noted[room_id] = None
 
     async def _read(self, user_id: str) -> dict[str, Member]:
-        # A room that is created during the read may be missing from the result.
-        noted = self._noted[user_id] = {}
+        # A room that the user joins or leaves during the read may be missing from the result, or in it.
+        noted: dict[str, Member | None] = {}
+        self._noted[user_id] = noted
         try:
             members = await self._members.of_user(user_id)
         finally:
             del self._noted[user_id], self._reading[user_id]
-        known = {member.room_id: member for member in members} | noted
+        latest = {member.room_id: member for member in members} | noted
+        known = {room_id: member for room_id, member in latest.items() if member is not None}
         self._known.put(user_id, known)
         return known

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from server.concurrency.batcher import Batcher
 from server.errors import NotFound
-from server.models import Member, Message, now
+from server.member_state import MemberState
+from server.models import Member, Message, Position, now
 from server.protocol import MESSAGE_DELIVERED, MESSAGE_READ, ReadMark, Receipt, wire_time
 from server.realtime.fan_out import FanOut
 from server.room_state import RoomState
@@ -45,14 +46,18 @@ class Receipts:
         `room_id`, if given, must be the message's room. Raises `NotFound` if the user is not in the message's room.
         """
         room, message = await self._access_message(user_id, message_id, room_id)
-        if message.seq > room.members[user_id].read:
-            own = room.own_upto(message, user_id)
-            mark = Member(room.id, user_id, last_read_seq=message.seq, last_delivered_seq=message.seq, read_own=own)
+        member = room.members[user_id]
+        if message.seq > member.read.seq:
             with room.pinned():
-                await self._marks.add(mark)
-                if room.raise_read(user_id, message.seq, own):
+                position = room.position_of(message, user_id) or await self._count_position(room, message, member)
+                await self._marks.add(
+                    Member(room.id, user_id, sent=member.sent, last_delivered_seq=message.seq, read=position)
+                )
+                if member.raise_read(position):
                     self._emit_receipt(MESSAGE_READ, room, message.id, message.seq, user_id, skip)
-        return ReadMark(room_id=room.id, seq=room.members[user_id].read, unread_count=room.unread(user_id))
+                if user_id not in room.members:
+                    raise NotFound("No such message")
+        return ReadMark(room_id=room.id, seq=member.read.seq, unread_count=room.unread(user_id))
 
     async def mark_delivered(self, user_id: str, message_id: str, *, skip: Any = None) -> None:
         """Raise the user's delivered mark to this message. Raises `NotFound` if the user is not in its room."""
@@ -77,11 +82,12 @@ class Receipts:
             )
 
     async def _raise_delivered(self, room: RoomState, user_id: str, seq: int, message_id: str, skip: Any) -> None:
-        if seq <= room.members[user_id].delivered:
+        member = room.members[user_id]
+        if seq <= member.delivered:
             return
         with room.pinned():
             await self._marks.add(Member(room.id, user_id, last_delivered_seq=seq))
-            if room.raise_delivered(user_id, seq):
+            if member.raise_delivered(seq):
                 self._emit_receipt(MESSAGE_DELIVERED, room, message_id, seq, user_id, skip)
 
     async def _access_message(self, user_id: str, message_id: str, room_id: str) -> tuple[RoomState, Message]:
@@ -90,10 +96,24 @@ class Receipts:
         if message is None or (room_id and message.room_id != room_id):
             raise NotFound("No such message")
         try:
-            return await self._rooms.access_room(user_id, message.room_id), message
+            room = await self._rooms.access_room(user_id, message.room_id)
         except NotFound:
             raise NotFound("No such message") from None
+        if not room.may_see(user_id, message.seq):
+            raise NotFound("No such message")
+        return room, message
+
+    async def _count_position(self, room: RoomState, message: Message, member: MemberState) -> Position:
+        """The position of a message for a member who sent some without reading what came before them."""
+        read, last, sent = member.read, room.last_seq, member.sent
+        # What is counted never changes, as the log only grows. The shorter side takes less.
+        if message.seq - read.seq <= last - message.seq:
+            own = read.own + await self._store.count_own(room.id, member.user_id, read.seq, message.seq)
+        else:
+            own = sent - await self._store.count_own(room.id, member.user_id, message.seq, last)
+        return Position(message.seq, own, message.notices)
 
     def _emit_receipt(self, event: str, room: RoomState, message_id: str, seq: int, user_id: str, skip: Any) -> None:
         receipt = Receipt(room_id=room.id, message_id=message_id, seq=seq, user_id=user_id, at=wire_time(now()))
-        self._fan_out.emit(room.members, event, receipt, skip=skip)
+        receivers = room.members if room.tells_receipts else (user_id,)
+        self._fan_out.emit(receivers, event, receipt, skip=skip)

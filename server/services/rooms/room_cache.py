@@ -41,6 +41,11 @@ class RoomCache:
         for state in list(itertools.islice(idle, excess)):
             self._evicted[state.id] = self._cached.pop(state.id)
 
+    def remove(self, room_id: str) -> None:
+        """Forget a room that is deleted."""
+        self._cached.pop(room_id, None)
+        self._evicted.pop(room_id, None)
+
     def changed(self) -> list[RoomState]:
         """Rooms with unsaved changes, including those that changed after they were evicted."""
         rooms = itertools.chain(self._cached.values(), list(self._evicted.values()))

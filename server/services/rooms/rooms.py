@@ -6,10 +6,10 @@ from typing import Final
 
 from server.concurrency.batcher import in_groups
 from server.errors import NotFound, ValidationFailed
-from server.models import Member, Message
+from server.models import Member, Message, Room
 from server.protocol import RoomRequest
-from server.room_state import RoomState
-from server.services.rooms.direct import build_direct_room, peers_in
+from server.room_state import Bounds, RoomState
+from server.services.rooms.direct import build_direct_room
 from server.services.rooms.memberships import Memberships
 from server.services.rooms.ports import Limits, People
 from server.services.rooms.room_cache import RoomCache
@@ -42,6 +42,7 @@ class Rooms:
         memberships: Memberships,
         *,
         max_cached: int,
+        bounds: Bounds,
         room_key: Callable[[], bytes],
         on_loaded: Callable[[RoomState], None],
     ) -> None:
@@ -50,6 +51,7 @@ class Rooms:
         self._messages = messages
         self._people = people
         self._limits = limits
+        self._bounds = bounds
         self._room_key = room_key
         self._on_loaded = on_loaded
         self._memberships = memberships
@@ -71,14 +73,41 @@ class Rooms:
         state, is_new = await self._find_either(room.id, older_id), False
         if state is None:
             await self._limits.check_new_room(user_id)
-            # Members first: a room that is there has its members. Those without a room, after a crash, are ignored.
-            await self._members.create(members)
-            is_new = await self._rooms.create(room)
-            # The first may join a load by another caller that began before the room was stored.
-            state = await self._load(room.id) or await self._load(room.id)
-        if state is None or user_id not in state.members:
+            state, is_new = await self.create(room, members)
+        if user_id not in state.members:
             raise NotFound("No such room")
         return state, is_new
+
+    async def create(self, room: Room, members: Sequence[Member]) -> tuple[RoomState, bool]:
+        """Store a room; and whether it is new. Raises `Unavailable`."""
+        # Members first: a room that is there has its members. Those without a room, after a crash, are ignored.
+        await self._members.create(members)
+        is_new = await self._rooms.create(room)
+        # The first may join a load by another caller that began before the room was stored.
+        state = await self._load(room.id) or await self._load(room.id)
+        if state is None:
+            raise NotFound("No such room")
+        return state, is_new
+
+    async def find(self, room_id: str) -> RoomState | None:
+        """The room, whoever asks. Callers check what the user may know of it."""
+        return self.cached(room_id) or await self._load(room_id)
+
+    async def end(self, state: RoomState) -> None:
+        """Delete a room for everybody. Returns once it is gone for good; what it held is removed by `purge`."""
+        await self._rooms.end(state.id)
+        state.is_ended = True
+        state.is_changed = False
+        self._cache.remove(state.id)
+        self._memberships.forget(state.id, state.members)
+
+    async def purge_ended(self) -> None:
+        """Remove messages and members of deleted rooms, a part at a time. Raises `Unavailable`."""
+        for room_id in await self._rooms.find_ended():
+            while await self._messages.remove_some(room_id):
+                await asyncio.sleep(0)
+            await self._members.remove_all(room_id)
+            await self._rooms.forget_ended(room_id)
 
     def cached(self, room_id: str) -> RoomState | None:
         """The room if it is in memory and read to the end of its log; for callers that must not wait."""
@@ -118,18 +147,42 @@ class Rooms:
         return found.get(room_id) or found.get(older_id)
 
     async def peers(self, user_id: str) -> set[str]:
-        """The ids of all users who share a room with this user."""
-        return peers_in(await self._memberships.of_user(user_id))
+        """The users who share a room with this user, of those that tell presence."""
+        found: set[str] = set()
+        groups: list[str] = []
+        for member in await self._memberships.of_user(user_id):
+            if member.peer_id is not None:
+                found.add(member.peer_id)
+            else:
+                groups.append(member.room_id)
+        for room in (await self.access_many(user_id, groups)).values() if groups else ():
+            if room.tells_presence:
+                found.update(room.members)
+        found.discard(user_id)
+        return found
 
     async def read_tail(self, state: RoomState) -> list[Message]:
         """Append and return the messages that the log holds beyond the end known here."""
         found = []
-        for message in await self._messages.read_tail(state.id, state.last_seq):
+        tail = await self._messages.read_tail(state.id, state.last_seq)
+        await self._load_former(state, tail)
+        for message in tail:
             if message.seq == state.last_seq + 1:
                 state.append(message)
                 found.append(message)
         state.is_checked = True
         return found
+
+    async def note_former(self, state: RoomState, user_ids: Collection[str]) -> None:
+        """Read what is stored of those of these users who were in the room, before they come back."""
+        for member in await self._members.find_former(state.id, user_ids):
+            state.former[member.user_id] = member
+
+    async def _load_former(self, state: RoomState, messages: Sequence[Message]) -> None:
+        notices = [message.notice for message in messages if message.notice is not None]
+        coming = {user_id for notice in notices if notice.kind in ("JOINED", "ADDED") for user_id in notice.user_ids}
+        if coming:
+            await self.note_former(state, coming)
 
     async def pin_many(self, room_ids: Sequence[str]) -> list[RoomState]:
         """Those of these rooms that exist, each pinned once, and not yet read beyond their stored ends."""
@@ -163,6 +216,12 @@ class Rooms:
                 await self._save([state for state in states if state.is_changed])
             await asyncio.sleep((loop.time() - begun) * (1 / SAVING_SHARE - 1))
 
+    async def save_room(self, state: RoomState) -> None:
+        """Store the changes of one room, for callers who promise them. Raises `Unavailable`."""
+        async with self._saving:
+            if state.is_changed:
+                await self._save([state])
+
     async def save_all(self) -> None:
         """As `save_changed`, without pauses: for when no messages wait. Raises `Unavailable`."""
         # What another call is storing counts as unchanged already.
@@ -171,15 +230,17 @@ class Rooms:
                 await self._save(states)
 
     async def _save(self, changed: Sequence[RoomState]) -> None:
-        ends = [state.end() for state in changed]
-        marks = [member for state in changed for member in state.take_changes()]
+        changes = [state.take_changes() for state in changed]
         try:
-            # Marks first: a crash in between leaves an old end, and reading the log from there repeats the marks.
-            await self._members.save_marks(marks)
-            await self._rooms.save_ends(ends)
+            # The ends last: a crash in between leaves old ones, and following the log from there repeats the rest.
+            await self._members.save_memberships(
+                [member for one in changes for member in one.joined], [member for one in changes for member in one.left]
+            )
+            await self._members.save_marks([member for one in changes for member in one.marks])
+            await self._rooms.save_ends([one.end for one in changes])
         except BaseException:
-            for state in changed:
-                state.keep_changes()
+            for state, one in zip(changed, changes, strict=True):
+                state.keep_changes(one)
             raise
 
     async def _load(self, room_id: str) -> RoomState | None:
@@ -242,4 +303,8 @@ class Rooms:
             by_room.setdefault(member.room_id, []).append(member)
         for room in rooms:
             self._memberships.note(by_room.get(room.id, ()))
-        return [RoomState(room, by_room.get(room.id, [])) for room in rooms]
+        return [RoomState(room, by_room.get(room.id, []), self._bounds, self._note_members) for room in rooms]
+
+    def _note_members(self, state: RoomState, joined: Collection[str], left: Collection[str]) -> None:
+        self._memberships.note(state.members[user_id].to_member(state.id) for user_id in joined)
+        self._memberships.forget(state.id, left)

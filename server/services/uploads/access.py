@@ -58,6 +58,11 @@ class UploadAccess:
         if not await self._use(user_id, url, in_message=False):
             raise ValidationFailed.at("profileImage", "must be the path of an upload of yours that exists")
 
+    async def link_room_image(self, user_id: str, url: str) -> None:
+        """Use an upload of the user as image of a room. Raises `ValidationFailed` if there is none."""
+        if not await self._use(user_id, url, in_message=True):
+            raise ValidationFailed.at("image", "must be the path of an upload of yours that exists")
+
     async def release_profile(self, user_id: str, url: str) -> None:
         """The profile shows this no longer: the sweep removes it later, unless a message uses it."""
         found = PATH.fullmatch(url)

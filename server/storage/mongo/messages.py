@@ -3,13 +3,16 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from pymongo.errors import BulkWriteError
 
-from server.models import Message
+from server.models import Message, Notice
 from server.storage.mongo.database import DUPLICATE_KEY, Database
 
 # Page size of range reads, so that no query reads a whole room.
 RANGE_STEP: Final = 1_000
+# Messages of a range that are counted in one call.
+COUNT_STEP: Final = 10_000
 # Each is an index lookup, 0.25 ms on the embedded store; a real MongoDB plans each branch by itself.
 PLACES_PER_QUERY: Final = 100
 # The embedded store matches every message that it finds against all branches: 100 messages of 10 ranges take 20 ms, of
@@ -81,6 +84,29 @@ class MessageStore:
             messages.extend(message_from_document(document) for document in documents)
         return messages
 
+    async def count_own(self, room_id: str, user_id: str, after: int, upto: int) -> int:
+        """The number of a user's messages with `after < seq <= upto`, without notices."""
+        count = 0
+        while after < upto:
+            step = min(upto, after + COUNT_STEP)
+            query = {
+                "roomId": room_id,
+                "seq": {"$gt": after, "$lte": step},
+                "senderId": user_id,
+                "type": {"$ne": "NOTICE"},
+            }
+            count += await self._database.run(self._messages.count_documents, query)
+            after = step
+        return count
+
+    async def remove_some(self, room_id: str) -> bool:
+        """Remove some messages of a room. Returns False once none is left."""
+        cursor = self._messages.find({"roomId": room_id}, {"_id": True}).limit(RANGE_STEP)
+        found = [document["_id"] for document in await self._database.run(cursor.to_list, None)]
+        if found:
+            await self._database.run(self._messages.delete_many, {"_id": {"$in": found}})
+        return bool(found)
+
     async def find_longer(self, ends: Mapping[str, int]) -> set[str]:
         """`ends` maps room ids to their last known `seq`. Returns the rooms whose logs have a message after it."""
         places = [{"roomId": room_id, "seq": end + 1} for room_id, end in ends.items()]
@@ -116,10 +142,15 @@ def message_to_document(message: Message) -> dict[str, Any]:
         document["attachmentUrl"] = message.attachment_url
     if message.client_message_id is not None:
         document["clientMessageId"] = message.client_message_id
+    if message.notices:
+        document["notices"] = message.notices
+    if message.notice is not None:
+        document["notice"] = msgspec.to_builtins(message.notice)
     return document
 
 
 def message_from_document(document: dict[str, Any]) -> Message:
+    notice = document.get("notice")
     return Message(
         id=document["_id"],
         room_id=document["roomId"],
@@ -131,4 +162,6 @@ def message_from_document(document: dict[str, Any]) -> Message:
         sent_at=document["sentAt"],
         attachment_url=document.get("attachmentUrl"),
         client_message_id=document.get("clientMessageId"),
+        notices=document.get("notices", 0),
+        notice=None if notice is None else msgspec.convert(notice, Notice),
     )

@@ -1,13 +1,14 @@
 """Rooms and their members, with the delivered and read positions of each member."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from server.models import DELIVERY, Member, Message, Room, RoomEnd
+from server.models import DELIVERY, Member, Message, Position, Room, RoomDetails, RoomEnd
 from server.storage.mongo.database import DUPLICATE_KEY, Database
 from server.storage.mongo.messages import message_from_document, message_to_document
 
@@ -23,6 +24,8 @@ class RoomStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._rooms = database.collection("rooms")
+        # Deleted rooms whose messages are still to be removed.
+        self._ended = database.collection("ended_rooms")
 
     async def prepare(self) -> None:
         # For `find_grown_since`. It makes the update of a room a third dearer, which is done once a second at most.
@@ -30,18 +33,34 @@ class RoomStore:
 
     async def create(self, room: Room) -> bool:
         """Store a new room, whose members are stored. Returns False if the id exists."""
-        document = {
+        document: dict[str, Any] = {
             "_id": room.id,
             "createdBy": room.created_by,
             "bookingId": room.booking_id,
             "createdAt": room.created_at,
             "lastSeq": 0,
         }
+        if room.type != "DIRECT":
+            document |= {"type": room.type, "details": msgspec.to_builtins(room.details)}
         try:
             await self._database.run(self._rooms.insert_one, document)
         except DuplicateKeyError:
             return False
         return True
+
+    async def end(self, room_id: str) -> None:
+        """Delete a room; until `forget_ended`, `find_ended` finds it. Ended twice, it stays so."""
+        await self._database.run(self._ended.update_one, {"_id": room_id}, {"$set": {}}, upsert=True)
+        await self._database.run(self._rooms.delete_one, {"_id": room_id})
+
+    async def find_ended(self) -> list[str]:
+        """The ids of deleted rooms that still have messages or members."""
+        return [document["_id"] for document in await self._database.run(self._ended.find().to_list, None)]
+
+    async def forget_ended(self, room_id: str) -> None:
+        # The room itself too: a crash may have come between the two writes of `end`.
+        await self._database.run(self._rooms.delete_one, {"_id": room_id})
+        await self._database.run(self._ended.delete_one, {"_id": room_id})
 
     async def find_many(self, room_ids: Collection[str]) -> list[Room]:
         documents = await self._database.find_by_keys(self._rooms, "_id", room_ids)
@@ -76,7 +95,10 @@ class RoomStore:
 
 
 class MemberStore:
-    """The collection `members`: one document per room and user, with delivered and read positions."""
+    """The collection `members`: one document per room and user, with their role and positions.
+
+    Of those who left, what they would need on return stays under their key, outside the indexes of rooms and users.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -89,23 +111,11 @@ class MemberStore:
     async def create(self, members: Sequence[Member]) -> None:
         """Store new members; existing ones are not changed."""
         documents = [
-            {
-                "_id": _member_id(member.room_id, member.user_id),
-                "roomId": member.room_id,
-                "userId": member.user_id,
-                "peerId": member.peer_id,
-                "role": member.role,
-                "lastDeliveredSeq": 0,
-                "lastReadSeq": 0,
-                "readOwn": 0,
-            }
+            {"_id": member_key(member.room_id, member.user_id), **_fixed_fields(member), **_mark_fields(member)}
             for member in members
         ]
-        try:
-            await self._database.run(self._members.insert_many, documents, ordered=False)
-        except BulkWriteError as error:
-            if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
-                raise
+        for start in range(0, len(documents), MEMBERS_PER_CALL):
+            await self._write(self._members.insert_many, documents[start : start + MEMBERS_PER_CALL])
 
     async def of_rooms(self, room_ids: Collection[str]) -> list[Member]:
         documents = await self._database.find_by_keys(self._members, "roomId", room_ids)
@@ -118,31 +128,109 @@ class MemberStore:
             documents.extend(some)
         return [_member_from_document(document) for document in documents]
 
+    async def remove_all(self, room_id: str) -> None:
+        """Remove the members of a room, and what is kept of those who left."""
+        await self._database.run(self._members.delete_many, {"roomId": room_id})
+        await self._database.run(
+            self._members.delete_many, {"_id": {"$gt": member_key(room_id, ""), "$lt": f"{room_id};"}}
+        )
+
+    async def find_former(self, room_id: str, user_ids: Collection[str]) -> list[Member]:
+        """Those of these users who were in the room and left."""
+        keys = [member_key(room_id, user_id) for user_id in user_ids]
+        documents = await self._database.find_by_keys(self._members, "_id", keys)
+        return [
+            _member_from_document({**document, "roomId": room_id, "userId": document["leftUserId"]})
+            for document in documents
+            if "leftUserId" in document
+        ]
+
+    async def save_memberships(self, joined: Sequence[Member], left: Sequence[Member]) -> None:
+        """Store members and former members as they are since their `changed_seq`. Nothing later is overwritten."""
+        updates = [
+            UpdateOne(
+                _before(member),
+                {"$set": _fixed_fields(member), "$max": _mark_fields(member), "$unset": {"leftUserId": True}},
+                upsert=True,
+            )
+            for member in joined
+        ] + [
+            UpdateOne(
+                _before(member),
+                {
+                    "$set": {"leftUserId": member.user_id, "changedSeq": member.changed_seq},
+                    "$max": _mark_fields(member),
+                    "$unset": {"roomId": True, "userId": True},
+                },
+                upsert=True,
+            )
+            for member in left
+        ]
+        if updates:
+            await self._write(self._members.bulk_write, updates)
+
     async def save_marks(self, members: Sequence[Member]) -> None:
         """Raise the positions to those given; none is ever lowered."""
         updates = [
-            UpdateOne(
-                {"_id": _member_id(member.room_id, member.user_id)},
-                {
-                    "$max": {
-                        "lastDeliveredSeq": member.last_delivered_seq,
-                        "lastReadSeq": member.last_read_seq,
-                        "readOwn": member.read_own,
-                    }
-                },
-            )
+            UpdateOne({"_id": member_key(member.room_id, member.user_id)}, {"$max": _mark_fields(member)})
             for member in members
         ]
         if updates:
             await self._database.run(self._members.bulk_write, updates, ordered=False)
 
+    async def save_sent(self, sent: Mapping[str, int]) -> None:
+        """Set the numbers of messages that members sent, by `member_key`."""
+        updates = [UpdateOne({"_id": key}, {"$max": {"sent": number}}) for key, number in sent.items()]
+        if updates:
+            await self._database.run(self._members.bulk_write, updates, ordered=False)
 
-def _member_id(room_id: str, user_id: str) -> str:
+    async def _write(self, call: Callable[..., Any], writes: Sequence[Any]) -> None:
+        """Write all that is not there already."""
+        try:
+            await self._database.run(call, writes, ordered=False)
+        except BulkWriteError as error:
+            if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
+                raise
+
+
+def member_key(room_id: str, user_id: str) -> str:
     return f"{room_id}:{user_id}"
 
 
+def _before(member: Member) -> dict[str, Any]:
+    """Matches what is stored of this member from before. A later one is not matched, and its key refuses an insert."""
+    return {"_id": member_key(member.room_id, member.user_id), "changedSeq": {"$lt": member.changed_seq}}
+
+
+def _fixed_fields(member: Member) -> dict[str, Any]:
+    return {
+        "roomId": member.room_id,
+        "userId": member.user_id,
+        "peerId": member.peer_id,
+        "role": member.role,
+        "joinedAt": member.joined_at,
+        "joinedSeq": member.joined.seq,
+        "joinedOwn": member.joined.own,
+        "joinedNotices": member.joined.notices,
+        "changedSeq": member.changed_seq,
+    }
+
+
+def _mark_fields(member: Member) -> dict[str, int]:
+    return {
+        "sent": member.sent,
+        "lastDeliveredSeq": member.last_delivered_seq,
+        "lastReadSeq": member.read.seq,
+        "readOwn": member.read.own,
+        "readNotices": member.read.notices,
+    }
+
+
 def _end_update(end: RoomEnd, message: Message) -> UpdateOne:
-    changes: dict[str, Any] = {"$set": {"lastSeq": message.seq, "lastMessage": message_to_document(message)}}
+    values: dict[str, Any] = {"lastSeq": message.seq, "lastMessage": message_to_document(message)}
+    if end.details is not None:
+        values["details"] = msgspec.to_builtins(end.details)
+    changes: dict[str, Any] = {"$set": values}
     if end.cursors:
         changes["$max"] = {f"cursors.{consumer}": seq for consumer, seq in end.cursors.items()}
     return UpdateOne({"_id": end.room_id, "lastSeq": {"$lte": message.seq}}, changes)
@@ -150,12 +238,15 @@ def _end_update(end: RoomEnd, message: Message) -> UpdateOne:
 
 def _room_from_document(document: dict[str, Any]) -> Room:
     last_message = document.get("lastMessage")
+    details = document.get("details")
     return Room(
         id=document["_id"],
         # Older versions stored both users, the one who created it first.
         created_by=document.get("createdBy") or document["userIds"][0],
         booking_id=document["bookingId"],
         created_at=document["createdAt"],
+        type=document.get("type", "DIRECT"),
+        details=RoomDetails() if details is None else msgspec.convert(details, RoomDetails),
         last_seq=document["lastSeq"],
         last_message=None if last_message is None else message_from_document(last_message),
         # Older versions stored the delivered position as the end.
@@ -164,12 +255,16 @@ def _room_from_document(document: dict[str, Any]) -> Room:
 
 
 def _member_from_document(document: dict[str, Any]) -> Member:
+    """Those of versions before 4 were in rooms of two, where nobody joins later."""
     return Member(
         room_id=document["roomId"],
         user_id=document["userId"],
         peer_id=document["peerId"],
-        role=document["role"],
+        role=document["role"].upper(),
+        joined_at=document.get("joinedAt"),
+        joined=Position(document.get("joinedSeq", 0), document.get("joinedOwn", 0), document.get("joinedNotices", 0)),
+        changed_seq=document.get("changedSeq", 0),
+        sent=document.get("sent", 0),
         last_delivered_seq=document["lastDeliveredSeq"],
-        last_read_seq=document["lastReadSeq"],
-        read_own=document["readOwn"],
+        read=Position(document["lastReadSeq"], document["readOwn"], document.get("readNotices", 0)),
     )
