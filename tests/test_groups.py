@@ -1,5 +1,6 @@
 """Groups: making them, their members and roles, notices, what joining and leaving show and hide, unread counts."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -285,3 +286,35 @@ async def test_bounds_of_members(start_server: StartServer, town_at: Any, bound:
     last = (await ann.history(room_id, after=0))["messages"][-1]
     assert last["isRead"] is True, "somebody else has read it"
     assert (await ann.get(f"{API}/users/me")).status == 200
+
+
+async def test_two_owners_who_leave_at_once_leave_an_owner(town: Town) -> None:
+    ann, bob, cho = await people(town, 3)
+    room_id = await make(ann, bob, cho)
+    assert (await ann.call("PATCH", f"{ROOMS}/{room_id}/members/{bob.id}", {"role": "OWNER"})).status == 200
+    answers = await asyncio.gather(*(remove(person, room_id, "me") for person in (ann, bob)))
+    assert [answer.status for answer in answers] == [204, 204]
+    assert (await cho.get(f"{ROOMS}/{room_id}")).body["myRole"] == "OWNER"
+
+
+async def test_whoever_is_removed_writes_nothing_after_that(town: Town) -> None:
+    ann, bob = await people(town, 2)
+    room_id = await make(ann, bob)
+    device = await bob.connect()
+    sends = [
+        asyncio.create_task(device.call("message:send", {"roomId": room_id, "content": f"{number}"}))
+        for number in range(200)
+    ]
+    assert (await remove(ann, room_id, bob.id)).status == 204
+    answers = await asyncio.gather(*sends)
+    history: list[dict[str, Any]] = []
+    while True:
+        page = await ann.history(room_id, after=len(history), limit=200)
+        history += page["messages"]
+        if not page["pagination"]["hasNext"]:
+            break
+    removed_at = next(one["seq"] for one in history if one["type"] == "NOTICE" and one["notice"]["kind"] == "REMOVED")
+    stored = [answer["message"]["seq"] for answer in answers if answer["ok"]]
+    assert all(seq < removed_at for seq in stored)
+    assert {answer["error"]["code"] for answer in answers if not answer["ok"]} <= {"NOT_FOUND"}
+    assert [one["seq"] for one in history if one["senderId"] == bob.id] == stored

@@ -212,6 +212,8 @@ export class Chat extends EventTarget {
     const { room } = await this.#connection.call("room:join", { roomId });
     this.store.room(roomId).setMembers(room.members);
     const { peerId } = this.store.chat(roomId);
+    // A group has no peer whose presence would be shown.
+    if (peerId === null) return;
     const { presence } = await this.#connection.call("presence:get", { userIds: [peerId] });
     for (const { userId, isOnline, lastSeenAt } of presence) this.store.setPresence(userId, isOnline, lastSeenAt);
   }
@@ -219,7 +221,11 @@ export class Chat extends EventTarget {
   /** Put a room on the list that the list did not hold. */
   async #adopt(room, person) {
     const peerId = room.user1Id === this.store.me.id ? room.user2Id : room.user1Id;
-    const peer = person ?? (await this.#api.getUser(peerId));
+    // A group is shown by its own name and image.
+    const peer =
+      room.type === "GROUP"
+        ? { fullName: room.name, profileImage: room.image, isOnline: false, lastSeenAt: null }
+        : (person ?? (await this.#api.getUser(peerId)));
     const last = room.lastMessage;
     const known = this.store.chat(room.id);
     this.store.putChat({

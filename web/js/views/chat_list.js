@@ -51,7 +51,7 @@ export class ChatListView {
       element(
         "button",
         { type: "button", class: "line", "aria-current": isOpen && "true", onclick: () => this.#onOpen(id) },
-        avatar({ id: peerId, name, picture: this.#pictures.ofPerson(image), isOnline }),
+        avatar({ id: peerId ?? id, name, picture: this.#pictures.ofPerson(image), isOnline }),
         element(
           "span",
           { class: "words" },

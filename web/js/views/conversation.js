@@ -104,7 +104,7 @@ export class ConversationView {
               { type: "button", class: "round back", "aria-label": "Back to the chats", onclick: () => this.#onBack() },
               icon("back"),
             ),
-            avatar({ id: chat.peerId, name: chat.name, picture: this.#pictures.ofPerson(chat.image), isOnline }),
+            avatar({ id: chat.peerId ?? chat.id, name: chat.name, picture: this.#pictures.ofPerson(chat.image), isOnline }),
             element(
               "div",
               { class: "words" },
