@@ -9,6 +9,7 @@ from PIL import Image
 from tests.support.browser import ENTER, Browser
 from tests.support.chat_page import PHONE, SIGNED_IN, open_chat, say, sign_in
 from tests.support.people import Town, unique
+from tests.support.rest import MESSAGES
 
 NEW = "return document.querySelector('#messages .divider.unread') !== null"
 ROW_HEIGHT = "return document.querySelector('#chat-list button').offsetHeight"
@@ -200,3 +201,24 @@ def test_errors_are_told_in_sentences(town: Town, first: Browser, error: dict[st
     first.go(town.url)
     told = "return import('/web/js/words.js').then(words => words.sentenceOf({detail: '', ...arguments[0]}))"
     assert first.run(told, error) == sentence
+
+
+async def test_a_group_is_shown_with_its_name_its_notices_and_who_said_what(town: Town, first: Browser) -> None:
+    one, other, third = await town.person(), await town.person(), await town.person()
+    body = {"type": "GROUP", "name": "Yard", "userIds": [one.id, third.id]}
+    room_id = str((await other.post(f"{MESSAGES}/chat-rooms", body)).body["id"])
+    await other.send(room_id, "by the other")
+    sign_in(first, one)
+    open_chat(first, room_id)
+    first.wait_text("#messages .content", "by the other")
+    assert "Yard" in first.texts("#chat-list .line")[0]
+    assert f"{other.name} created the group" in first.texts("#messages .divider")
+    await third.send(room_id, "by the third")
+    first.wait_text("#messages .content", "by the third")
+    assert first.texts("#messages .sender") == [other.name, third.name]
+    say(first, "by me")
+    first.wait_text("#messages .mine .content", "by me")
+    answer = await other.call("PATCH", f"{MESSAGES}/chat-rooms/{room_id}", {"name": "Barn"})
+    assert answer.status == 200
+    first.wait_text("#messages .divider", f"{other.name} renamed the group to Barn")
+    assert (await one.chat(room_id))["unreadCount"] == 0

@@ -74,7 +74,7 @@ export class Room {
   /** The `seq` of the first unread message of another user; null if there is none. */
   firstUnreadBy(userId) {
     const readSeq = this.readUpTo(userId);
-    return this.messages.find(({ seq, senderId }) => seq > readSeq && senderId !== userId)?.seq ?? null;
+    return this.messages.find(({ seq, senderId, type }) => seq > readSeq && senderId !== userId && type !== "NOTICE")?.seq ?? null;
   }
 
   /** How far one's own message came: `sent`, `delivered` or `read` by everybody else. */

@@ -90,7 +90,7 @@ export class Store extends EventTarget {
     // Before the first sync has told the count, it does not know this message; afterwards each counts once.
     if (chat.lastSeq !== null && message.seq > chat.lastSeq) {
       chat.lastSeq = message.seq;
-      if (message.senderId !== this.me.id) chat.unread += 1;
+      if (message.senderId !== this.me.id && message.type !== "NOTICE") chat.unread += 1;
     }
     if (message.timestamp >= (chat.time ?? "")) {
       Object.assign(chat, { text: message.content, type: message.type, time: message.timestamp });

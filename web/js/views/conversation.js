@@ -125,6 +125,7 @@ export class ConversationView {
     if (isFirstLook) this.#unreadSeq = room.firstUnreadBy(store.me.id);
     const lines = conversationLines(room, pending, store.me, {
       unreadSeq: this.#unreadSeq,
+      isGroup: store.chat(room.id)?.peerId === null,
       fileNames: this.#fileNames,
       pictures: this.#pictures,
       onRetry: (id, again = true) => (again ? outbox.retry(id) : outbox.settle(id)),

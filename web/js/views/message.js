@@ -9,7 +9,7 @@ const GROUP_MS = 5 * 60_000;
 export const UNREAD_KEY = "unread";
 
 /** What `reconcile` needs to show a room: `{key, signature, create}` for each line. `unreadSeq` is where new ones begin. */
-export function conversationLines(room, pending, me, { unreadSeq, fileNames, pictures, onRetry }) {
+export function conversationLines(room, pending, me, { unreadSeq, isGroup, fileNames, pictures, onRetry }) {
   const lines = [];
   let previous = null;
   const add = (message, key, state) => {
@@ -23,6 +23,11 @@ export function conversationLines(room, pending, me, { unreadSeq, fileNames, pic
       lines.push({ key: UNREAD_KEY, signature: "", create: () => divider("New messages", "unread") });
       previous = null;
     }
+    if (message.type === "NOTICE") {
+      lines.push({ key, signature: "", create: () => divider(message.content) });
+      previous = null;
+      return;
+    }
     const follows = previous?.senderId === message.senderId && moment - new Date(previous.timestamp) < GROUP_MS;
     const isMine = message.senderId === me.id;
     const address = safeAddress(message.attachmentUrl);
@@ -30,7 +35,7 @@ export function conversationLines(room, pending, me, { unreadSeq, fileNames, pic
     lines.push({
       key,
       signature: JSON.stringify([state, follows, message.error ?? null, fileName]),
-      create: () => messageLine(message, { state, follows, isMine, address, fileName, fileNames, pictures, onRetry }),
+      create: () => messageLine(message, { state, follows, isMine, isGroup, address, fileName, fileNames, pictures, onRetry }),
     });
     previous = message;
   };
@@ -55,11 +60,12 @@ function divider(words, kind) {
   return element("p", { class: kind ? `divider ${kind}` : "divider" }, element("span", {}, words));
 }
 
-function messageLine(message, { state, follows, isMine, address, fileName, fileNames, pictures, onRetry }) {
+function messageLine(message, { state, follows, isMine, isGroup, address, fileName, fileNames, pictures, onRetry }) {
   const classes = ["message", isMine ? "mine" : "theirs", follows && "follows", state === "failed" && "failed"];
   return element(
     "article",
     { class: classes.filter(Boolean).join(" "), "aria-label": isMine ? "You" : message.senderName },
+    isGroup && !isMine && !follows && element("p", { class: "sender", dir: "auto" }, message.senderName),
     address && attachment(message.type, address, fileName, fileNames, pictures),
     // A file sent without other words carries its name as its content, for the list of chats.
     message.content && message.content !== fileName && element("p", { class: "content", dir: "auto" }, ...contentNodes(message.content)),
