@@ -191,8 +191,13 @@ class RoomState:
         return Position(message.seq, own, message.notices)
 
     def unread(self, user_id: str) -> int:
-        """Number of other members' messages after the user's read mark that the user may see. Notices do not count."""
-        member = self.members[user_id]
+        """Number of other members' messages after the user's read mark that the user may see. Notices do not count.
+
+        0 for one who has left.
+        """
+        member = self.members.get(user_id)
+        if member is None:
+            return 0
         read = max(member.read, self.first_visible(user_id))
         return (self.last_seq - self.notices - member.sent) - (read.seq - read.notices - read.own)
 
@@ -202,7 +207,8 @@ class RoomState:
         In rooms that do not tell receipts, whether anybody else has read it.
         """
         if message.sender_id != user_id:
-            return self.members[user_id].read.seq >= message.seq
+            member = self.members.get(user_id)
+            return member is not None and member.read.seq >= message.seq
         others = (
             member.read.seq >= message.seq
             for other, member in self.members.items()

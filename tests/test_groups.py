@@ -318,3 +318,31 @@ async def test_whoever_is_removed_writes_nothing_after_that(town: Town) -> None:
     assert all(seq < removed_at for seq in stored)
     assert {answer["error"]["code"] for answer in answers if not answer["ok"]} <= {"NOT_FOUND"}
     assert [one["seq"] for one in history if one["senderId"] == bob.id] == stored
+
+
+async def test_calls_that_race_with_a_removal_are_answered_or_find_nothing(town: Town) -> None:
+    ann, bob = await people(town, 2)
+    room_id = await make(ann, bob)
+    sent = [await ann.send(room_id, f"{number}") for number in range(20)]
+    device = await bob.connect()
+    messages = f"{MESSAGES}/chats/{room_id}"
+    calls = [
+        call
+        for message in sent
+        for call in (
+            bob.post(f"{messages}/read", {"messageId": message["messageId"]}),
+            bob.get(f"{messages}/messages"),
+            bob.get(f"{ROOMS}/{room_id}"),
+            bob.get(f"{MESSAGES}/chats"),
+        )
+    ]
+    syncs = [device.call("sync", {"rooms": {room_id: 0}}) for _ in sent]
+    removal = asyncio.create_task(remove(ann, room_id, bob.id))
+    answers, acks = await asyncio.gather(asyncio.gather(*calls), asyncio.gather(*syncs))
+    assert (await removal).status == 204
+    assert {answer.status for answer in answers} <= {200, 404}
+    assert {ack["error"]["code"] for ack in acks if not ack["ok"]} <= {"NOT_FOUND"}
+    await device.next("room:removed")
+    await device.round_trip()
+    last = [heard.event for heard in device.history if isinstance(heard.data, dict) and "roomId" in heard.data][-1]
+    assert last == "room:removed"

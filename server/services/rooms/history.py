@@ -104,6 +104,9 @@ class History:
             budget = Budget(PAGE_BYTES)
             messages = await self._collect(user_id, room, first, last, budget, is_newest_first=is_newest_first)
             self._limits.charge_read(user_id, budget.used)
+        if user_id not in room.members:
+            # Removed meanwhile.
+            raise NotFound("No such room")
         is_cut = len(messages) < last - first + 1
         if is_cut and is_newest_first:
             first = last - len(messages) + 1
@@ -179,7 +182,7 @@ class History:
         for group in in_groups(behind, SYNC_PARALLEL):
             await asyncio.gather(*map(read, group))
         self._limits.charge_read(user_id, size + budget.used)
-        return list(synced.values())
+        return [synced[room.id] for room in rooms if user_id in room.members]
 
     def _view_synced(self, user_id: str, room: RoomState, messages: list[msgspec.Raw], upto: int | None) -> SyncedRoom:
         """`upto` is the last seq that the client then has; None if the client did not name the room."""

@@ -53,10 +53,12 @@ class Receipts:
                 await self._marks.add(
                     Member(room.id, user_id, sent=member.sent, last_delivered_seq=message.seq, read=position)
                 )
-                if member.raise_read(position):
-                    self._emit_receipt(MESSAGE_READ, room, message.id, message.seq, user_id, skip)
+                is_higher = member.raise_read(position)
                 if user_id not in room.members:
+                    # Removed meanwhile.
                     raise NotFound("No such message")
+                if is_higher:
+                    self._emit_receipt(MESSAGE_READ, room, message.id, message.seq, user_id, skip)
         return ReadMark(room_id=room.id, seq=member.read.seq, unread_count=room.unread(user_id))
 
     async def mark_delivered(self, user_id: str, message_id: str, *, skip: Any = None) -> None:
@@ -87,7 +89,7 @@ class Receipts:
             return
         with room.pinned():
             await self._marks.add(Member(room.id, user_id, last_delivered_seq=seq))
-            if member.raise_delivered(seq):
+            if member.raise_delivered(seq) and user_id in room.members:
                 self._emit_receipt(MESSAGE_DELIVERED, room, message_id, seq, user_id, skip)
 
     async def _access_message(self, user_id: str, message_id: str, room_id: str) -> tuple[RoomState, Message]:

@@ -95,8 +95,13 @@ class Rooms:
 
     async def end(self, state: RoomState) -> None:
         """Delete a room for everybody. Returns once it is gone for good; what it held is removed by `purge`."""
-        await self._rooms.end(state.id)
+        # First, so that nothing more is stored in it.
         state.is_ended = True
+        try:
+            await self._rooms.end(state.id)
+        except BaseException:
+            state.is_ended = False
+            raise
         state.is_changed = False
         self._cache.remove(state.id)
         self._memberships.forget(state.id, state.members)
