@@ -102,6 +102,10 @@ class RoomState:
         self._on_members = on_members
         if room.last_message is not None:
             self._take_end(room.last_message)
+            if self.type == "DIRECT":
+                # It follows from the last message, so that it need not be saved after every one.
+                for member in self.members.values():
+                    member.sent = self._own_in_pair(room.last_message, member.user_id)
 
     @contextmanager
     def pinned(self) -> Iterator[None]:
@@ -137,7 +141,7 @@ class RoomState:
         # What is stored of the sender may be of a later message than this one, with marks of then.
         if sender is not None and message.sender_seq > sender.sent:
             sender.sent = message.sender_seq
-            sender.is_changed = True
+            sender.is_changed = sender.is_changed or had_read_all or self.type != "DIRECT"
             if had_read_all:
                 # A sender who had read everything has read their own message too.
                 sender.raise_read(Position(message.seq, sender.sent, message.notices))
@@ -179,11 +183,10 @@ class RoomState:
     def position_of(self, message: Message, user_id: str) -> Position | None:
         """The position of a message for a member; None if the member's own messages must be counted for it."""
         member = self.members[user_id]
-        if message.sender_id == user_id:
+        if self.type == "DIRECT":
+            own = self._own_in_pair(message, user_id)
+        elif message.sender_id == user_id:
             own = message.sender_seq
-        elif self.type == "DIRECT":
-            # Whatever is not by the sender of this one is by the other.
-            own = message.seq - message.notices - message.sender_seq
         elif member.sent == member.read.own and message.seq >= member.read.seq:
             own = member.sent
         else:
@@ -253,6 +256,11 @@ class RoomState:
                 self.members[stored.user_id].is_new = True
         for member in self.members.values():
             member.is_changed = True
+
+    def _own_in_pair(self, message: Message, user_id: str) -> int:
+        """Of two members, whatever is not by the sender of a message is by the other."""
+        others = message.seq - message.notices - message.sender_seq
+        return message.sender_seq if message.sender_id == user_id else others
 
     def _take_end(self, message: Message) -> None:
         self.last_seq = message.seq
