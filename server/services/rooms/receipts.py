@@ -84,8 +84,9 @@ class Receipts:
             )
 
     async def _raise_delivered(self, room: RoomState, user_id: str, seq: int, message_id: str, skip: Any) -> None:
-        member = room.members[user_id]
-        if seq <= member.delivered:
+        member = room.members.get(user_id)
+        # None: removed meanwhile.
+        if member is None or seq <= member.delivered:
             return
         with room.pinned():
             await self._marks.add(Member(room.id, user_id, last_delivered_seq=seq))
