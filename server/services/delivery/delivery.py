@@ -83,7 +83,7 @@ class Delivery:
             user_id
             for message in messages
             for user_id in room.receivers(message)
-            if room.keeps_queues and message.notice is None and delivered[user_id] < message.seq
+            if room.keeps_queues and message.notice is None and delivered.get(user_id, 0) < message.seq
         }
 
     def _deliver(self, stored: StoredMessage) -> None:
