@@ -189,7 +189,8 @@ def _wrong_entries(entries: list[Entry], form: str, decoder: msgspec.json.Decode
         path, _text = entries[0]
         inside = _fault(error, "")
         # The path within the entry, without its index in the list of one.
-        yield FieldError(path + re.sub(r"^\[0\]", "", inside.path), inside.message)
+        rest = re.sub(r"^\[0\]", "", inside.path).removeprefix(".")
+        yield FieldError(f"{path}.{rest}" if rest and rest[0] != "[" else path + rest, inside.message)
 
 
 def _json_type(info: msgspec.inspect.DictType | msgspec.inspect.ListType) -> str:

@@ -17,6 +17,7 @@ RoomType = Literal["DIRECT", "GROUP"]
 Role = Literal["OWNER", "ADMIN", "MEMBER"]
 Visibility = Literal["PRIVATE", "OPEN"]
 HistoryMode = Literal["ALL", "JOINED"]
+ChangeKind = Literal["EDITED", "DELETED", "REACTION", "PINNED", "UNPINNED"]
 NoticeKind = Literal["CREATED", "JOINED", "ADDED", "LEFT", "REMOVED", "RENAMED", "CHANGED", "ROLE"]
 # The consumer of the log that every room has: live delivery and offline queues.
 DELIVERY: Final = "delivery"
@@ -93,11 +94,21 @@ class Notice(msgspec.Struct, frozen=True):
     details: RoomDetails | None = None
 
 
+class Reaction(msgspec.Struct, frozen=True):
+    """One emoji on a message, and the users who gave it, the first one first."""
+
+    emoji: str
+    user_ids: tuple[str, ...]
+
+
 class Message(msgspec.Struct, frozen=True):
     """One entry of a room's log. `(room_id, seq)` is unique, and `seq` has no gaps.
 
     `sender_seq` numbers the messages of one sender in the room, and `notices` is the number of notices up to this one.
     With these, unread messages are known without counting. A notice has no number of its own among those of its sender.
+
+    `reply_to` is the id of a message of the same room, and `forwarded_from` the name of the first sender. `rev` is the
+    number of the message's last change in its room, 0 if it has never changed; what is below it comes of changes.
     """
 
     id: str
@@ -112,6 +123,39 @@ class Message(msgspec.Struct, frozen=True):
     client_message_id: str | None = None
     notices: int = 0
     notice: Notice | None = None
+    reply_to: str | None = None
+    mentions: tuple[str, ...] = ()
+    mentions_room: bool = False
+    forwarded_from: str | None = None
+    rev: int = 0
+    edited_at: datetime | None = None
+    deleted_at: datetime | None = None
+    reactions: tuple[Reaction, ...] = ()
+    pinned_at: datetime | None = None
+    pinned_by: str | None = None
+
+    @property
+    def has_extras(self) -> bool:
+        """Whether it has anything that plain messages lack."""
+        return bool(
+            self.rev
+            or self.notice
+            or self.reply_to
+            or self.mentions
+            or self.mentions_room
+            or self.forwarded_from is not None
+        )
+
+    @property
+    def mentions_anybody(self) -> bool:
+        return self.mentions_room or bool(self.mentions)
+
+
+class Quote(NamedTuple):
+    """What a reply shows of the message that it answers: that message as it is now, and the name of its sender."""
+
+    message: Message
+    sender_name: str
 
 
 class Position(NamedTuple):
@@ -147,6 +191,10 @@ class Room(msgspec.Struct, frozen=True):
 
     `last_seq` and `last_message` are derived from the log and may lag behind it, and so may `details`.
 
+    `last_rev` is the number of the last change of a message, or a higher one; `end_rev` that of the last which
+    `last_message` takes into account. `last_mention` is the `seq` of the last message that mentions somebody; it may
+    lag as `last_seq` does.
+
     `cursors` has the `seq` up to which each consumer of the log has taken the room, by consumer. It may lag too, so
     that a consumer sees an entry again.
     """
@@ -159,16 +207,22 @@ class Room(msgspec.Struct, frozen=True):
     details: RoomDetails = RoomDetails()
     last_seq: int = 0
     last_message: Message | None = None
+    last_rev: int = 0
+    end_rev: int = 0
+    last_mention: int = 0
     cursors: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 class RoomEnd(NamedTuple):
     """What is saved of a room as it grows: its last message, if it has one, and the cursors of the log's consumers.
 
-    `details` is None if they have not changed.
+    `end_rev` is the number of the last change that `last_message` takes into account. `details` is None if they have
+    not changed.
     """
 
     room_id: str
     last_message: Message | None
     cursors: Mapping[str, int]
     details: RoomDetails | None = None
+    end_rev: int = 0
+    last_mention: int = 0

@@ -1,12 +1,11 @@
-"""The wire contract in one place: event names, inbound payloads, outbound shapes."""
+"""What clients get: the names of events, and the shapes of answers and events. What they send is in `requests.py`."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta
 
-from server.models import HistoryMode, MessageType, NoticeKind, Role, RoomType, SentType, Visibility
+from server.models import ChangeKind, HistoryMode, MessageType, NoticeKind, Role, RoomType, SentType, Visibility
 
 NAMESPACE: Final = "/chat"
 
@@ -22,151 +21,8 @@ ROOM_NEW: Final = "room:new"
 ROOM_CHANGED: Final = "room:changed"
 ROOM_REMOVED: Final = "room:removed"
 MEMBER_CHANGED: Final = "member:changed"
+MESSAGE_CHANGED: Final = "message:changed"
 EXCEPTION: Final = "exception"
-
-# Ids are opaque; the bound is far above any that this server or a sensible token issuer makes.
-Id = Annotated[str, Meta(min_length=1, max_length=128)]
-# JSON numbers stay exact up to 2**53, and the store's integers reach further.
-Seq = Annotated[int, Meta(ge=0, le=2**53)]
-Page = Annotated[int, Meta(ge=1, le=2**31)]
-UserIds = Annotated[list[Id], Meta(max_length=100)]
-Url = Annotated[str, Meta(min_length=1, max_length=2048)]
-
-
-class Inbound(msgspec.Struct, frozen=True, rename="camel"):
-    """A payload from a client. Unknown fields are ignored, wrong types are `VALIDATION_FAILED`."""
-
-
-class Registration(Inbound, frozen=True):
-    email: str
-    password: str
-    first_name: str
-    last_name: str
-    phone: str | None = None
-    user_type: str | None = None
-    profile_image: str | None = None
-
-
-class Login(Inbound, frozen=True):
-    email: str
-    password: str
-
-
-class Refresh(Inbound, frozen=True):
-    refresh_token: str
-
-
-class ProfilePatch(Inbound, frozen=True):
-    """Fields left out stay as they are; `null` clears the two that may be empty."""
-
-    first_name: str | msgspec.UnsetType = msgspec.UNSET
-    last_name: str | msgspec.UnsetType = msgspec.UNSET
-    phone: str | None | msgspec.UnsetType = msgspec.UNSET
-    profile_image: str | None | msgspec.UnsetType = msgspec.UNSET
-
-
-class SearchQuery(Inbound, frozen=True):
-    q: Annotated[str, Meta(min_length=1, max_length=100)]
-    limit: Annotated[int, Meta(ge=1, le=100)] = 20
-
-
-class RoomKind(Inbound, frozen=True):
-    """What kind of room a request is for, and with that, how the rest of it is read."""
-
-    type: RoomType = "DIRECT"
-
-
-class RoomRequest(Inbound, frozen=True):
-    """A direct room with somebody."""
-
-    other_user_id: Id
-    booking_id: Id | None = None
-
-
-class GroupRequest(Inbound, frozen=True):
-    """A group of its maker and `user_ids`."""
-
-    name: str
-    description: str | None = None
-    image: str | None = None
-    visibility: Visibility = "PRIVATE"
-    history: HistoryMode | None = None
-    user_ids: UserIds = msgspec.field(default_factory=list)
-    client_room_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-
-
-class RoomPatch(Inbound, frozen=True):
-    """Fields left out stay as they are; `null` clears the two that may be empty."""
-
-    name: str | msgspec.UnsetType = msgspec.UNSET
-    description: str | None | msgspec.UnsetType = msgspec.UNSET
-    image: str | None | msgspec.UnsetType = msgspec.UNSET
-    visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
-    history: HistoryMode | msgspec.UnsetType = msgspec.UNSET
-
-
-class NewMembers(Inbound, frozen=True):
-    user_ids: UserIds
-
-
-class NewRole(Inbound, frozen=True):
-    role: Role
-
-
-class MembersQuery(Inbound, frozen=True):
-    q: Annotated[str, Meta(max_length=100)] = ""
-    limit: Annotated[int, Meta(ge=1, le=100)] = 50
-    cursor: Annotated[str, Meta(max_length=256)] | None = None
-
-
-class ChatsQuery(Inbound, frozen=True):
-    limit: Annotated[int, Meta(ge=1, le=100)] = 50
-    cursor: Annotated[str, Meta(max_length=256)] | None = None
-
-
-class HistoryQuery(Inbound, frozen=True):
-    page: Page | None = None
-    limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    before: Seq | None = None
-    after: Seq | None = None
-
-
-class SendMessage(Inbound, frozen=True):
-    """`message:send`; over REST the room comes from the path."""
-
-    room_id: Id
-    content: str | None = None
-    type: SentType | None = None
-    message_type: SentType | None = None
-    attachment_url: Url | None = None
-    client_message_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-
-
-class MessageRef(Inbound, frozen=True):
-    message_id: Id
-
-
-class RoomRef(Inbound, frozen=True):
-    room_id: Id
-
-
-class UserRef(Inbound, frozen=True):
-    user_id: Id
-
-
-class PresenceQuery(Inbound, frozen=True):
-    user_ids: Annotated[list[Id], Meta(max_length=200)]
-
-
-class SyncRequest(Inbound, frozen=True):
-    """`rooms` maps ids to the last known `seq`; `epoch` came with the answer or room that gave these numbers."""
-
-    rooms: Annotated[dict[Id, Seq], Meta(max_length=5_000)]
-    epoch: Annotated[str, Meta(max_length=128)] | None = None
-
-
-class TokenRef(Inbound, frozen=True):
-    token: str
 
 
 class Outbound(msgspec.Struct, frozen=True, rename="camel"):
@@ -211,8 +67,33 @@ class NoticeView(Outbound, frozen=True, omit_defaults=True):
     role: Role | None = None
 
 
+class QuoteView(Outbound, frozen=True):
+    """The message that a reply answers, as it is now. `content` has its first 200 characters."""
+
+    message_id: str
+    seq: int
+    sender_id: str
+    sender_name: str
+    content: str
+    type: MessageType
+    deleted_at: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ReactionView(Outbound, frozen=True):
+    """`user_ids` has the first 20; `mine` is relative to the requesting user."""
+
+    emoji: str
+    count: int
+    user_ids: list[str]
+    mine: bool
+
+
+class Forwarded(Outbound, frozen=True):
+    sender_name: str
+
+
 class MessageView(Outbound, frozen=True):
-    """The only message shape. `is_read` is relative to the requesting user."""
+    """The only message shape. `is_read` is relative to the requesting user. What does not apply is left out."""
 
     message_id: str
     room_id: str
@@ -227,6 +108,33 @@ class MessageView(Outbound, frozen=True):
     timestamp: str
     is_read: bool
     notice: NoticeView | msgspec.UnsetType = msgspec.UNSET
+    reply_to: QuoteView | msgspec.UnsetType = msgspec.UNSET
+    mentions: list[str] | msgspec.UnsetType = msgspec.UNSET
+    mentions_room: bool | msgspec.UnsetType = msgspec.UNSET
+    forwarded_from: Forwarded | msgspec.UnsetType = msgspec.UNSET
+    rev: int | msgspec.UnsetType = msgspec.UNSET
+    edited_at: str | msgspec.UnsetType = msgspec.UNSET
+    deleted_at: str | msgspec.UnsetType = msgspec.UNSET
+    reactions: list[ReactionView] | msgspec.UnsetType = msgspec.UNSET
+    pinned_at: str | msgspec.UnsetType = msgspec.UNSET
+    pinned_by: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ChangedView(Outbound, frozen=True):
+    """`message:changed`: a message after a change. Who has another `rev` than `prev_rev` has missed something."""
+
+    room_id: str
+    rev: int
+    prev_rev: int
+    kind: ChangeKind
+    by: str
+    message: MessageView
+
+
+class Pins(Outbound, frozen=True):
+    """The pinned messages of a room, the latest pin first."""
+
+    messages: list[MessageView]
 
 
 class MemberView(Outbound, frozen=True):
@@ -255,9 +163,31 @@ class RoomView(Outbound, frozen=True):
     created_by: str
     created_at: str
     last_seq: int
+    last_rev: int
     last_message: MessageView | None
     members: list[MemberView]
     epoch: str
+
+
+class OpenRoomView(Outbound, frozen=True):
+    """A room that anybody may join, as those see it who may not be in it."""
+
+    id: str
+    type: RoomType
+    name: str | None
+    description: str | None
+    image: str | None
+    visibility: Visibility
+    history: HistoryMode
+    member_count: int
+    created_by: str
+    created_at: str
+    is_member: bool
+
+
+class OpenRoomPage(Outbound, frozen=True):
+    rooms: list[OpenRoomView]
+    next_cursor: str | None
 
 
 class ChatView(Outbound, frozen=True):
@@ -269,11 +199,13 @@ class ChatView(Outbound, frozen=True):
     participant_name: str
     participant_image: str | None
     last_seq: int
+    last_rev: int
     last_message: str | None
     last_message_type: MessageType | None
     last_message_time: str | None
     last_sender_name: str | None
     unread_count: int
+    mention_count: int
     is_online: bool
     transaction_id: str | None
 
@@ -342,6 +274,18 @@ class Receipt(Outbound, frozen=True):
     at: str
 
 
+class Reader(Outbound, frozen=True):
+    user_id: str
+
+
+class ReceiptsView(Outbound, frozen=True):
+    """How far a message got: the numbers of others who have it and have read it, and the first hundred of these."""
+
+    read_count: int
+    delivered_count: int
+    read_by: list[Reader]
+
+
 class PresenceView(Outbound, frozen=True):
     user_id: str
     is_online: bool
@@ -349,11 +293,17 @@ class PresenceView(Outbound, frozen=True):
 
 
 class SyncedRoom(Outbound, frozen=True):
-    """`messages` are `MessageView`s, already encoded as JSON."""
+    """`messages` and `changed` are `MessageView`s, already encoded as JSON.
+
+    `changed` has the messages up to the `seq` of the request that have changed since its `rev`, in the order of their
+    changes, and `last_rev` is where the client goes on. If `has_more` is set, there is more of either.
+    """
 
     room_id: str
     messages: list[msgspec.Raw]
+    changed: list[msgspec.Raw]
     last_seq: int
+    last_rev: int
     unread_count: int
     has_more: bool
 

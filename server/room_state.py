@@ -6,16 +6,32 @@ from datetime import datetime
 from typing import NamedTuple
 
 from server.member_state import MemberState
-from server.models import Member, Message, Position, Role, Room, RoomDetails, RoomEnd
+from server.models import ChangeKind, Member, Message, Position, Quote, Role, Room, RoomDetails, RoomEnd
 from server.notices import follow
 
 
 class StoredMessage(NamedTuple):
-    """A stored message that is not delivered yet. It pins its room until delivery."""
+    """A stored message that is not delivered yet. It pins its room until delivery. `quote` is of what it replies to."""
 
     room: "RoomState"
     message: Message
     sender_name: str
+    quote: Quote | None = None
+
+
+class StoredChange(NamedTuple):
+    """A stored change of a message by a user, which is not delivered yet. It pins its room until delivery.
+
+    `prev_rev` is the number of the change before it in the room.
+    """
+
+    room: "RoomState"
+    message: Message
+    sender_name: str
+    kind: ChangeKind
+    by: str
+    prev_rev: int
+    quote: Quote | None = None
 
 
 class Bounds(NamedTuple):
@@ -38,7 +54,8 @@ class RoomChanges(NamedTuple):
 
 
 class RoomState:
-    """State of one room. `members` are by user id. `last_seq` is the end of its log as far as this process has read it.
+    """State of one room. `members` are by user id. `last_seq` is the end of its log as far as this process has read it,
+    `last_rev` the number of the last change of a message, `last_mention` the `seq` of the last that mentions anybody.
 
     `is_checked` is set if the log was read to its end since the room was loaded or a write had an unknown outcome.
     `is_ended` is set if the room was deleted. `former` has what is stored of members who left and may come back now.
@@ -62,7 +79,9 @@ class RoomState:
         "is_changed",
         "is_checked",
         "is_ended",
+        "last_mention",
         "last_message",
+        "last_rev",
         "last_seq",
         "left",
         "members",
@@ -87,6 +106,8 @@ class RoomState:
         self.details: RoomDetails = room.details
         self.last_seq = 0
         self.notices = 0
+        self.last_rev = room.last_rev
+        self.last_mention = room.last_mention
         self.last_message: Message | None = None
         self.cursors = dict(room.cursors)
         self.members = {member.user_id: MemberState(member) for member in members}
@@ -149,6 +170,17 @@ class RoomState:
             joined, left = follow(self, message.notice, message)
             if joined or left:
                 self._on_members(self, joined, left)
+        if message.mentions_anybody:
+            self.last_mention = message.seq
+        self.is_changed = True
+
+    def change(self, message: Message) -> None:
+        """Take a message as it is since its last change, which is the latest of the room."""
+        self.last_rev = message.rev
+        if message.seq == self.last_seq:
+            self.last_message = message
+        if message.mentions_anybody:
+            self.last_mention = max(self.last_mention, message.seq)
         self.is_changed = True
 
     def cursor(self, consumer: str) -> int:
@@ -176,9 +208,17 @@ class RoomState:
     def may_see(self, user_id: str, seq: int) -> bool:
         return seq > self.first_visible(user_id).seq
 
+    def show_quote(self, user_id: str, quote: Quote | None) -> Quote | None:
+        """The quote, unless it is of a message that the member may not see."""
+        return quote if quote is not None and self.may_see(user_id, quote.message.seq) else None
+
+    def read_upto(self, user_id: str) -> int:
+        """The member has read, or may not see, everything up to this `seq`."""
+        return max(self.members[user_id].read, self.first_visible(user_id)).seq
+
     def is_waiting_for(self, user_id: str, seq: int) -> bool:
         """Whether the member has not read a message and may see it."""
-        return seq > max(self.members[user_id].read, self.first_visible(user_id)).seq
+        return seq > self.read_upto(user_id)
 
     def position_of(self, message: Message, user_id: str) -> Position | None:
         """The position of a message for a member; None if the member's own messages must be counted for it."""
@@ -237,7 +277,14 @@ class RoomState:
         joined = [member.to_member(self.id) for member in self.members.values() if member.is_new]
         left = [member.to_member(self.id) for member in self.left.values()]
         changed = [member for member in self.members.values() if member.is_changed]
-        end = RoomEnd(self.id, self.last_message, dict(self.cursors), self.details if self.has_new_details else None)
+        end = RoomEnd(
+            self.id,
+            self.last_message,
+            dict(self.cursors),
+            self.details if self.has_new_details else None,
+            self.last_rev,
+            self.last_mention,
+        )
         self.is_changed = self.has_new_details = False
         self.left.clear()
         for member in self.members.values():

@@ -2,18 +2,21 @@
 
 import heapq
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from server.member_state import MemberState
-from server.models import Message, Notice, User
+from server.models import Message, Notice, Quote, User
 from server.protocol import (
     ChatView,
+    Forwarded,
     MemberView,
     MessageView,
     NoticeView,
     PresenceView,
+    QuoteView,
+    ReactionView,
     RoomView,
     UserView,
     wire_time,
@@ -22,6 +25,9 @@ from server.room_state import RoomState
 
 # Members in the view of a room; others come by pages.
 MAX_MEMBERS: Final = 100
+# Users named for each reaction, and characters of the message that a reply answers.
+MAX_REACTING: Final = 20
+MAX_QUOTED: Final = 200
 _RANKS: Final = {"OWNER": 0, "ADMIN": 1, "MEMBER": 2}
 
 
@@ -29,7 +35,10 @@ def name_of(user: User | None) -> str:
     return "" if user is None else user.full_name
 
 
-def view_message(message: Message, sender_name: str, is_read: bool) -> MessageView:
+def view_message(
+    message: Message, sender_name: str, is_read: bool, viewer_id: str = "", quote: Quote | None = None
+) -> MessageView:
+    """The message for one user; `quote` is of the message that it replies to."""
     return MessageView(
         message_id=message.id,
         room_id=message.room_id,
@@ -43,7 +52,54 @@ def view_message(message: Message, sender_name: str, is_read: bool) -> MessageVi
         attachment_url=message.attachment_url,
         timestamp=wire_time(message.sent_at),
         is_read=is_read,
-        notice=msgspec.UNSET if message.notice is None else _view_notice(message.notice),
+        # Most messages have none of these.
+        **(_view_extras(message, viewer_id, quote) if message.has_extras else {}),
+    )
+
+
+def _view_extras(message: Message, viewer_id: str, quote: Quote | None) -> dict[str, Any]:
+    extras: dict[str, Any] = {}
+    if message.notice is not None:
+        extras["notice"] = _view_notice(message.notice)
+    if quote is not None:
+        extras["reply_to"] = _view_quote(quote)
+    if message.mentions:
+        extras["mentions"] = list(message.mentions)
+    if message.mentions_room:
+        extras["mentions_room"] = True
+    if message.forwarded_from is not None:
+        extras["forwarded_from"] = Forwarded(message.forwarded_from)
+    if message.rev:
+        extras["rev"] = message.rev
+    for name in ("edited_at", "deleted_at", "pinned_at"):
+        moment = getattr(message, name)
+        if moment is not None:
+            extras[name] = wire_time(moment)
+    if message.pinned_by is not None:
+        extras["pinned_by"] = message.pinned_by
+    if message.reactions:
+        extras["reactions"] = [
+            ReactionView(
+                emoji=reaction.emoji,
+                count=len(reaction.user_ids),
+                user_ids=list(reaction.user_ids[:MAX_REACTING]),
+                mine=viewer_id in reaction.user_ids,
+            )
+            for reaction in message.reactions
+        ]
+    return extras
+
+
+def _view_quote(quote: Quote) -> QuoteView:
+    message = quote.message
+    return QuoteView(
+        message_id=message.id,
+        seq=message.seq,
+        sender_id=message.sender_id,
+        sender_name=quote.sender_name,
+        content=message.content[:MAX_QUOTED],
+        type=message.type,
+        deleted_at=msgspec.UNSET if message.deleted_at is None else wire_time(message.deleted_at),
     )
 
 
@@ -77,13 +133,27 @@ def view_presence(user_id: str, user: User | None, is_online: bool) -> PresenceV
     return PresenceView(user_id=user_id, is_online=is_online, last_seen_at=_wire_time_or_none(last_seen))
 
 
-def rank_of(member: MemberState) -> tuple[int, int, str]:
+class Rank(NamedTuple):
     """Sorts the members of a room: owners, admins, then by time."""
-    return _RANKS[member.role], member.joined.seq, member.user_id
+
+    role: int
+    joined_seq: int
+    user_id: str
 
 
-def view_room(room: RoomState, user_id: str, pair: tuple[str, str] | None, sender_name: str, epoch: str) -> RoomView:
-    """The room as its member sees it; `pair` are the two of a direct room. The sender is that of its last message."""
+def rank_of(member: MemberState) -> Rank:
+    return Rank(_RANKS[member.role], member.joined.seq, member.user_id)
+
+
+def view_room(
+    room: RoomState,
+    user_id: str,
+    pair: tuple[str, str] | None,
+    sender_name: str,
+    epoch: str,
+    quote: Quote | None = None,
+) -> RoomView:
+    """The room as its member sees it; `pair` are the two of a direct room. Sender and quote are of its last message."""
     last = room.last_message
     members = room.members.values() if pair else heapq.nsmallest(MAX_MEMBERS, room.members.values(), key=rank_of)
     details = room.details
@@ -103,7 +173,10 @@ def view_room(room: RoomState, user_id: str, pair: tuple[str, str] | None, sende
         created_by=room.created_by,
         created_at=wire_time(room.created_at),
         last_seq=room.last_seq,
-        last_message=None if last is None else view_message(last, sender_name, room.is_read(last, user_id)),
+        last_rev=room.last_rev,
+        last_message=None
+        if last is None
+        else view_message(last, sender_name, room.is_read(last, user_id), user_id, quote),
         members=[
             MemberView(
                 user_id=member.user_id,
@@ -119,7 +192,13 @@ def view_room(room: RoomState, user_id: str, pair: tuple[str, str] | None, sende
 
 
 def view_chat(
-    room: RoomState, user_id: str, peer_id: str | None, peer: User | None, sender: User | None, is_online: bool
+    room: RoomState,
+    user_id: str,
+    peer_id: str | None,
+    peer: User | None,
+    sender: User | None,
+    is_online: bool,
+    mentions: int,
 ) -> ChatView:
     """The row of a room in the list of chats of its member. `peer` is the other one of a direct room."""
     last = room.last_message
@@ -130,11 +209,13 @@ def view_chat(
         participant_name=name_of(peer) if room.type == "DIRECT" else room.details.name or "",
         participant_image=room.details.image if peer is None else peer.profile_image,
         last_seq=room.last_seq,
+        last_rev=room.last_rev,
         last_message=None if last is None else last.content,
         last_message_type=None if last is None else last.type,
         last_message_time=None if last is None else wire_time(last.sent_at),
         last_sender_name=None if last is None else name_of(sender),
         unread_count=room.unread(user_id),
+        mention_count=mentions,
         is_online=is_online,
         transaction_id=room.booking_id,
     )

@@ -14,9 +14,11 @@ from server.storage.disk.files import DiskThreads
 from server.storage.disk.in_flight_journal import InFlightJournal
 from server.storage.disk.spool import Spool
 from server.storage.mongo.backfills import BackfillStore
+from server.storage.mongo.changes import ChangeStore
 from server.storage.mongo.database import Database
 from server.storage.mongo.gridfs_blobs import GridFSBlobs
 from server.storage.mongo.identity import IdentityStore
+from server.storage.mongo.mentions import MentionStore
 from server.storage.mongo.messages import MessageStore
 from server.storage.mongo.rooms import MemberStore, RoomStore
 from server.storage.mongo.search_terms import SearchTerms
@@ -47,6 +49,8 @@ class Stores:
         self.rooms = RoomStore(self.database)
         self.members = MemberStore(self.database)
         self.messages = MessageStore(self.database)
+        self.changes = ChangeStore(self.database)
+        self.mentions = MentionStore(self.database)
         self.backfills = BackfillStore(self.database)
         self.upload_records = UploadRecords(self.database, settings.uploads.orphan_ttl)
         self.servers = Servers(self.database)
@@ -82,12 +86,15 @@ class Stores:
         await self.redis.warn_if_evicting()
 
     async def _prepare(self) -> None:
-        collections = self.users, self.sessions, self.search_terms, self.rooms, self.members, self.messages
+        collections = (
+            *(self.users, self.sessions, self.search_terms, self.rooms, self.members, self.messages),
+            *(self.changes, self.mentions, self.upload_records),
+        )
         try:
             # Alone: of concurrent calls, only the first reports a refused login; the others are disconnected. First:
             # nothing may be created in the database of a newer server.
             await self.identity.open()
-            await asyncio.gather(*(store.prepare() for store in (*collections, self.upload_records)))
+            await asyncio.gather(*(store.prepare() for store in collections))
             await self.database.warn_of_weakness()
         except OperationFailure as error:
             # The driver's own text is long and may span lines.

@@ -4,13 +4,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
-from server.models import Message, Notice
+from server.models import Message, Notice, Reaction
 from server.storage.mongo.database import DUPLICATE_KEY, Database
 
 # Page size of range reads, so that no query reads a whole room.
 RANGE_STEP: Final = 1_000
+# In seconds: a search through all messages.
+FIND_TIMEOUT: Final = 60.0
 # Messages of a range that are counted in one call.
 COUNT_STEP: Final = 10_000
 # Each is an index lookup, 0.25 ms on the embedded store; a real MongoDB plans each branch by itself.
@@ -19,6 +22,21 @@ PLACES_PER_QUERY: Final = 100
 # 100 ranges 100 ms.
 RANGES_PER_QUERY: Final = 10
 
+# Fields that most messages lack, and how they are stored.
+_OPTIONAL: Final = (
+    ("attachment_url", "attachmentUrl"),
+    ("client_message_id", "clientMessageId"),
+    ("notices", "notices"),
+    ("reply_to", "replyTo"),
+    ("mentions_room", "mentionsRoom"),
+    ("forwarded_from", "forwardedFrom"),
+    ("rev", "rev"),
+    ("edited_at", "editedAt"),
+    ("deleted_at", "deletedAt"),
+    ("pinned_at", "pinnedAt"),
+    ("pinned_by", "pinnedBy"),
+)
+
 
 class Range(NamedTuple):
     """The messages of a room with `after < seq <= upto`."""
@@ -26,6 +44,13 @@ class Range(NamedTuple):
     room_id: str
     after: int
     upto: int
+
+
+class Change(NamedTuple):
+    """A message before and after a change."""
+
+    before: Message
+    after: Message
 
 
 class MessageStore:
@@ -52,6 +77,22 @@ class MessageStore:
                 raise
             return int(failure["index"])
         return len(messages)
+
+    async def change(self, changes: Sequence[Change]) -> int:
+        """Replace what changes about these messages, each if it is as it was before. Returns the number replaced.
+
+        Raises `Unavailable` if the outcome is unknown: some, all or none may be replaced.
+        """
+        updates = []
+        for before, after in changes:
+            new = _optional_fields(after)
+            missing = dict.fromkeys(sorted(set(_optional_fields(before)) - set(new)), True)
+            update: dict[str, Any] = {"$set": {"content": after.content, "type": after.type, **new}}
+            if missing:
+                update["$unset"] = missing
+            updates.append(UpdateOne({"_id": after.id, "rev": before.rev or None}, update))
+        result = await self._database.run(self._messages.bulk_write, updates, ordered=False)
+        return int(result.matched_count)
 
     async def find(self, message_id: str) -> Message | None:
         document = await self._database.run(self._messages.find_one, {"_id": message_id})
@@ -99,13 +140,20 @@ class MessageStore:
             after = step
         return count
 
-    async def remove_some(self, room_id: str) -> bool:
-        """Remove some messages of a room. Returns False once none is left."""
-        cursor = self._messages.find({"roomId": room_id}, {"_id": True}).limit(RANGE_STEP)
-        found = [document["_id"] for document in await self._database.run(cursor.to_list, None)]
-        if found:
-            await self._database.run(self._messages.delete_many, {"_id": {"$in": found}})
-        return bool(found)
+    async def find_some(self, room_id: str) -> list[Message]:
+        """Some messages of a room; none once all are removed."""
+        cursor = self._messages.find({"roomId": room_id}).limit(RANGE_STEP)
+        return [message_from_document(document) for document in await self._database.run(cursor.to_list, None)]
+
+    async def remove(self, message_ids: Collection[str]) -> None:
+        await self._database.run(self._messages.delete_many, {"_id": {"$in": list(message_ids)}})
+
+    async def find_attachments(self, after: str, limit: int) -> list[Message]:
+        """The next messages that have an attachment, in the order of their ids. An empty `after` begins."""
+        query = {"_id": {"$gt": after}, "attachmentUrl": {"$exists": True}}
+        cursor = self._messages.find(query).sort("_id", 1).limit(limit)
+        documents = await self._database.run(cursor.to_list, None, timeout=FIND_TIMEOUT)
+        return [message_from_document(document) for document in documents]
 
     async def find_longer(self, ends: Mapping[str, int]) -> set[str]:
         """`ends` maps room ids to their last known `seq`. Returns the rooms whose logs have a message after it."""
@@ -138,19 +186,33 @@ def message_to_document(message: Message) -> dict[str, Any]:
         "type": message.type,
         "sentAt": message.sent_at,
     }
-    if message.attachment_url is not None:
-        document["attachmentUrl"] = message.attachment_url
-    if message.client_message_id is not None:
-        document["clientMessageId"] = message.client_message_id
-    if message.notices:
-        document["notices"] = message.notices
+    return document | _optional_fields(message)
+
+
+def _optional_fields(message: Message) -> dict[str, Any]:
+    """What most messages lack is not stored for them."""
+    fields = {stored: getattr(message, name) for name, stored in _OPTIONAL if getattr(message, name)}
     if message.notice is not None:
-        document["notice"] = msgspec.to_builtins(message.notice)
-    return document
+        fields["notice"] = msgspec.to_builtins(message.notice)
+    if message.reactions:
+        fields["reactions"] = [
+            {"emoji": reaction.emoji, "userIds": list(reaction.user_ids)} for reaction in message.reactions
+        ]
+    if message.mentions:
+        fields["mentions"] = list(message.mentions)
+    return fields
 
 
 def message_from_document(document: dict[str, Any]) -> Message:
-    notice = document.get("notice")
+    extras = {name: document[stored] for name, stored in _OPTIONAL if stored in document}
+    if "notice" in document:
+        extras["notice"] = msgspec.convert(document["notice"], Notice)
+    if "reactions" in document:
+        extras["reactions"] = tuple(
+            Reaction(reaction["emoji"], tuple(reaction["userIds"])) for reaction in document["reactions"]
+        )
+    if "mentions" in document:
+        extras["mentions"] = tuple(document["mentions"])
     return Message(
         id=document["_id"],
         room_id=document["roomId"],
@@ -160,8 +222,5 @@ def message_from_document(document: dict[str, Any]) -> Message:
         content=document["content"],
         type=document["type"],
         sent_at=document["sentAt"],
-        attachment_url=document.get("attachmentUrl"),
-        client_message_id=document.get("clientMessageId"),
-        notices=document.get("notices", 0),
-        notice=None if notice is None else msgspec.convert(notice, Notice),
+        **extras,
     )

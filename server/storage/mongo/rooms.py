@@ -1,13 +1,15 @@
 """Rooms and their members, with the delivered and read positions of each member."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from pymongo import UpdateOne
+from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
+from server.lookalikes import fold
 from server.models import DELIVERY, Member, Message, Position, Room, RoomDetails, RoomEnd
 from server.storage.mongo.database import DUPLICATE_KEY, Database
 from server.storage.mongo.messages import message_from_document, message_to_document
@@ -16,6 +18,13 @@ from server.storage.mongo.messages import message_from_document, message_to_docu
 MEMBERS_PER_CALL: Final = 1_000
 # In seconds; 100,000 rooms take a few.
 FIND_TIMEOUT: Final = 60.0
+
+
+class OpenPlace(NamedTuple):
+    """The place of a room in the list of open rooms."""
+
+    name: str
+    room_id: str
 
 
 class RoomStore:
@@ -30,6 +39,7 @@ class RoomStore:
     async def prepare(self) -> None:
         # For `find_grown_since`. It makes the update of a room a third dearer, which is done once a second at most.
         await self._database.run(self._rooms.create_index, "lastMessage.sentAt")
+        await self._database.run(self._rooms.create_index, "openName", sparse=True)
 
     async def create(self, room: Room) -> bool:
         """Store a new room, whose members are stored. Returns False if the id exists."""
@@ -41,26 +51,37 @@ class RoomStore:
             "lastSeq": 0,
         }
         if room.type != "DIRECT":
-            document |= {"type": room.type, "details": msgspec.to_builtins(room.details)}
+            document |= {"type": room.type, **_detail_fields(room.details)}
         try:
             await self._database.run(self._rooms.insert_one, document)
         except DuplicateKeyError:
             return False
         return True
 
-    async def end(self, room_id: str) -> None:
+    async def end(self, room_id: str, image: str | None) -> None:
         """Delete a room; until `forget_ended`, `find_ended` finds it. Ended twice, it stays so."""
-        await self._database.run(self._ended.update_one, {"_id": room_id}, {"$set": {}}, upsert=True)
+        await self._database.run(self._ended.update_one, {"_id": room_id}, {"$set": {"image": image}}, upsert=True)
         await self._database.run(self._rooms.delete_one, {"_id": room_id})
 
-    async def find_ended(self) -> list[str]:
-        """The ids of deleted rooms that still have messages or members."""
-        return [document["_id"] for document in await self._database.run(self._ended.find().to_list, None)]
+    async def find_ended(self) -> dict[str, str | None]:
+        """The deleted rooms that still have messages or members, by id, and their images."""
+        documents = await self._database.run(self._ended.find().to_list, None)
+        return {document["_id"]: document.get("image") for document in documents}
 
     async def forget_ended(self, room_id: str) -> None:
         # The room itself too: a crash may have come between the two writes of `end`.
         await self._database.run(self._rooms.delete_one, {"_id": room_id})
         await self._database.run(self._ended.delete_one, {"_id": room_id})
+
+    async def find_open(self, name: str, after: OpenPlace | None, limit: int) -> list[OpenPlace]:
+        """Open rooms whose folded names contain `name`, in the order of these names."""
+        query: dict[str, Any] = {"openName": {"$regex": re.escape(name)} if name else {"$exists": True}}
+        if after is not None:
+            beyond = [{"openName": {"$gt": after.name}}, {"openName": after.name, "_id": {"$gt": after.room_id}}]
+            query = {"$and": [query, {"$or": beyond}]}
+        cursor = self._rooms.find(query, {"openName": 1}).sort([("openName", 1), ("_id", 1)]).limit(limit)
+        documents = await self._database.run(cursor.to_list, None)
+        return [OpenPlace(document["openName"], document["_id"]) for document in documents]
 
     async def find_many(self, room_ids: Collection[str]) -> list[Room]:
         documents = await self._database.find_by_keys(self._rooms, "_id", room_ids)
@@ -92,6 +113,21 @@ class RoomStore:
         updates = [_end_update(end, end.last_message) for end in ends if end.last_message is not None]
         if updates:
             await self._database.run(self._rooms.bulk_write, updates, ordered=False)
+
+    async def take_revs(self, room_id: str, count: int, last_mention: int) -> int | None:
+        """Take the next numbers for changes in a room: those up to the one returned. None if there is no such room.
+
+        `last_mention` is the `seq` of a message that mentions somebody after its change, 0 if none does.
+        Raises `Unavailable`; the numbers may be taken then.
+        """
+        found = await self._database.run(
+            self._rooms.find_one_and_update,
+            {"_id": room_id},
+            {"$inc": {"lastRev": count}, "$max": {"lastMention": last_mention}},
+            {"lastRev": True},
+            return_document=ReturnDocument.AFTER,
+        )
+        return None if found is None else int(found["lastRev"])
 
 
 class MemberStore:
@@ -178,12 +214,6 @@ class MemberStore:
         if updates:
             await self._database.run(self._members.bulk_write, updates, ordered=False)
 
-    async def save_sent(self, sent: Mapping[str, int]) -> None:
-        """Set the numbers of messages that members sent, by `member_key`."""
-        updates = [UpdateOne({"_id": key}, {"$max": {"sent": number}}) for key, number in sent.items()]
-        if updates:
-            await self._database.run(self._members.bulk_write, updates, ordered=False)
-
     async def _write(self, call: Callable[..., Any], writes: Sequence[Any]) -> None:
         """Write all that is not there already."""
         try:
@@ -228,12 +258,28 @@ def _mark_fields(member: Member) -> dict[str, int]:
 
 def _end_update(end: RoomEnd, message: Message) -> UpdateOne:
     values: dict[str, Any] = {"lastSeq": message.seq, "lastMessage": message_to_document(message)}
+    closed: dict[str, Any] = {}
     if end.details is not None:
-        values["details"] = msgspec.to_builtins(end.details)
+        values |= _detail_fields(end.details)
+        closed = {} if "openName" in values else {"openName": True}
+    marks = {f"cursors.{consumer}": seq for consumer, seq in end.cursors.items()}
+    if end.end_rev:
+        marks["endRev"] = end.end_rev
+    if end.last_mention:
+        marks["lastMention"] = end.last_mention
     changes: dict[str, Any] = {"$set": values}
-    if end.cursors:
-        changes["$max"] = {f"cursors.{consumer}": seq for consumer, seq in end.cursors.items()}
+    if marks:
+        changes["$max"] = marks
+    if closed:
+        changes["$unset"] = closed
     return UpdateOne({"_id": end.room_id, "lastSeq": {"$lte": message.seq}}, changes)
+
+
+def _detail_fields(details: RoomDetails) -> dict[str, Any]:
+    fields: dict[str, Any] = {"details": msgspec.to_builtins(details)}
+    if details.visibility == "OPEN":
+        fields["openName"] = fold(details.name or "")
+    return fields
 
 
 def _room_from_document(document: dict[str, Any]) -> Room:
@@ -249,6 +295,9 @@ def _room_from_document(document: dict[str, Any]) -> Room:
         details=RoomDetails() if details is None else msgspec.convert(details, RoomDetails),
         last_seq=document["lastSeq"],
         last_message=None if last_message is None else message_from_document(last_message),
+        last_rev=document.get("lastRev", 0),
+        end_rev=document.get("endRev", 0),
+        last_mention=document.get("lastMention", 0),
         # Older versions stored the delivered position as the end.
         cursors=document.get("cursors", {DELIVERY: document["lastSeq"]}),
     )

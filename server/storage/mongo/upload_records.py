@@ -17,6 +17,7 @@ PENDING: Final = timedelta(minutes=30)
 class UploadRecord(msgspec.Struct, frozen=True):
     """`expires_at` is when it may be removed; None while a message or a profile uses it.
 
+    `in_message` is whether messages or rooms use it; the collection holds their ids.
     `extension` and `thumbnail` (the extension of the thumbnail, if there is one) have no dot.
     """
 
@@ -96,17 +97,31 @@ class UploadRecords:
         found = await self._database.run(self._uploads.find_one, {"_id": upload_id, "state": "ready"})
         return None if found is None else _record(found)
 
-    async def use(self, upload_id: str, owner_id: str, *, in_message: bool) -> bool:
-        """Mark it as in use, so that it does not expire. Returns False if it is missing, not ready or not owned."""
-        changes: dict[str, Any] = {"$unset": {"expiresAt": ""}}
-        if in_message:
-            changes["$set"] = {"inMessage": True}
-        return await self._update({"_id": upload_id, "ownerId": owner_id, "state": "ready"}, changes)
+    async def use(self, upload_id: str, owner_id: str) -> bool:
+        """Mark it as in use by its owner's profile, so that it does not expire.
+
+        Returns False if it is missing, not ready or not owned.
+        """
+        known = {"_id": upload_id, "ownerId": owner_id, "state": "ready"}
+        return await self._update(known, {"$unset": {"expiresAt": ""}})
 
     async def release(self, upload_id: str, owner_id: str) -> None:
         """The profile of its owner uses it no longer: it expires, unless a message uses it."""
         known = {"_id": upload_id, "ownerId": owner_id, "state": "ready", "inMessage": False}
         await self._update(known, {"$set": {"expiresAt": now() + self._orphan_ttl}})
+
+    async def add_user(self, upload_id: str, user: str) -> bool:
+        """A message or a room, given by its id, uses it: it does not expire. Returns False if it is not there."""
+        changes = {"$addToSet": {"users": user}, "$set": {"inMessage": True}, "$unset": {"expiresAt": ""}}
+        return await self._update({"_id": upload_id, "state": "ready"}, changes)
+
+    async def remove_user(self, upload_id: str, user: str) -> None:
+        """A message or a room uses it no longer. It expires if none does. Repeated, it changes nothing."""
+        known = {"_id": upload_id, "state": "ready", "inMessage": True}
+        await self._update({**known, "users": user}, {"$pull": {"users": user}})
+        await self._update(
+            {**known, "users": []}, {"$set": {"inMessage": False, "expiresAt": now() + self._orphan_ttl}}
+        )
 
     async def find_expired(self, limit: int) -> list[UploadRecord]:
         """At most `limit` expired records, of any state."""

@@ -1,0 +1,198 @@
+"""What clients send: the payloads of requests and events, declared and bounded in one place."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from server.models import HistoryMode, Role, RoomType, SentType, Visibility
+
+# Ids are opaque; the bound is far above any that this server or a sensible token issuer makes.
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+# JSON numbers stay exact up to 2**53, and the store's integers reach further.
+Seq = Annotated[int, Meta(ge=0, le=2**53)]
+Page = Annotated[int, Meta(ge=1, le=2**31)]
+UserIds = Annotated[list[Id], Meta(max_length=100)]
+Url = Annotated[str, Meta(min_length=1, max_length=2048)]
+
+
+class Inbound(msgspec.Struct, frozen=True, rename="camel"):
+    """A payload from a client. Unknown fields are ignored, wrong types are `VALIDATION_FAILED`."""
+
+
+class Registration(Inbound, frozen=True):
+    email: str
+    password: str
+    first_name: str
+    last_name: str
+    phone: str | None = None
+    user_type: str | None = None
+    profile_image: str | None = None
+
+
+class Login(Inbound, frozen=True):
+    email: str
+    password: str
+
+
+class Refresh(Inbound, frozen=True):
+    refresh_token: str
+
+
+class ProfilePatch(Inbound, frozen=True):
+    """Fields left out stay as they are; `null` clears the two that may be empty."""
+
+    first_name: str | msgspec.UnsetType = msgspec.UNSET
+    last_name: str | msgspec.UnsetType = msgspec.UNSET
+    phone: str | None | msgspec.UnsetType = msgspec.UNSET
+    profile_image: str | None | msgspec.UnsetType = msgspec.UNSET
+
+
+class SearchQuery(Inbound, frozen=True):
+    q: Annotated[str, Meta(min_length=1, max_length=100)]
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+
+
+class RoomKind(Inbound, frozen=True):
+    """What kind of room a request is for, and with that, how the rest of it is read."""
+
+    type: RoomType = "DIRECT"
+
+
+class RoomRequest(Inbound, frozen=True):
+    """A direct room with somebody."""
+
+    other_user_id: Id
+    booking_id: Id | None = None
+
+
+class GroupRequest(Inbound, frozen=True):
+    """A group of its maker and `user_ids`."""
+
+    name: str
+    description: str | None = None
+    image: str | None = None
+    visibility: Visibility = "PRIVATE"
+    history: HistoryMode | None = None
+    user_ids: UserIds = msgspec.field(default_factory=list)
+    client_room_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
+class RoomPatch(Inbound, frozen=True):
+    """Fields left out stay as they are; `null` clears the two that may be empty."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    description: str | None | msgspec.UnsetType = msgspec.UNSET
+    image: str | None | msgspec.UnsetType = msgspec.UNSET
+    visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
+    history: HistoryMode | msgspec.UnsetType = msgspec.UNSET
+
+
+class NewMembers(Inbound, frozen=True):
+    user_ids: UserIds
+
+
+class NewRole(Inbound, frozen=True):
+    role: Role
+
+
+class MembersQuery(Inbound, frozen=True):
+    q: Annotated[str, Meta(max_length=100)] = ""
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    cursor: Annotated[str, Meta(max_length=256)] | None = None
+
+
+class OpenRoomsQuery(Inbound, frozen=True):
+    q: Annotated[str, Meta(max_length=100)] = ""
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    cursor: Annotated[str, Meta(max_length=1024)] | None = None
+
+
+class ChatsQuery(Inbound, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    cursor: Annotated[str, Meta(max_length=256)] | None = None
+
+
+class HistoryQuery(Inbound, frozen=True):
+    page: Page | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    before: Seq | None = None
+    after: Seq | None = None
+
+
+class SendMessage(Inbound, frozen=True):
+    """`message:send`; over REST the room comes from the path. `forward` is the id of a message to copy."""
+
+    room_id: Id
+    content: str | None = None
+    type: SentType | None = None
+    message_type: SentType | None = None
+    attachment_url: Url | None = None
+    client_message_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    reply_to: Id | None = None
+    mentions: UserIds = msgspec.field(default_factory=list)
+    mentions_room: bool = False
+    forward: Id | None = None
+
+
+class MessageRef(Inbound, frozen=True):
+    message_id: Id
+
+
+class Edit(Inbound, frozen=True):
+    """`message:edit`; over REST the message comes from the path. Mentions that are left out stay as they are."""
+
+    message_id: Id
+    content: str
+    mentions: UserIds | msgspec.UnsetType = msgspec.UNSET
+
+
+class React(Inbound, frozen=True):
+    """`message:react`; over REST the message and the emoji come from the path, and the method tells what is done."""
+
+    message_id: Id
+    emoji: Annotated[str, Meta(min_length=1, max_length=64)]
+    remove: bool = False
+
+
+class Pin(Inbound, frozen=True):
+    """`message:pin`; over REST the message comes from the path, and the method tells what is done."""
+
+    message_id: Id
+    remove: bool = False
+
+
+class RoomRef(Inbound, frozen=True):
+    room_id: Id
+
+
+class UserRef(Inbound, frozen=True):
+    user_id: Id
+
+
+class PresenceQuery(Inbound, frozen=True):
+    """With `watch`, the socket hears of further changes of these people, and no longer of those it watched before."""
+
+    user_ids: Annotated[list[Id], Meta(max_length=200)]
+    watch: bool = False
+
+
+class SyncPoint(Inbound, frozen=True):
+    """What a client has of a room: the messages up to `seq`, with all changes up to `rev`."""
+
+    seq: Seq
+    rev: Seq
+
+
+class SyncRequest(Inbound, frozen=True):
+    """`rooms` maps ids to what is known of each; a bare number is a `seq`, and asks for no changes.
+
+    `epoch` came with the answer or room that gave these numbers.
+    """
+
+    rooms: Annotated[dict[Id, Seq | SyncPoint], Meta(max_length=5_000)]
+    epoch: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class TokenRef(Inbound, frozen=True):
+    token: str
