@@ -7,7 +7,8 @@ from typing import Final, Protocol
 
 from server.models import Member
 from server.storage.mongo.identity import IdentityStore
-from server.storage.mongo.rooms import MemberStore, RoomStore, member_key
+from server.storage.mongo.messages import MessageStore
+from server.storage.mongo.rooms import MemberStore, RoomStore
 from server.storage.mongo.users import Users
 
 log = logging.getLogger(__name__)
@@ -15,6 +16,7 @@ log = logging.getLogger(__name__)
 # Users migrated together: a crash repeats at most these.
 USER_BATCH: Final = 100
 ROOM_BATCH: Final = 100
+MESSAGE_BATCH: Final = 500
 PROGRESS_SECONDS: Final = 5.0
 
 
@@ -24,22 +26,35 @@ class Index(Protocol):
     async def drop_older(self) -> None: ...
 
 
+class Attachments(Protocol):
+    async def link_copy(self, url: str, message_id: str) -> bool: ...
+
+
 class Upgrades:
     """One step per version, from the one before. A step that was interrupted anywhere is run again."""
 
     def __init__(
-        self, identities: IdentityStore, users: Users, index: Index, rooms: RoomStore, members: MemberStore
+        self,
+        identities: IdentityStore,
+        users: Users,
+        index: Index,
+        rooms: RoomStore,
+        members: MemberStore,
+        messages: MessageStore,
+        attachments: Attachments,
     ) -> None:
         self._identities = identities
         self._users = users
         self._index = index
         self._rooms = rooms
         self._members = members
+        self._messages = messages
+        self._attachments = attachments
         self.has_moved = False
         self._steps: dict[int, Callable[[], Awaitable[None]]] = {
             2: self._renew_users,
             3: self._complete_members,
-            4: self._count_sent,
+            4: self._note_attachments,
         }
 
     async def run(self) -> None:
@@ -93,23 +108,15 @@ class Upgrades:
                 log.warning("room members upgrade rooms=%d completed=%d", checked, completed)
         log.warning("room members upgrade rooms=%d completed=%d", checked, completed)
 
-    async def _count_sent(self) -> None:
-        """Store how many messages each member has sent up to the stored end of the room.
-
-        Before, every room had two members, and this followed from the last message.
-        """
+    async def _note_attachments(self) -> None:
+        """Note at each upload which messages use it, so that it can go with the last of them."""
         checked, position, logged_at = 0, "", time.monotonic()
-        while room_ids := await self._rooms.find_ids(position, ROOM_BATCH):
-            rooms = {room.id: room for room in await self._rooms.find_many(room_ids)}
-            sent: dict[str, int] = {}
-            for member in await self._members.of_rooms(list(rooms)):
-                last = rooms[member.room_id].last_message
-                if last is not None:
-                    own = last.sender_seq if last.sender_id == member.user_id else last.seq - last.sender_seq
-                    sent[member_key(member.room_id, member.user_id)] = own
-            await self._members.save_sent(sent)
-            checked, position = checked + len(room_ids), room_ids[-1]
+        while messages := await self._messages.find_attachments(position, MESSAGE_BATCH):
+            for message in messages:
+                if message.attachment_url is not None:
+                    await self._attachments.link_copy(message.attachment_url, message.id)
+            checked, position = checked + len(messages), messages[-1].id
             if time.monotonic() - logged_at >= PROGRESS_SECONDS:
                 logged_at = time.monotonic()
-                log.warning("sent messages upgrade rooms=%d", checked)
-        log.warning("sent messages upgrade rooms=%d", checked)
+                log.warning("attachments upgrade messages=%d", checked)
+        log.warning("attachments upgrade messages=%d", checked)

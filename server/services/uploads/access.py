@@ -45,22 +45,34 @@ class UploadAccess:
         """Whether `url` has the form of an upload's address; the upload need not exist."""
         return PATH.fullmatch(url) is not None
 
-    async def link(self, user_id: str, url: str, peers: Collection[str]) -> None:
+    async def link(self, user_id: str, url: str, peers: Collection[str], message_id: str) -> None:
         """Use an upload in a message: the user's own, or one that a peer has sent before.
 
         Raises `ValidationFailed` if it does not exist, is another user's, or is a peer's and in no message yet.
         """
-        if not await self._use(user_id, url, in_message=True) and not await self._was_sent(url, peers):
+        record = await self._find(url)
+        may_use = record is not None and (
+            record.owner_id == user_id or (record.in_message and record.owner_id in peers)
+        )
+        # The record may be claimed for removal in between; then `add_user` returns False.
+        if record is None or not may_use or not await self._records.add_user(record.id, message_id):
             raise ValidationFailed.at("attachmentUrl", "must be the path of an upload that you made or were sent")
 
     async def link_profile(self, user_id: str, url: str) -> None:
         """Use an upload of the user as profile image. Raises `ValidationFailed` if there is none."""
-        if not await self._use(user_id, url, in_message=False):
+        record = await self._find(url)
+        if record is None or not await self._records.use(record.id, user_id):
             raise ValidationFailed.at("profileImage", "must be the path of an upload of yours that exists")
 
-    async def link_room_image(self, user_id: str, url: str) -> None:
+    async def link_copy(self, url: str, message_id: str) -> bool:
+        """Use an upload in a copy of a message that uses it. Returns False if it is gone."""
+        record = await self._find(url)
+        return record is not None and record.in_message and await self._records.add_user(record.id, message_id)
+
+    async def link_room_image(self, user_id: str, url: str, room_id: str) -> None:
         """Use an upload of the user as image of a room. Raises `ValidationFailed` if there is none."""
-        if not await self._use(user_id, url, in_message=True):
+        record = await self._find(url)
+        if record is None or record.owner_id != user_id or not await self._records.add_user(record.id, room_id):
             raise ValidationFailed.at("image", "must be the path of an upload of yours that exists")
 
     async def release_profile(self, user_id: str, url: str) -> None:
@@ -68,6 +80,12 @@ class UploadAccess:
         found = PATH.fullmatch(url)
         if found is not None:
             await self._records.release(found[1], user_id)
+
+    async def release(self, url: str, user: str) -> None:
+        """A message or room, given by its id, uses this no longer. What nothing uses expires; the sweep removes it."""
+        found = PATH.fullmatch(url)
+        if found is not None:
+            await self._records.remove_user(found[1], user)
 
     async def find(self, path: str) -> ServedFile:
         """The file at an address. Raises `NotFound`."""
@@ -94,7 +112,7 @@ class UploadAccess:
         """Remove uploads that nothing used in time, and those that were never stored completely."""
         for record in await self._records.find_expired(MAX_REMOVED):
             if record.state == "ready" and await self._is_profile_image(record):
-                await self._records.use(record.id, record.owner_id, in_message=False)
+                await self._records.use(record.id, record.owner_id)
             elif await self._records.claim(record):
                 await self._remove(record)
 
@@ -110,16 +128,10 @@ class UploadAccess:
     async def _is_profile_image(self, record: UploadRecord) -> bool:
         """Whether its owner's profile shows it: concurrent changes of a profile may have released it too early."""
         owner = await self._users.find(record.owner_id)
-        return owner is not None and owner.profile_image in (record.url, record.thumbnail_url)
-
-    async def _use(self, user_id: str, url: str, *, in_message: bool) -> bool:
-        record = await self._find(url)
-        # The record may be claimed for removal in between; then `use` returns False.
-        return record is not None and await self._records.use(record.id, user_id, in_message=in_message)
-
-    async def _was_sent(self, url: str, senders: Collection[str]) -> bool:
-        record = await self._find(url)
-        return record is not None and record.owner_id in senders and record.in_message
+        if owner is None or owner.profile_image is None:
+            # A file without a thumbnail has None for it too.
+            return False
+        return owner.profile_image in (record.url, record.thumbnail_url)
 
     async def _find(self, url: str) -> UploadRecord | None:
         """The ready upload with exactly this address, or with this address of its thumbnail."""
