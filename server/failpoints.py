@@ -12,7 +12,8 @@ AFTER_INSERT: Final = "after-insert"
 AFTER_ACK: Final = "after-ack"
 AFTER_ENQUEUE: Final = "after-enqueue"
 BEFORE_TRIM: Final = "before-trim"
-POINTS: Final = (AFTER_INSERT, AFTER_ACK, AFTER_ENQUEUE, BEFORE_TRIM)
+AFTER_CHANGE: Final = "after-change"
+POINTS: Final = (AFTER_INSERT, AFTER_ACK, AFTER_ENQUEUE, BEFORE_TRIM, AFTER_CHANGE)
 # Time for frames that are already written to leave the process.
 FLUSH_SECONDS: Final = 0.02
 

@@ -11,7 +11,7 @@ from server.services.delivery.delivery import Delivery
 from server.services.delivery.lost_queues import LostQueues
 from server.services.delivery.offline_queue import OfflineQueue
 from server.services.delivery.offline_queue_writer import OfflineQueueWriter
-from server.services.delivery.ports import People, Receipts, Rooms
+from server.services.delivery.ports import People, Quotes, Receipts, Rooms
 from server.services.delivery.references import References
 from server.services.delivery.unconfirmed import Unconfirmed
 from server.storage.stores import Stores
@@ -31,6 +31,7 @@ def build_delivery(
     hub: Hub,
     rooms: Rooms,
     people: People,
+    quotes: Quotes,
     receipts: Receipts,
     end_typing: Callable[[str, str], None],
     announce: Callable[[StoredMessage], None],
@@ -58,7 +59,7 @@ def build_delivery(
         writer,
         lost_queues,
         rooms,
-        References(stores.messages, people),
+        References(stores.messages, people, quotes),
         receipts,
         hub,
         failpoints,
@@ -66,7 +67,7 @@ def build_delivery(
     )
     unconfirmed = Unconfirmed(hub, writer)
     return DeliveryServices(
-        Delivery(hub, writer, unconfirmed, stores.messages, people, end_typing, announce),
+        Delivery(hub, writer, unconfirmed, stores.messages, people, quotes, end_typing, announce),
         offline_queue,
         writer,
         unconfirmed,

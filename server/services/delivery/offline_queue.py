@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -14,6 +14,7 @@ from server.protocol import MESSAGES_OFFLINE
 from server.realtime.connection import Connection
 from server.realtime.frames import event_frame
 from server.realtime.hub import Hub
+from server.room_state import RoomState
 from server.services.delivery.entries import (
     Queued,
     WaitingEntry,
@@ -134,8 +135,8 @@ class OfflineQueue:
 
     async def _flush_group(self, connection: Connection, group: Sequence[WaitingEntry]) -> list[bytes]:
         """Send new messages and remove obsolete entries. Returns the names of the removed entries."""
-        waiting, obsolete = await self._classify(connection, group)
-        found = await self._references.resolve(waiting)
+        waiting, obsolete, rooms = await self._classify(connection, group)
+        found = await self._references.resolve(connection.user_id, rooms, waiting)
         obsolete += [item.entry.name for item in waiting if item.head.place not in found]
         if obsolete:
             await self._queues.remove(connection.user_id, obsolete)
@@ -177,10 +178,10 @@ class OfflineQueue:
 
     async def _classify(
         self, connection: Connection, intact: Sequence[WaitingEntry]
-    ) -> tuple[list[WaitingEntry], list[bytes]]:
+    ) -> tuple[list[WaitingEntry], list[bytes], Mapping[str, RoomState]]:
         """Split into entries to send, and names of entries to remove because they are read or duplicates.
 
-        Entries that were sent on this connection before are in neither.
+        Returns the rooms too. Entries that were sent on this connection before are in neither.
         """
         user_id = connection.user_id
         waiting: list[WaitingEntry] = []
@@ -196,7 +197,7 @@ class OfflineQueue:
             elif head.place not in connection.flushed:
                 waiting.append(WaitingEntry(entry, head))
             seen.add(head.place)
-        return waiting, obsolete
+        return waiting, obsolete, rooms
 
     async def _quarantine_damaged(self, user_id: str, entries: Sequence[Entry]) -> list[WaitingEntry]:
         """Returns the intact entries. A damaged one would make its client disconnect at every connect."""

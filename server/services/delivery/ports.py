@@ -3,13 +3,17 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from server.models import User
+from server.models import Message, Quote, User
 from server.room_state import RoomState
 from server.services.delivery.entries import Queued
 
 
 class People(Protocol):
     async def get_many(self, user_ids: Collection[str]) -> Mapping[str, User]: ...
+
+
+class Quotes(Protocol):
+    async def find(self, messages: Collection[Message]) -> Mapping[str, Quote]: ...
 
 
 class Receipts(Protocol):

@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from server.errors import Unavailable
-from server.room_state import RoomState, StoredMessage
+from server.models import Message
+from server.room_state import RoomState, StoredChange, StoredMessage
 from server.services.room_log.in_flight import InFlightRooms
 from server.services.room_log.ports import People, Rooms
 from server.storage.mongo.backfills import BackfillStore
+from server.storage.mongo.changes import ChangeStore
 from server.storage.mongo.messages import MessageStore
 from server.views import name_of
 
@@ -39,7 +41,8 @@ class LogConsumer(NamedTuple):
     """What a background consumer is and does.
 
     `consume` gets messages of one or more rooms, in the order of each room and without gaps, and returns once it is
-    done with all of them. After an error, or if the server ends meanwhile, it gets them again, perhaps in other groups.
+    done with all of them. A message that has changed (its `rev` is not 0) comes again as it stands then. After an
+    error, or if the server ends meanwhile, it gets them again, perhaps in other groups.
     The server keeps a cursor for each room under `name`; a new name begins with the oldest message of every room.
     """
 
@@ -59,6 +62,14 @@ class _Behind:
         self.failures = 0
 
 
+class _Part(NamedTuple):
+    """What a call gets of one room. `rev` is set if these are changed messages: the last change that they include."""
+
+    behind: _Behind
+    entries: Sequence[StoredMessage] = ()
+    rev: int | None = None
+
+
 class BackgroundConsumer:
     """Runs one `LogConsumer`. A room that fails is retried by itself, after growing pauses, and delays no other.
 
@@ -70,6 +81,7 @@ class BackgroundConsumer:
         self,
         consumer: LogConsumer,
         messages: MessageStore,
+        changes: ChangeStore,
         people: People,
         rooms: Rooms,
         in_flight: InFlightRooms,
@@ -78,9 +90,12 @@ class BackgroundConsumer:
         if not NAME.fullmatch(consumer.name):
             raise ValueError(f"consumer name {consumer.name!r} does not match {NAME.pattern}")
         self.name = consumer.name
+        # The number of the last change that the consumer is done with is kept beside its cursors.
+        self._rev_name = f"{consumer.name}:rev"
         self._consume = consumer.consume
         self._max_behind = consumer.max_behind
         self._messages = messages
+        self._changes = changes
         self._people = people
         self._rooms = rooms
         self._in_flight = in_flight
@@ -116,13 +131,21 @@ class BackgroundConsumer:
                 fresh.append(one)
                 self._fresh += 1
 
+    def take_changes(self, stored: Sequence[StoredChange]) -> None:
+        """Remember the rooms of changed messages; these are read again."""
+        for one in stored:
+            self._remember(one.room)
+
     def note_loaded(self, room: RoomState) -> None:
-        if room.cursor(self.name) < room.last_seq:
+        if self._is_behind(room):
             self._remember(room)
 
     async def resume(self, room: RoomState) -> set[str]:
         self.note_loaded(room)
         return set()
+
+    def _is_behind(self, room: RoomState) -> bool:
+        return room.cursor(self.name) < room.last_seq or room.cursor(self._rev_name) < room.last_rev
 
     def _remember(self, room: RoomState) -> _Behind | None:
         """The room among those that the consumer is behind in; None if it is left to the backfill."""
@@ -150,51 +173,63 @@ class BackgroundConsumer:
 
     async def _consume_batch(self) -> None:
         """Consume some messages of the rooms that are ready. A room that has failed before gets a call of its own."""
-        batch: list[tuple[_Behind, Sequence[StoredMessage]]] = []
+        batch: list[_Part] = []
         size = 0
         try:
             while self._ready and size < MAX_BATCH and not (batch and self._ready[0].failures):
                 behind = self._ready.popleft()
-                batch.append((behind, ()))
-                entries = await self._read_next(behind, MAX_BATCH - size)
-                batch[-1] = behind, entries
-                size += len(entries)
+                batch.append(_Part(behind))
+                batch[-1] = part = await self._read_next(behind, MAX_BATCH - size)
+                size += len(part.entries)
                 if behind.failures:
                     break
-            await self._consume([one for _, entries in batch for one in entries])
+            await self._consume([one for part in batch for one in part.entries])
         except Exception as error:
             self._failed_calls += 1
             if not isinstance(error, Unavailable):
                 log.exception("log consumer failed consumer=%s rooms=%d messages=%d", self.name, len(batch), size)
-            for behind, _ in batch:
-                behind.failures += 1
-                self._loop.call_later(_retry_delay(behind.failures), self._make_ready, behind)
+            for part in batch:
+                part.behind.failures += 1
+                self._loop.call_later(_retry_delay(part.behind.failures), self._make_ready, part.behind)
             # If everything fails, trying the other rooms at full speed would be of no use.
             await asyncio.sleep(_retry_delay(self._failed_calls))
         else:
             self._failed_calls = 0
-            for behind, entries in batch:
-                self._advance(behind, entries)
+            for part in batch:
+                self._advance(part)
 
-    def _advance(self, behind: _Behind, entries: Sequence[StoredMessage]) -> None:
+    def _advance(self, part: _Part) -> None:
+        behind, entries = part.behind, part.entries
         room, behind.failures = behind.room, 0
-        # A log has no gaps, and if one was damaged, the consumer must not stop there.
-        room.advance(self.name, entries[-1].message.seq if entries else room.cursor(self.name) + 1)
+        if part.rev is not None:
+            room.advance(self._rev_name, part.rev)
+        else:
+            # A log has no gaps, and if one was damaged, the consumer must not stop there.
+            room.advance(self.name, entries[-1].message.seq if entries else room.cursor(self.name) + 1)
         self._drop_consumed(behind)
-        if room.cursor(self.name) < room.last_seq:
+        if self._is_behind(room):
             self._make_ready(behind)
         else:
             self._fresh -= len(behind.fresh)
             del self._behind[room.id]
             room.pins -= 1
 
-    async def _read_next(self, behind: _Behind, limit: int) -> Sequence[StoredMessage]:
-        """The messages after the cursor, at most `limit`: those in memory, else from the log."""
+    async def _read_next(self, behind: _Behind, limit: int) -> _Part:
+        """The messages after the cursor, at most `limit`: those in memory, else from the log. Then those changed."""
         self._drop_consumed(behind)
         room, cursor = behind.room, behind.room.cursor(self.name)
         if behind.fresh and behind.fresh[0].message.seq == cursor + 1:
-            return list(itertools.islice(behind.fresh, limit))
-        messages = await self._messages.read_range(room.id, cursor, min(room.last_seq, cursor + limit))
+            return _Part(behind, list(itertools.islice(behind.fresh, limit)))
+        if cursor < room.last_seq:
+            messages = await self._messages.read_range(room.id, cursor, min(room.last_seq, cursor + limit))
+            return _Part(behind, await self._name(room, messages))
+        last_rev = room.last_rev
+        noted = await self._changes.find_since(room.id, room.cursor(self._rev_name), 0, cursor, limit)
+        changed = await self._messages.find_many([change.message_id for change in noted])
+        entries = await self._name(room, list(changed.values()))
+        return _Part(behind, entries, last_rev if len(noted) < limit else min(noted[-1].rev, last_rev))
+
+    async def _name(self, room: RoomState, messages: Sequence[Message]) -> list[StoredMessage]:
         senders = await self._people.get_many({message.sender_id for message in messages})
         return [StoredMessage(room, message, name_of(senders.get(message.sender_id))) for message in messages]
 
@@ -233,7 +268,7 @@ class BackgroundConsumer:
                 await self._backfills.finish(self.name)
                 return
             rooms = await self._rooms.load_many(room_ids)
-            behind = [room for room in rooms if room.cursor(self.name) < room.last_seq]
+            behind = [room for room in rooms if self._is_behind(room)]
             for room in behind:
                 self._remember(room)
             # Before the position: a crash in between must not lose them.

@@ -6,9 +6,11 @@ from typing import NamedTuple
 from server.config.settings import Settings
 from server.failpoints import AFTER_ACK, Failpoints
 from server.services.room_log.background_consumer import BackgroundConsumer, LogConsumer
+from server.services.room_log.change_writer import ChangeWriter
+from server.services.room_log.changes import Changes
 from server.services.room_log.consumers import Consumers
 from server.services.room_log.in_flight import InFlightRooms
-from server.services.room_log.ports import Attachments, Consumer, Limits, People, Rooms
+from server.services.room_log.ports import Attachments, Consumer, Limits, MessageAccess, People, Quotes, Rooms
 from server.services.room_log.recovery import Recovery
 from server.services.room_log.send import Messages
 from server.services.room_log.write_queue import WriteQueue
@@ -18,7 +20,9 @@ from server.storage.stores import Stores
 
 class RoomLogServices(NamedTuple):
     messages: Messages
+    changes: Changes
     writer: RoomLog
+    change_writer: ChangeWriter
     consumers: Consumers
     in_flight: InFlightRooms
     recovery: Recovery
@@ -30,6 +34,8 @@ def build_room_log(
     write_queue: WriteQueue,
     rooms: Rooms,
     people: People,
+    access: MessageAccess,
+    quotes: Quotes,
     attachments: Attachments,
     limits: Limits,
     delivery: Consumer,
@@ -40,19 +46,50 @@ def build_room_log(
     in_flight = InFlightRooms(stores.in_flight_journal)
     consumers = Consumers(
         delivery,
-        [BackgroundConsumer(one, stores.messages, people, rooms, in_flight, stores.backfills) for one in background],
+        [
+            BackgroundConsumer(one, stores.messages, stores.changes, people, rooms, in_flight, stores.backfills)
+            for one in background
+        ],
+    )
+    change_writer = ChangeWriter(
+        stores.messages,
+        stores.changes,
+        stores.mentions,
+        stores.rooms,
+        rooms.save_room,
+        write_queue,
+        in_flight,
+        consumers.take_changes,
+        failpoints,
+        max_batch=settings.messages.max_batch,
     )
     return RoomLogServices(
-        Messages(rooms, write_queue, people, limits, attachments, max_length=settings.messages.max_length),
+        Messages(
+            rooms, write_queue, people, limits, attachments, access, quotes, max_length=settings.messages.max_length
+        ),
+        Changes(
+            access,
+            rooms,
+            change_writer,
+            stores.messages,
+            stores.changes,
+            people,
+            quotes,
+            limits,
+            max_length=settings.messages.max_length,
+            edit_window=settings.messages.edit_window,
+        ),
         RoomLog(
             write_queue,
             stores.messages,
+            stores.mentions,
             rooms.read_tail,
             failpoints.end_before(AFTER_ACK, consumers.take),
             in_flight,
             failpoints,
             max_batch=settings.messages.max_batch,
         ),
+        change_writer,
         consumers,
         in_flight,
         Recovery(stores.in_flight_journal, in_flight, rooms, consumers),

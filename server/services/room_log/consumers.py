@@ -1,9 +1,9 @@
-"""Consumers of the log: each sees every stored message at least once, in the order of its room."""
+"""Consumers of the log: each sees every stored message and change at least once, in the order of its room."""
 
 import logging
 from collections.abc import Sequence
 
-from server.room_state import RoomState, StoredMessage
+from server.room_state import RoomState, StoredChange, StoredMessage
 from server.services.room_log.background_consumer import BackgroundConsumer
 from server.services.room_log.ports import Consumer
 
@@ -41,6 +41,16 @@ class Consumers:
                 consumer.take(stored)
             except Exception:
                 log.exception("log consumer failed consumer=%s messages=%d", consumer.name, len(stored))
+        for one in stored:
+            one.room.pins -= 1
+
+    def take_changes(self, stored: Sequence[StoredChange]) -> None:
+        """Each change comes in the order of its room, with one pin on its room, which ends here."""
+        for consumer in self._all:
+            try:
+                consumer.take_changes(stored)
+            except Exception:
+                log.exception("log consumer failed consumer=%s changes=%d", consumer.name, len(stored))
         for one in stored:
             one.room.pins -= 1
 

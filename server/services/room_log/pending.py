@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from server.errors import ChatError, NotFound, Unavailable
-from server.models import Message, MessageType, Notice, now
+from server.models import Message, MessageType, Notice, Quote, now
 from server.protocol import MessageView
 from server.room_state import RoomState
 from server.views import view_message
@@ -28,9 +28,9 @@ class PendingMessage:
     """A validated message without a place in the log yet.
 
     `result` completes once the message is stored or refused. `check` is called with the room as it is before the
-    message, and raises if it must not be stored there; without one, its sender must be a member. The sender's name is
-    kept here, so that nothing is read from a store after the write. `tried` holds the sequence numbers that the writer
-    tried to store it under.
+    message, and raises if it must not be stored there; without one, its sender must be a member. The sender's name and
+    the quote are kept here, so that nothing is read from a store after the write. `tried` holds the sequence numbers
+    that the writer tried to store it under.
     """
 
     __slots__ = (
@@ -39,8 +39,12 @@ class PendingMessage:
         "client_message_id",
         "content",
         "deadline",
+        "forwarded_from",
         "id",
+        "mentions",
+        "mentions_room",
         "notice",
+        "quote",
         "result",
         "room",
         "sender_id",
@@ -62,6 +66,10 @@ class PendingMessage:
         client_message_id: str | None,
         notice: Notice | None = None,
         check: Callable[[RoomState], None] | None = None,
+        quote: Quote | None = None,
+        mentions: tuple[str, ...] = (),
+        mentions_room: bool = False,
+        forwarded_from: str | None = None,
     ) -> None:
         self.room = room
         self.sender_id = sender_id
@@ -72,6 +80,10 @@ class PendingMessage:
         self.client_message_id = client_message_id
         self.notice = notice
         self.check = check
+        self.quote = quote
+        self.mentions = mentions
+        self.mentions_room = mentions_room
+        self.forwarded_from = forwarded_from
         self.id = derive_message_id(room.id, sender_id, client_message_id)
         self.sent_at: datetime = now()
         self.deadline = 0.0
@@ -105,6 +117,10 @@ class PendingMessage:
             client_message_id=self.client_message_id,
             notices=notices,
             notice=self.notice,
+            reply_to=None if self.quote is None else self.quote.message.id,
+            mentions=self.mentions,
+            mentions_room=self.mentions_room,
+            forwarded_from=self.forwarded_from,
         )
 
     def has_stored(self, message: Message) -> bool:
@@ -114,7 +130,8 @@ class PendingMessage:
     def view(self) -> MessageView:
         """The stored message as its sender sees it. Raises the error of `result` if it was not stored."""
         message = self.result.result().message
-        return view_message(message, self.sender_name, self.room.is_read(message, self.sender_id))
+        is_read = self.room.is_read(message, self.sender_id)
+        return view_message(message, self.sender_name, is_read, self.sender_id, self.quote)
 
     def refuse(self, error: ChatError | None = None) -> None:
         """Fail `result` if it is not done: with `Unavailable`, unless another error is given."""

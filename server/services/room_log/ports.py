@@ -1,10 +1,10 @@
 """Interfaces that the room log needs from other services, wired in `server/context.py`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from server.models import Message, User
-from server.room_state import RoomState, StoredMessage
+from server.models import Message, Quote, User
+from server.room_state import RoomState, StoredChange, StoredMessage
 
 
 class Attachments(Protocol):
@@ -12,8 +12,21 @@ class Attachments(Protocol):
 
     def is_upload(self, url: str) -> bool: ...
 
-    async def link(self, user_id: str, url: str, peers: Collection[str]) -> None:
+    async def link(self, user_id: str, url: str, peers: Collection[str], message_id: str) -> None:
         """Use an upload in a message. Raises `ValidationFailed` if neither the user owns it nor a peer has sent it."""
+
+    async def link_copy(self, url: str, message_id: str) -> bool:
+        """Use an upload in a copy of a message that uses it. Returns False if it is gone."""
+
+
+class MessageAccess(Protocol):
+    async def access_message(self, user_id: str, message_id: str, room_id: str = "") -> tuple[RoomState, Message]: ...
+
+
+class Quotes(Protocol):
+    async def quote(self, message: Message) -> Quote: ...
+
+    async def find(self, messages: Collection[Message]) -> Mapping[str, Quote]: ...
 
 
 class Consumer(Protocol):
@@ -23,6 +36,9 @@ class Consumer(Protocol):
 
     def take(self, stored: Sequence[StoredMessage]) -> None:
         """Stored messages in log order. Pins the rooms that it is not done with."""
+
+    def take_changes(self, stored: Sequence[StoredChange]) -> None:
+        """Stored changes of messages, in the order of each room."""
 
     def note_loaded(self, room: RoomState) -> None:
         """The room was read to the end of its log, which may be beyond the cursor."""
@@ -55,5 +71,7 @@ class Rooms(Protocol):
     def access_cached(self, user_id: str, room_id: str) -> RoomState | None: ...
 
     async def access_room(self, user_id: str, room_id: str) -> RoomState: ...
+
+    async def save_room(self, state: RoomState) -> None: ...
 
     async def peers(self, user_id: str) -> set[str]: ...

@@ -19,7 +19,7 @@ class RecentMessages:
         return self._messages.get(message_id)
 
     def put(self, message: Message) -> None:
-        """Messages never change, so a cached one is not replaced."""
+        """A message that is cached stays as it is: the store may have been read before its last change."""
         if message.id in self._messages:
             return
         self._messages[message.id] = message
@@ -27,3 +27,10 @@ class RecentMessages:
         while len(self._messages) > self._max_messages or self._bytes > self._max_bytes:
             _, dropped = self._messages.popitem(last=False)
             self._bytes -= sys.getsizeof(dropped.content)
+
+    def replace(self, message: Message) -> None:
+        """Replace the message, if it is cached, by its later state."""
+        before = self._messages.get(message.id)
+        if before is not None:
+            self._messages[message.id] = message
+            self._bytes += sys.getsizeof(message.content) - sys.getsizeof(before.content)

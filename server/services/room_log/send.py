@@ -4,13 +4,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from server.errors import ValidationFailed
+from server.errors import NotFound, ValidationFailed
 from server.file_types import IMAGE_EXTENSIONS
-from server.models import SentType, User
-from server.protocol import MessageView, SendMessage
+from server.models import Message, SentType, User
+from server.protocol import MessageView
+from server.requests import SendMessage
 from server.room_state import RoomState
+from server.services.room_log.mentions import check_mentions
 from server.services.room_log.pending import PendingMessage
-from server.services.room_log.ports import Attachments, Limits, People, Rooms
+from server.services.room_log.ports import Attachments, Limits, MessageAccess, People, Quotes, Rooms
 from server.services.room_log.write_queue import WriteQueue
 from server.web_address import is_web_address
 
@@ -31,6 +33,8 @@ class Messages:
         people: People,
         limits: Limits,
         attachments: Attachments,
+        access: MessageAccess,
+        quotes: Quotes,
         *,
         max_length: int,
     ) -> None:
@@ -39,6 +43,8 @@ class Messages:
         self._people = people
         self._limits = limits
         self._attachments = attachments
+        self._access = access
+        self._quotes = quotes
         self._max_length = max_length
 
     async def send(self, user_id: str, payload: SendMessage) -> tuple[MessageView, bool]:
@@ -72,22 +78,30 @@ class Messages:
         user_id, payload, _kind = admitted
         room = await self._rooms.access_room(user_id, payload.room_id)
         sender = await self._people.get(user_id)
+        pending = self._prepare(room, sender, admitted)
+        if payload.forward is not None or payload.reply_to is not None:
+            await self._refer(pending, user_id, payload)
         if payload.attachment_url is not None and self._attachments.is_upload(payload.attachment_url):
-            await self._attachments.link(user_id, payload.attachment_url, await self._rooms.peers(user_id))
-        return self._append(room, sender, admitted)
+            await self._attachments.link(user_id, payload.attachment_url, await self._rooms.peers(user_id), pending.id)
+        self._write_queue.append(pending)
+        return pending
 
     def place_now(self, admitted: Admitted) -> PendingMessage | None:
         """As `place` without waiting. Returns None, without effects, if it would have to wait."""
         user_id, payload, _kind = admitted
         room = self._rooms.access_cached(user_id, payload.room_id)
         sender = self._people.cached(user_id)
-        if room is None or sender is None or payload.attachment_url is not None:
+        if room is None or sender is None or payload.attachment_url or payload.reply_to or payload.forward:
             return None
-        return self._append(room, sender, admitted)
+        pending = self._prepare(room, sender, admitted)
+        self._write_queue.append(pending)
+        return pending
 
-    def _append(self, room: RoomState, sender: User, admitted: Admitted) -> PendingMessage:
+    def _prepare(self, room: RoomState, sender: User, admitted: Admitted) -> PendingMessage:
         payload = admitted.payload
-        message = PendingMessage(
+        if payload.mentions:
+            check_mentions(room, payload.mentions)
+        return PendingMessage(
             room=room,
             sender_id=sender.id,
             sender_name=sender.full_name,
@@ -95,13 +109,57 @@ class Messages:
             type=admitted.kind,
             attachment_url=payload.attachment_url,
             client_message_id=payload.client_message_id,
+            mentions=tuple(dict.fromkeys(payload.mentions)),
+            mentions_room=payload.mentions_room,
         )
-        self._write_queue.append(message)
-        return message
+
+    async def _refer(self, pending: PendingMessage, user_id: str, payload: SendMessage) -> None:
+        """Add what the message takes from the one that it answers or forwards. Raises `ValidationFailed`."""
+        try:
+            if payload.reply_to is not None:
+                _, replied = await self._access_named(user_id, payload.reply_to, "replyTo", payload.room_id)
+                pending.quote = await self._quotes.quote(replied)
+            if payload.forward is not None:
+                _, original = await self._access_named(user_id, payload.forward, "forward")
+                await self._copy(pending, original)
+        except ValidationFailed:
+            # A repeat of what is stored: it is answered, whatever has become of the other message.
+            if not await self._is_stored(user_id, pending):
+                raise
+
+    async def _access_named(
+        self, user_id: str, message_id: str, field: str, room_id: str = ""
+    ) -> tuple[RoomState, Message]:
+        try:
+            return await self._access.access_message(user_id, message_id, room_id)
+        except NotFound:
+            words = "must be a message of this room" if room_id else "must be a message that you may see"
+            raise ValidationFailed.at(field, words) from None
+
+    async def _copy(self, pending: PendingMessage, original: Message) -> None:
+        if original.notice is not None or original.deleted_at is not None:
+            raise ValidationFailed.at("forward", "must not be a notice or a deleted message")
+        url = original.attachment_url
+        is_upload = url is not None and self._attachments.is_upload(url)
+        if url is not None and is_upload and not await self._attachments.link_copy(url, pending.id):
+            raise ValidationFailed.at("forward", "has an attachment that is gone")
+        pending.content, pending.type, pending.attachment_url = original.content, original.type, url
+        pending.forwarded_from = original.forwarded_from or (await self._quotes.quote(original)).sender_name
+
+    async def _is_stored(self, user_id: str, pending: PendingMessage) -> bool:
+        try:
+            await self._access.access_message(user_id, pending.id, pending.room.id)
+        except NotFound:
+            return False
+        return True
 
     def _check_content(self, payload: SendMessage) -> SentType:
         """Validate what needs no store, and return the message type."""
         content, url = payload.content or "", payload.attachment_url
+        if payload.forward is not None:
+            if content or url is not None:
+                raise ValidationFailed.at("forward", "cannot go together with content or attachmentUrl")
+            return "TEXT"
         if len(content) > self._max_length:
             raise ValidationFailed.at("content", f"must hold at most {self._max_length} characters")
         kind = payload.type or payload.message_type or "TEXT"

@@ -62,6 +62,10 @@ class WriteQueue:
     def add_recent(self, message: Message) -> None:
         self._recent.put(message)
 
+    def replace_recent(self, message: Message) -> None:
+        """A message has changed."""
+        self._recent.replace(message)
+
     @property
     def waiting(self) -> int:
         """Number of messages that the writer has not taken."""

@@ -13,6 +13,7 @@ from server.room_state import RoomState, StoredMessage
 from server.services.room_log.in_flight import InFlightRooms
 from server.services.room_log.pending import PendingMessage, SendResult
 from server.services.room_log.write_queue import WriteQueue
+from server.storage.mongo.mentions import MentionStore
 from server.storage.mongo.messages import MessageStore
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class RoomLog:
         self,
         write_queue: WriteQueue,
         messages: MessageStore,
+        mentions: MentionStore,
         read_tail: Callable[[RoomState], Awaitable[object]],
         on_stored: Callable[[Sequence[StoredMessage]], None],
         in_flight: InFlightRooms,
@@ -47,6 +49,7 @@ class RoomLog:
     ) -> None:
         self._queue = write_queue
         self._messages = messages
+        self._mentions = mentions
         self._read_tail = read_tail
         self._on_stored = on_stored
         self._in_flight = in_flight
@@ -113,6 +116,7 @@ class RoomLog:
                 messages = self._number(batch)
                 stored = await self._messages.insert(messages)
                 self._failpoints.reach(AFTER_INSERT)
+                await self._note_mentions(messages[:stored])
             except Unavailable:
                 self._mark_unresolved(batch)
                 await self._queue.wait_for_store(batch)
@@ -141,6 +145,7 @@ class RoomLog:
             found = await self._messages.find_many({pending.id for pending in candidates})
             ours = [(pending, found[pending.id]) for pending in candidates if pending.id in found]
             ours = [(pending, message) for pending, message in ours if pending.has_stored(message)]
+            await self._note_mentions([message for _, message in ours])
             self._unresolved = {}
             self._accept(sorted(ours, key=lambda pair: pair[1].seq))
             moment = self._loop.time()
@@ -209,8 +214,15 @@ class RoomLog:
             self._queue.answer(pending, SendResult(message, is_new=True))
         if stored:
             # Acks go out in the loop's next iteration, before this.
-            undelivered = [StoredMessage(pending.room, message, pending.sender_name) for pending, message in stored]
+            undelivered = [
+                StoredMessage(pending.room, message, pending.sender_name, pending.quote) for pending, message in stored
+            ]
             self._loop.call_soon(self._on_stored, undelivered)
+
+    async def _note_mentions(self, messages: Sequence[Message]) -> None:
+        mentioning = [message for message in messages if message.mentions_anybody]
+        if mentioning:
+            await self._mentions.put(mentioning)
 
     def _mark_unresolved(self, batch: Sequence[PendingMessage]) -> None:
         for pending in batch:
