@@ -13,6 +13,8 @@ from server.services.rooms.groups import Groups
 from server.services.rooms.history import History
 from server.services.rooms.member_list import MemberList
 from server.services.rooms.memberships import Memberships
+from server.services.rooms.message_access import MessageAccess, Quotes
+from server.services.rooms.open_rooms import OpenRooms
 from server.services.rooms.ports import Attachments, Limits, Log, Notices, People, Presence
 from server.services.rooms.receipts import Receipts
 from server.services.rooms.room_events import RoomEvents
@@ -32,6 +34,9 @@ class RoomServices(NamedTuple):
     receipts: Receipts
     marks: Batcher[Member]
     events: RoomEvents
+    access: MessageAccess
+    quotes: Quotes
+    open_rooms: OpenRooms
 
 
 def build_rooms(
@@ -52,6 +57,9 @@ def build_rooms(
         stores.rooms,
         stores.members,
         stores.messages,
+        stores.changes,
+        stores.mentions,
+        attachments,
         people,
         limits,
         Memberships(stores.members, max_cached=settings.rooms.max_cached_people),
@@ -71,13 +79,17 @@ def build_rooms(
         room_key=lambda: stores.identity.known.room_key,
     )
     marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
+    access, quotes = MessageAccess(rooms, log, stores.messages), Quotes(log, stores.messages, people)
     return RoomServices(
         rooms,
-        ChatList(rooms, groups, people, presence, fan_out, stores.identity),
+        ChatList(rooms, groups, people, presence, quotes, stores.mentions, fan_out, stores.identity),
         groups,
         MemberList(rooms, people),
-        History(rooms, people, stores.messages, stores.identity, limits),
-        Receipts(rooms, log, stores.messages, marks, fan_out),
+        History(rooms, people, stores.messages, stores.changes, quotes, stores.identity, limits),
+        Receipts(rooms, access, stores.messages, marks, fan_out),
         marks,
         events,
+        access,
+        quotes,
+        OpenRooms(rooms, stores.rooms),
     )

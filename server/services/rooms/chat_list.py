@@ -1,29 +1,38 @@
 """The list of chats, latest first, and single rooms as their members see them."""
 
-import base64
-import binascii
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
-from server.errors import NotFound, ValidationFailed
+from server.errors import NotFound
 from server.models import Role
-from server.protocol import ROOM_NEW, ChatPage, ChatsQuery, ChatView, GroupRequest, RoomPatch, RoomRequest, RoomView
+from server.protocol import ROOM_NEW, ChatPage, ChatView, RoomView
 from server.realtime.fan_out import FanOut
+from server.requests import ChatsQuery, GroupRequest, RoomPatch, RoomRequest
 from server.room_state import RoomState
+from server.services.rooms.cursor import read_cursor, write_cursor
 from server.services.rooms.direct import pair_of, peer_of
 from server.services.rooms.groups import Groups
+from server.services.rooms.message_access import Quotes
 from server.services.rooms.ports import People, Presence
 from server.services.rooms.rooms import Rooms
 from server.storage.mongo.identity import IdentityStore
+from server.storage.mongo.mentions import MentionStore
 from server.views import name_of, view_chat, view_room
 
 # A page of the list that would be larger ends early.
 PAGE_BYTES: Final = 2 * 1024 * 1024
 # An upper bound for JSON.
 MAX_BYTES_PER_CHARACTER: Final = 12
-# Rooms with a message come before those without; then by time in milliseconds; then by id, so that the order is total.
-SortKey = tuple[bool, int, str]
+
+
+class SortKey(NamedTuple):
+    """Rooms with a message come before those without; then by time; then by id, so that the order is total."""
+
+    has_message: bool
+    milliseconds: int
+    room_id: str
 
 
 class ChatList:
@@ -33,6 +42,8 @@ class ChatList:
         groups: Groups,
         people: People,
         presence: Presence,
+        quotes: Quotes,
+        mentions: MentionStore,
         fan_out: FanOut,
         identities: IdentityStore,
     ) -> None:
@@ -40,6 +51,8 @@ class ChatList:
         self._groups = groups
         self._people = people
         self._presence = presence
+        self._quotes = quotes
+        self._mentions = mentions
         self._fan_out = fan_out
         self._identities = identities
 
@@ -78,7 +91,7 @@ class ChatList:
 
     async def list_chats(self, user_id: str, query: ChatsQuery) -> ChatPage:
         """One page of the list. The cursor is a sort key: rooms that move up later are on an earlier page."""
-        after = None if query.cursor is None else _read_cursor(query.cursor)
+        after = None if query.cursor is None else read_cursor(query.cursor, SortKey)
         rooms = sorted(await self._rooms.of_user(user_id), key=_sort_key, reverse=True)
         if after is not None:
             rooms = [room for room in rooms if _sort_key(room) < after]
@@ -87,6 +100,7 @@ class ChatList:
         senders = {room.id: room.last_message.sender_id for room in page if room.last_message is not None}
         people = await self._people.get_many({*peers.values(), *senders.values()})
         online = await self._presence.online(set(peers.values()))
+        mentions = await self._count_mentions(user_id, page)
         # A room that was left meanwhile is no longer in the list.
         shown = [room for room in page if user_id in room.members]
         chats = _within_bytes(
@@ -98,21 +112,30 @@ class ChatList:
                     people.get(peers.get(room.id, "")),
                     people.get(senders.get(room.id, "")),
                     peers.get(room.id) in online,
+                    mentions.get(room.id, 0),
                 )
                 for room in shown
             ]
         )
         last = shown[len(chats) - 1] if len(chats) < len(shown) else page[-1] if len(rooms) > len(page) else None
-        return ChatPage(chats=chats, next_cursor=None if last is None else _write_cursor(_sort_key(last)))
+        return ChatPage(chats=chats, next_cursor=None if last is None else write_cursor(_sort_key(last)))
 
     async def _view_room(self, user_id: str, room: RoomState) -> RoomView:
         last = room.last_message
         people = await self._people.get_many([last.sender_id] if last is not None else [])
+        quotes = await self._quotes.find([last] if last is not None else [])
         if user_id not in room.members:
             raise NotFound("No such room")
         sender_name = "" if last is None else name_of(people.get(last.sender_id))
         pair = pair_of(room, user_id) if room.type == "DIRECT" else None
-        return view_room(room, user_id, pair, sender_name, self._identities.known.epoch)
+        quote = None if last is None else room.show_quote(user_id, quotes.get(last.reply_to or ""))
+        return view_room(room, user_id, pair, sender_name, self._identities.known.epoch, quote)
+
+    async def _count_mentions(self, user_id: str, rooms: Sequence[RoomState]) -> dict[str, int]:
+        """The number of unread messages that mention the user, by room. Rooms without any cost nothing."""
+        after = {room.id: room.read_upto(user_id) for room in rooms if user_id in room.members}
+        wanted = {room.id: after[room.id] for room in rooms if room.last_mention > after.get(room.id, room.last_seq)}
+        return await self._mentions.count(user_id, wanted) if wanted else {}
 
 
 def _within_bytes(chats: list[ChatView]) -> list[ChatView]:
@@ -129,16 +152,4 @@ def _within_bytes(chats: list[ChatView]) -> list[ChatView]:
 
 def _sort_key(room: RoomState) -> SortKey:
     moment = room.created_at if room.last_message is None else room.last_message.sent_at
-    return room.last_message is not None, round(moment.timestamp() * 1000), room.id
-
-
-def _write_cursor(sort_key: SortKey) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(sort_key)).decode()
-
-
-def _read_cursor(cursor: str) -> SortKey:
-    try:
-        sort_key: SortKey = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=SortKey)
-        return sort_key
-    except (binascii.Error, ValueError):
-        raise ValidationFailed.at("cursor", "is not one that this list gave out") from None
+    return SortKey(room.last_message is not None, round(moment.timestamp() * 1000), room.id)

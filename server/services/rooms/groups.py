@@ -12,7 +12,8 @@ import msgspec
 
 from server.errors import Conflict, Faults, FieldError, Forbidden, NotFound, ValidationFailed
 from server.models import Member, Notice, Role, Room, RoomDetails, User, now
-from server.protocol import AddedMembers, GroupRequest, RoomPatch
+from server.protocol import AddedMembers
+from server.requests import GroupRequest, RoomPatch
 from server.room_state import RoomState
 from server.services.rooms.ports import Attachments, Limits, Notices, People
 from server.services.rooms.room_events import RoomEvents
@@ -72,6 +73,9 @@ class Groups:
             if found is not None:
                 if user_id not in found.members:
                     raise NotFound("No such room")
+                if found.last_seq == 0:
+                    # A crash came before its notice.
+                    await self._tell_created(found, await self._people.get(user_id))
                 return found, False
             others = [other for other in dict.fromkeys(request.user_ids) if other != user_id]
             maker = await self._people.get(user_id)
@@ -79,7 +83,10 @@ class Groups:
             if len(others) >= self._max_members:
                 raise ValidationFailed.at("userIds", f"a room has at most {self._max_members} members")
             await self._limits.check_new_room(user_id)
-            await self._link_image(user_id, request.image)
+            await self._link_image(user_id, request.image, room_id)
+            if request.client_room_id is not None:
+                # A crash may have left members of an earlier request.
+                await self._rooms.forget_members(room_id)
             moment = now()
             details = RoomDetails(
                 name,
@@ -95,9 +102,7 @@ class Groups:
                     for member in (user_id, *others)
                 ],
             )
-            notice = Notice("CREATED", tuple(others))
-            with made.pinned():
-                await self._notices.post(made, maker, f"{maker.full_name} created the group", notice, _allow)
+            await self._tell_created(made, maker)
             return made, is_new
 
     async def change(self, user_id: str, room_id: str, patch: RoomPatch) -> RoomState:
@@ -120,8 +125,9 @@ class Groups:
             if details == room.details:
                 return room
             by = await self._people.get(user_id)
-            if details.image != room.details.image:
-                await self._link_image(user_id, details.image)
+            former_image = room.details.image
+            if details.image != former_image:
+                await self._link_image(user_id, details.image, room_id)
             if details.name != room.details.name:
                 notice = Notice("RENAMED", details=details)
                 content = f"{by.full_name} renamed the group to {details.name}"
@@ -129,6 +135,8 @@ class Groups:
                 notice = Notice("CHANGED", details=details)
                 content = f"{by.full_name} changed the group"
             await self._post(room, by, content, notice, lambda now: check_manager(now, user_id))
+            if former_image is not None and details.image != former_image:
+                await self._attachments.release(former_image, room_id)
         return room
 
     async def add_members(self, user_id: str, room_id: str, user_ids: Sequence[str]) -> AddedMembers:
@@ -224,6 +232,11 @@ class Groups:
                 raise Forbidden("Only owners may do this")
             await self._end(room)
 
+    async def _tell_created(self, room: RoomState, maker: User) -> None:
+        notice = Notice("CREATED", tuple(room.others(maker.id)))
+        with room.pinned():
+            await self._notices.post(room, maker, f"{maker.full_name} created the group", notice, _allow)
+
     async def _end(self, room: RoomState) -> None:
         await self._rooms.end(room)
         self._events.end(room)
@@ -269,9 +282,9 @@ class Groups:
         if before == "OWNER" and role != "OWNER" and len(room.members) == 1:
             raise Conflict("There must be an owner")
 
-    async def _link_image(self, user_id: str, image: str | None) -> None:
+    async def _link_image(self, user_id: str, image: str | None, room_id: str) -> None:
         if image is not None and self._attachments.is_upload(image):
-            await self._attachments.link_room_image(user_id, image)
+            await self._attachments.link_room_image(user_id, image, room_id)
 
     def _derive_id(self, user_id: str, client_room_id: str | None) -> str:
         if client_room_id is None:

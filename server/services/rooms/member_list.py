@@ -1,18 +1,12 @@
 """Pages of a room's members: owners, admins, then by the time when they joined."""
 
-import base64
-import binascii
-
-import msgspec
-
-from server.errors import ValidationFailed
 from server.lookalikes import fold
-from server.protocol import MemberLine, MemberPage, MembersQuery, wire_time
+from server.protocol import MemberLine, MemberPage, wire_time
+from server.requests import MembersQuery
+from server.services.rooms.cursor import read_cursor, write_cursor
 from server.services.rooms.ports import People
 from server.services.rooms.rooms import Rooms
-from server.views import name_of, rank_of
-
-Rank = tuple[int, int, str]
+from server.views import Rank, name_of, rank_of
 
 
 class MemberList:
@@ -25,7 +19,7 @@ class MemberList:
 
         The cursor is a rank: who gets another role meanwhile may be on two pages or on none.
         """
-        after = None if query.cursor is None else _read_cursor(query.cursor)
+        after = None if query.cursor is None else read_cursor(query.cursor, Rank)
         room = await self._rooms.access_room(user_id, room_id)
         found = sorted(room.members.values(), key=rank_of)
         wanted = fold(query.q.strip())
@@ -50,17 +44,5 @@ class MemberList:
                 if member.user_id in users
             ],
             total=total,
-            next_cursor=_write_cursor(rank_of(page[-1])) if len(left) > len(page) else None,
+            next_cursor=write_cursor(rank_of(page[-1])) if len(left) > len(page) else None,
         )
-
-
-def _write_cursor(rank: Rank) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(rank)).decode()
-
-
-def _read_cursor(cursor: str) -> Rank:
-    try:
-        rank: Rank = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=Rank)
-        return rank
-    except (binascii.Error, ValueError):
-        raise ValidationFailed.at("cursor", "is not one that this list gave out") from None

@@ -13,8 +13,11 @@ class Attachments(Protocol):
 
     def is_upload(self, url: str) -> bool: ...
 
-    async def link_room_image(self, user_id: str, url: str) -> None:
+    async def link_room_image(self, user_id: str, url: str, room_id: str) -> None:
         """Use an upload of the user as image of a room. Raises `ValidationFailed` if there is none."""
+
+    async def release(self, url: str, user: str) -> None:
+        """A room or message, given by its id, uses this no longer."""
 
 
 class Limits(Protocol):

@@ -3,18 +3,21 @@
 import asyncio
 import contextlib
 from collections.abc import Collection
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from server.concurrency.batcher import Batcher
 from server.errors import NotFound
 from server.member_state import MemberState
 from server.models import Member, Message, Position, now
-from server.protocol import MESSAGE_DELIVERED, MESSAGE_READ, ReadMark, Receipt, wire_time
+from server.protocol import MESSAGE_DELIVERED, MESSAGE_READ, Reader, ReadMark, Receipt, ReceiptsView, wire_time
 from server.realtime.fan_out import FanOut
 from server.room_state import RoomState
-from server.services.rooms.ports import Log
+from server.services.rooms.message_access import MessageAccess
 from server.services.rooms.rooms import Rooms
 from server.storage.mongo.messages import MessageStore
+
+# Readers named in one answer.
+MAX_READERS: Final = 100
 
 
 class Delivered(Protocol):
@@ -33,9 +36,11 @@ class Delivered(Protocol):
 class Receipts:
     """A mark covers its message and everything before it in the room."""
 
-    def __init__(self, rooms: Rooms, log: Log, store: MessageStore, marks: Batcher[Member], fan_out: FanOut) -> None:
+    def __init__(
+        self, rooms: Rooms, access: MessageAccess, store: MessageStore, marks: Batcher[Member], fan_out: FanOut
+    ) -> None:
         self._rooms = rooms
-        self._log = log
+        self._access = access
         self._store = store
         self._marks = marks
         self._fan_out = fan_out
@@ -45,7 +50,7 @@ class Receipts:
 
         `room_id`, if given, must be the message's room. Raises `NotFound` if the user is not in the message's room.
         """
-        room, message = await self._access_message(user_id, message_id, room_id)
+        room, message = await self._access.access_message(user_id, message_id, room_id)
         member = room.members[user_id]
         if message.seq > member.read.seq:
             with room.pinned():
@@ -63,8 +68,22 @@ class Receipts:
 
     async def mark_delivered(self, user_id: str, message_id: str, *, skip: Any = None) -> None:
         """Raise the user's delivered mark to this message. Raises `NotFound` if the user is not in its room."""
-        room, message = await self._access_message(user_id, message_id, "")
+        room, message = await self._access.access_message(user_id, message_id)
         await self._raise_delivered(room, user_id, message.seq, message.id, skip)
+
+    async def list_receipts(self, user_id: str, message_id: str) -> ReceiptsView:
+        """Who has got and who has read a message, of the members who may see it. Raises `NotFound`."""
+        room, message = await self._access.access_message(user_id, message_id)
+        others = [room.members[other] for other in room.others(message.sender_id) if room.may_see(other, message.seq)]
+        readers = sorted(
+            (member for member in others if member.read.seq >= message.seq),
+            key=lambda member: (member.joined.seq, member.user_id),
+        )
+        return ReceiptsView(
+            read_count=len(readers),
+            delivered_count=sum(1 for member in others if member.delivered >= message.seq),
+            read_by=[Reader(member.user_id) for member in readers[:MAX_READERS]],
+        )
 
     async def mark_all_delivered(self, user_id: str, last: Collection[Delivered], *, skip: Any = None) -> None:
         """Raise the user's delivered marks to these messages, one per room. The marks are stored together.
@@ -92,19 +111,6 @@ class Receipts:
             await self._marks.add(Member(room.id, user_id, last_delivered_seq=seq))
             if member.raise_delivered(seq) and user_id in room.members:
                 self._emit_receipt(MESSAGE_DELIVERED, room, message_id, seq, user_id, skip)
-
-    async def _access_message(self, user_id: str, message_id: str, room_id: str) -> tuple[RoomState, Message]:
-        """Every access to a message by its id comes here. Raises `NotFound`, also if the user is not in its room."""
-        message = self._log.find_recent(message_id) or await self._store.find(message_id)
-        if message is None or (room_id and message.room_id != room_id):
-            raise NotFound("No such message")
-        try:
-            room = await self._rooms.access_room(user_id, message.room_id)
-        except NotFound:
-            raise NotFound("No such message") from None
-        if not room.may_see(user_id, message.seq):
-            raise NotFound("No such message")
-        return room, message
 
     async def _count_position(self, room: RoomState, message: Message, member: MemberState) -> Position:
         """The position of a message for a member who sent some without reading what came before them."""

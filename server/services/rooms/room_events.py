@@ -20,7 +20,7 @@ class RoomEvents:
 
     def announce(self, stored: StoredMessage) -> None:
         """Tell of a notice that was stored. The room has followed it already."""
-        room, message, sender_name = stored
+        room, message, sender_name, _ = stored
         notice = message.notice
         if notice is None:
             return

@@ -4,18 +4,25 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from server.concurrency.batcher import in_groups
 from server.errors import NotFound, ValidationFailed
 from server.models import Member, Message, Room
-from server.protocol import RoomRequest
+from server.requests import RoomRequest
 from server.room_state import Bounds, RoomState
 from server.services.rooms.direct import build_direct_room
 from server.services.rooms.memberships import Memberships
-from server.services.rooms.ports import Limits, People
+from server.services.rooms.ports import Attachments, Limits, People
 from server.services.rooms.room_cache import RoomCache
+from server.storage.mongo.changes import ChangeStore
+from server.storage.mongo.mentions import MentionStore
 from server.storage.mongo.messages import MessageStore
 from server.storage.mongo.rooms import MemberStore, RoomStore
 
+# What a crash left unsaved is the changes of one second.
+CHANGES_PER_READ: Final = 500
+MAX_SEQ: Final = 2**53
 # A caller that needs one room of a batch waits for the whole batch: 60 ms on the embedded store.
 LOAD_BATCH: Final = 100
 # Rooms saved in one call without pauses: far below the timeout of a call.
@@ -37,6 +44,9 @@ class Rooms:
         rooms: RoomStore,
         members: MemberStore,
         messages: MessageStore,
+        changes: ChangeStore,
+        mentions: MentionStore,
+        attachments: Attachments,
         people: People,
         limits: Limits,
         memberships: Memberships,
@@ -49,6 +59,9 @@ class Rooms:
         self._rooms = rooms
         self._members = members
         self._messages = messages
+        self._changes = changes
+        self._mentions = mentions
+        self._attachments = attachments
         self._people = people
         self._limits = limits
         self._bounds = bounds
@@ -89,6 +102,10 @@ class Rooms:
             raise NotFound("No such room")
         return state, is_new
 
+    async def forget_members(self, room_id: str) -> None:
+        """Remove the members of a room that was never stored. Raises `Unavailable`."""
+        await self._members.remove_all(room_id)
+
     async def find(self, room_id: str) -> RoomState | None:
         """The room, whoever asks. Callers check what the user may know of it."""
         return self.cached(room_id) or await self._load(room_id)
@@ -98,7 +115,7 @@ class Rooms:
         # First, so that nothing more is stored in it.
         state.is_ended = True
         try:
-            await self._rooms.end(state.id)
+            await self._rooms.end(state.id, state.details.image)
         except BaseException:
             state.is_ended = False
             raise
@@ -108,9 +125,17 @@ class Rooms:
 
     async def purge_ended(self) -> None:
         """Remove messages and members of deleted rooms, a part at a time. Raises `Unavailable`."""
-        for room_id in await self._rooms.find_ended():
-            while await self._messages.remove_some(room_id):
-                await asyncio.sleep(0)
+        for room_id, image in (await self._rooms.find_ended()).items():
+            if image is not None:
+                await self._attachments.release(image, room_id)
+            while some := await self._messages.find_some(room_id):
+                for message in some:
+                    if message.attachment_url is not None:
+                        await self._attachments.release(message.attachment_url, message.id)
+                removed = [message.id for message in some]
+                await self._changes.remove(removed)
+                await self._mentions.remove(removed)
+                await self._messages.remove(removed)
             await self._members.remove_all(room_id)
             await self._rooms.forget_ended(room_id)
 
@@ -171,6 +196,8 @@ class Rooms:
         found = []
         tail = await self._messages.read_tail(state.id, state.last_seq)
         await self._load_former(state, tail)
+        # A crash may have come between a message and what follows from it.
+        await self._mentions.put([message for message in tail if message.mentions_anybody])
         for message in tail:
             if message.seq == state.last_seq + 1:
                 state.append(message)
@@ -306,9 +333,23 @@ class Rooms:
         by_room: dict[str, list[Member]] = {}
         for member in members:
             by_room.setdefault(member.room_id, []).append(member)
+        states = []
         for room in rooms:
             self._memberships.note(by_room.get(room.id, ()))
-        return [RoomState(room, by_room.get(room.id, []), self._bounds, self._note_members) for room in rooms]
+            recent = await self._follow_changes(room) if room.end_rev < room.last_rev else room
+            states.append(RoomState(recent, by_room.get(room.id, []), self._bounds, self._note_members))
+        return states
+
+    async def _follow_changes(self, room: Room) -> Room:
+        """The room with what follows from changes that were not saved with its end before a crash."""
+        last = room.last_message
+        after = room.end_rev
+        while noted := await self._changes.find_since(room.id, after, 0, MAX_SEQ, CHANGES_PER_READ):
+            changed = await self._messages.find_many([change.message_id for change in noted])
+            await self._mentions.put(list(changed.values()))
+            last = last if last is None else changed.get(last.id, last)
+            after = noted[-1].rev
+        return msgspec.structs.replace(room, last_message=last)
 
     def _note_members(self, state: RoomState, joined: Collection[str], left: Collection[str]) -> None:
         self._memberships.note(state.members[user_id].to_member(state.id) for user_id in joined)
