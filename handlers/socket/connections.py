@@ -58,6 +58,8 @@ class Connections:
         if removed is None:
             return None
         connection, was_last, unconfirmed = removed
+        self._context.typing.forget(connection)
+        self._context.presence.forget(connection)
         self._context.unconfirmed.requeue(connection.user_id, unconfirmed)
         if was_last:
             self._context.typing.end_all(connection.user_id)

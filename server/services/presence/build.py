@@ -8,6 +8,7 @@ from server.services.presence.online import OnlineUsers
 from server.services.presence.ports import People, Rooms
 from server.services.presence.presence import Presence
 from server.services.presence.typing import Typing
+from server.services.presence.watchers import Watchers
 from server.storage.stores import Stores
 
 
@@ -21,6 +22,15 @@ def build_presence(
 ) -> PresenceServices:
     options = settings.presence
     return PresenceServices(
-        Presence(online, stores.presence_leases, rooms, people, fan_out, grace=options.grace, lease=options.lease),
-        Typing(rooms, fan_out, timeout=settings.typing.timeout),
+        Presence(
+            online,
+            stores.presence_leases,
+            rooms,
+            people,
+            fan_out,
+            Watchers(),
+            grace=options.grace,
+            lease=options.lease,
+        ),
+        Typing(rooms, fan_out, Watchers(), timeout=settings.typing.timeout),
     )

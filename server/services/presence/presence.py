@@ -5,15 +5,19 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from server.concurrency.batcher import Batcher
 from server.errors import Unavailable
 from server.models import now
-from server.protocol import USER_OFFLINE, USER_ONLINE, PresenceQuery, PresenceView, wire_time
+from server.protocol import USER_OFFLINE, USER_ONLINE, PresenceView, wire_time
+from server.realtime.connection import Connection
 from server.realtime.fan_out import FanOut
+from server.realtime.frames import event_frame
+from server.requests import PresenceQuery
 from server.services.presence.online import OnlineUsers
 from server.services.presence.ports import People, Rooms
+from server.services.presence.watchers import Watchers
 from server.storage.redis.presence_leases import PresenceLeases
 from server.views import view_presence
 
@@ -42,6 +46,7 @@ class Presence:
         rooms: Rooms,
         people: People,
         fan_out: FanOut,
+        watchers: Watchers,
         *,
         grace: float,
         lease: float,
@@ -51,6 +56,7 @@ class Presence:
         self._rooms = rooms
         self._people = people
         self._fan_out = fan_out
+        self._watchers = watchers
         self._grace = grace
         self._lease = lease
         self._grace_tasks: dict[str, asyncio.Task[None]] = {}
@@ -78,7 +84,7 @@ class Presence:
         self._online.add(user_id)
         await self._renew([user_id])
         try:
-            self._fan_out.emit(await self._rooms.peers(user_id), USER_ONLINE, {"userId": user_id})
+            self._tell(user_id, await self._rooms.peers(user_id), USER_ONLINE, {"userId": user_id})
         except Unavailable:
             log.debug("online event dropped: MongoDB unavailable user=%s", user_id)
 
@@ -87,10 +93,20 @@ class Presence:
         if user_id in self._online and user_id not in self._grace_tasks:
             self._grace_tasks[user_id] = asyncio.get_running_loop().create_task(self._end_after_grace(user_id, now()))
 
-    async def query(self, request: PresenceQuery) -> list[PresenceView]:
-        """One entry per requested user. Unknown users are offline, without a last-seen time."""
+    async def query(self, request: PresenceQuery, connection: Connection | None = None) -> list[PresenceView]:
+        """One entry per requested user. Unknown users are offline, without a last-seen time.
+
+        With `watch`, the connection hears of their further changes, in place of those that it watched before.
+        """
+        if request.watch and connection is not None and connection.is_open:
+            # Before the answer, so that no change falls in between.
+            self._watchers.watch(connection, request.user_ids)
         people = await self._people.get_many(request.user_ids)
         return [view_presence(user_id, people.get(user_id), user_id in self._online) for user_id in request.user_ids]
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is closed, and watches nobody."""
+        self._watchers.forget(connection)
 
     def close(self) -> None:
         """Cancel all grace timers. The leases of these users expire, and the next start announces them as offline."""
@@ -134,9 +150,14 @@ class Presence:
         for user_id, last_seen in users:
             peers = await self._rooms.peers(user_id)
             if user_id not in self._online:
-                self._fan_out.emit(peers, USER_OFFLINE, {"userId": user_id, "lastSeenAt": wire_time(last_seen)})
+                self._tell(user_id, peers, USER_OFFLINE, {"userId": user_id, "lastSeenAt": wire_time(last_seen)})
         # Some may have reconnected during the calls above.
         await self._leases.release([user_id for user_id, _ in users if user_id not in self._online])
+
+    def _tell(self, user_id: str, peers: Collection[str], event: str, payload: Any) -> None:
+        frame = event_frame(event, payload)
+        self._fan_out.send(peers, frame)
+        self._watchers.send(user_id, frame, skip=peers)
 
     async def _renew(self, user_ids: Collection[str]) -> None:
         try:

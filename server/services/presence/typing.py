@@ -1,21 +1,37 @@
-"""Typing indicators: sent to the other members of a room, and ended by a timeout."""
+"""Typing indicators: sent to the others of a room, in a crowd to those who look at it, and ended by a timeout."""
 
 import asyncio
 
 from server.protocol import TYPING_START, TYPING_STOP
+from server.realtime.connection import Connection
 from server.realtime.fan_out import FanOut
+from server.realtime.frames import event_frame
 from server.room_state import RoomState
 from server.services.presence.ports import Rooms
+from server.services.presence.watchers import Watchers
 
 
 class Typing:
     """At most one timer per user and room. The typing user is not notified, on any device."""
 
-    def __init__(self, rooms: Rooms, fan_out: FanOut, *, timeout: float) -> None:
+    def __init__(self, rooms: Rooms, fan_out: FanOut, watchers: Watchers, *, timeout: float) -> None:
         self._rooms = rooms
         self._fan_out = fan_out
+        self._watchers = watchers
         self._timeout = timeout
         self._timers: dict[str, dict[str, tuple[RoomState, asyncio.TimerHandle]]] = {}
+
+    def enter(self, connection: Connection, room_id: str) -> None:
+        """The connection looks at the room, and hears who types there even if it is crowded."""
+        if connection.is_open:
+            self._watchers.add(connection, room_id)
+
+    def exit(self, connection: Connection, room_id: str) -> None:
+        self._watchers.discard(connection, room_id)
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is closed, and looks at nothing."""
+        self._watchers.forget(connection)
 
     async def start(self, user_id: str, room_id: str) -> None:
         """Notify the others; `timeout` seconds after the last start it ends. Raises `NotFound` if not a member."""
@@ -56,5 +72,8 @@ class Typing:
         return room
 
     def _emit(self, event: str, room: RoomState, user_id: str) -> None:
+        frame = event_frame(event, {"roomId": room.id, "userId": user_id})
         if room.tells_receipts:
-            self._fan_out.emit(room.others(user_id), event, {"roomId": room.id, "userId": user_id})
+            self._fan_out.send(room.others(user_id), frame)
+        else:
+            self._watchers.send(room.id, frame, only=room.members, skip=(user_id,))
