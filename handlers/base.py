@@ -23,8 +23,7 @@ from server.errors import ChatError
 from server.inbound import parse_arguments, parse_json
 from server.models import Principal
 from server.operations.executor import execute
-from server.operations.operation import Caller, Operation
-from server.operations.table import NOTHING
+from server.operations.operation import NOTHING, Caller, Operation
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

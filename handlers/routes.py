@@ -5,7 +5,8 @@ from typing import Any, Final, NamedTuple
 
 from handlers.base import ApiHandler
 from handlers.rest import auth, downloads, messages, system, uploads, users, web
-from server.operations import table
+from server.operations import messages as message_operations
+from server.operations import others, people, rooms
 from server.operations.operation import Operation
 
 API: Final = "/api/v1"
@@ -21,43 +22,61 @@ class Route(NamedTuple):
 
 
 ROUTES: Final = (
-    Route(f"{API}/auth/register", auth.RegisterHandler, {"POST": table.REGISTER}),
-    Route(f"{API}/auth/login", auth.LoginHandler, {"POST": table.LOG_IN}),
-    Route(f"{API}/auth/refresh", auth.RefreshHandler, {"POST": table.REFRESH}),
-    Route(f"{API}/auth/logout", auth.LogoutHandler, {"POST": table.LOG_OUT}),
-    Route(f"{API}/users/me", users.MeHandler, {"GET": table.GET_OWN_PROFILE, "PATCH": table.CHANGE_PROFILE}),
-    Route(f"{API}/users/search", users.UserSearchHandler, {"GET": table.SEARCH_PEOPLE}),
-    Route(f"{API}/users/{_ID}", users.UserHandler, {"GET": table.GET_PROFILE}),
-    Route(f"{API}/messages/chat-rooms", messages.RoomsHandler, {"POST": table.OPEN_ROOM}),
+    Route(f"{API}/auth/register", auth.RegisterHandler, {"POST": people.REGISTER}),
+    Route(f"{API}/auth/login", auth.LoginHandler, {"POST": people.LOG_IN}),
+    Route(f"{API}/auth/refresh", auth.RefreshHandler, {"POST": people.REFRESH}),
+    Route(f"{API}/auth/logout", auth.LogoutHandler, {"POST": people.LOG_OUT}),
+    Route(f"{API}/users/me", users.MeHandler, {"GET": people.GET_OWN_PROFILE, "PATCH": people.CHANGE_PROFILE}),
+    Route(f"{API}/users/search", users.UserSearchHandler, {"GET": people.SEARCH_PEOPLE}),
+    Route(f"{API}/users/{_ID}", users.UserHandler, {"GET": people.GET_PROFILE}),
+    Route(f"{API}/messages/chat-rooms", messages.RoomsHandler, {"POST": rooms.OPEN_ROOM}),
     Route(
         f"{API}/messages/chat-rooms/{_ID}",
         messages.RoomHandler,
-        {"GET": table.GET_ROOM, "PATCH": table.CHANGE_ROOM, "DELETE": table.DELETE_ROOM},
+        {"GET": rooms.GET_ROOM, "PATCH": rooms.CHANGE_ROOM, "DELETE": rooms.DELETE_ROOM},
     ),
-    Route(f"{API}/messages/chat-rooms/{_ID}/join", messages.JoinHandler, {"POST": table.JOIN_ROOM}),
+    Route(f"{API}/messages/chat-rooms/{_ID}/join", messages.JoinHandler, {"POST": rooms.JOIN_ROOM}),
     Route(
         f"{API}/messages/chat-rooms/{_ID}/members",
         messages.MembersHandler,
-        {"GET": table.LIST_MEMBERS, "POST": table.ADD_MEMBERS},
+        {"GET": rooms.LIST_MEMBERS, "POST": rooms.ADD_MEMBERS},
     ),
     Route(
         f"{API}/messages/chat-rooms/{_ID}/members/{_ID}",
         messages.MemberHandler,
-        {"PATCH": table.CHANGE_ROLE, "DELETE": table.REMOVE_MEMBER},
+        {"PATCH": rooms.CHANGE_ROLE, "DELETE": rooms.REMOVE_MEMBER},
     ),
-    Route(f"{API}/messages/chats", messages.ChatsHandler, {"GET": table.LIST_CHATS}),
+    Route(f"{API}/messages/open-rooms", messages.OpenRoomsHandler, {"GET": rooms.LIST_OPEN_ROOMS}),
+    Route(f"{API}/messages/chats", messages.ChatsHandler, {"GET": rooms.LIST_CHATS}),
     Route(
         f"{API}/messages/chats/{_ID}/messages",
         messages.ChatMessagesHandler,
-        {"GET": table.READ_HISTORY, "POST": table.SEND},
+        {"GET": message_operations.READ_HISTORY, "POST": message_operations.SEND},
     ),
-    Route(f"{API}/messages/chats/{_ID}/read", messages.ChatReadHandler, {"POST": table.MARK_READ}),
-    Route(f"{API}/upload", uploads.UploadHandler, {"POST": table.UPLOAD}),
+    Route(f"{API}/messages/chats/{_ID}/read", messages.ChatReadHandler, {"POST": message_operations.MARK_READ}),
+    Route(f"{API}/messages/chats/{_ID}/pins", messages.PinsHandler, {"GET": message_operations.LIST_PINS}),
+    Route(
+        f"{API}/messages/{_ID}",
+        messages.MessageHandler,
+        {"PATCH": message_operations.EDIT, "DELETE": message_operations.DELETE},
+    ),
+    Route(
+        f"{API}/messages/{_ID}/reactions/{_ID}",
+        messages.ReactionHandler,
+        {"PUT": message_operations.REACT, "DELETE": message_operations.REACT},
+    ),
+    Route(
+        f"{API}/messages/{_ID}/pin",
+        messages.PinHandler,
+        {"PUT": message_operations.PIN, "DELETE": message_operations.PIN},
+    ),
+    Route(f"{API}/messages/{_ID}/receipts", messages.ReceiptsHandler, {"GET": message_operations.LIST_RECEIPTS}),
+    Route(f"{API}/upload", uploads.UploadHandler, {"POST": others.UPLOAD}),
     # Public, because `<img>` sends no token: anyone who has the address may read the file.
-    Route("/uploads/([^/]+)", downloads.FileHandler, {"GET": table.GET_FILE}),
-    Route("/healthz", system.HealthHandler, {"GET": table.TELL_ALIVE}),
-    Route("/readyz", system.ReadyHandler, {"GET": table.FIND_UNAVAILABLE}),
-    Route("/", web.WebFileHandler, {"GET": table.GET_WEB_FILE}),
-    Route("/web/settings.json", web.WebSettingsHandler, {"GET": table.GET_WEB_SETTINGS}),
-    Route("/web/(.+)", web.WebFileHandler, {"GET": table.GET_WEB_FILE}),
+    Route("/uploads/([^/]+)", downloads.FileHandler, {"GET": others.GET_FILE}),
+    Route("/healthz", system.HealthHandler, {"GET": others.TELL_ALIVE}),
+    Route("/readyz", system.ReadyHandler, {"GET": others.FIND_UNAVAILABLE}),
+    Route("/", web.WebFileHandler, {"GET": others.GET_WEB_FILE}),
+    Route("/web/settings.json", web.WebSettingsHandler, {"GET": others.GET_WEB_SETTINGS}),
+    Route("/web/(.+)", web.WebFileHandler, {"GET": others.GET_WEB_FILE}),
 )

@@ -62,7 +62,7 @@ class Context:
         failpoints = Failpoints(os.environ)
         online = OnlineUsers()
         write_queue = WriteQueue(stores.database)
-        self.uploads, self.files, self._images = build_uploads(settings, stores, self.limits)
+        self.uploads, self.files, self._freed, self._images = build_uploads(settings, stores, self.limits)
         self._index = UserIndex(stores.users, stores.search_terms)
         self.accounts, self.authenticators, self.people, self._passwords = build_accounts(
             settings,
@@ -93,6 +93,7 @@ class Context:
             rooms.groups,
             rooms.member_list,
         )
+        self.open_rooms = rooms.open_rooms
         self.history, self.receipts, self._marks = rooms.history, rooms.receipts, rooms.marks
         self.presence, self.typing = build_presence(settings, stores, self.hub, online, self.rooms, self.people)
         delivery, self.offline_queue, self.offline_writer, self.unconfirmed, self._lost_queues = build_delivery(
@@ -101,24 +102,32 @@ class Context:
             self.hub,
             self.rooms,
             self.people,
+            rooms.quotes,
             self.receipts,
             self.typing.end,
             rooms.events.announce,
             failpoints,
         )
-        self.messages, self._log, self._consumers, self._in_flight, self._recovery = build_room_log(
+        room_log = build_room_log(
             settings,
             stores,
             write_queue,
             self.rooms,
             self.people,
+            rooms.access,
+            rooms.quotes,
             self.files,
             self.limits,
             delivery,
             consumers,
             failpoints,
         )
-        self._upgrades = Upgrades(stores.identity, stores.users, self._index, stores.rooms, stores.members)
+        self.messages, self.changes = room_log.messages, room_log.changes
+        self._log, self._change_writer = room_log.writer, room_log.change_writer
+        self._consumers, self._in_flight, self._recovery = room_log.consumers, room_log.in_flight, room_log.recovery
+        self._upgrades = Upgrades(
+            stores.identity, stores.users, self._index, stores.rooms, stores.members, stores.messages, self.files
+        )
         self._inactive = InactivePeople(
             self.people, self.hub.user_ids, lambda: write_queue.quiet_seconds, self._end_inactive
         )
@@ -144,6 +153,7 @@ class Context:
             Part("presence", drain=self.presence.close),
             Part("sockets", drain=lambda: self.hub.close(Unavailable("The server is stopping"))),
             Part("room log", start=self._log.start, drain=self._finish_writes, least=0.0),
+            Part("changes", start=self._change_writer.start, drain=self._change_writer.close, least=0.0),
             Part("periodic work", start=self._start_periodic, drain=self._periodic.stop, stop=self._periodic.stop),
             Part("first sweep", start=self._sweep_first),
         ]
@@ -180,6 +190,7 @@ class Context:
             self.presence.sweep,
             self._stores.spool.sweep,
             self.rooms.purge_ended,
+            self._freed.sweep,
             self.files.sweep,
             self._other_servers.look,
         ):

@@ -1,7 +1,7 @@
 """`/api/v1/auth/…`: register, login, refresh, logout."""
 
 from handlers.base import ApiHandler
-from server.protocol import Login, Refresh, Registration
+from server.requests import Login, Refresh, Registration
 
 
 class RegisterHandler(ApiHandler):

@@ -3,23 +3,20 @@
 import msgspec
 
 from handlers.base import ApiHandler
-from server.operations.table import (
-    Invitation,
-    RoleChange,
-    RoomChange,
-    RoomHistory,
-    RoomMember,
-    RoomMembers,
-    RoomMessage,
-)
-from server.protocol import (
+from server.operations.messages import RoomHistory, RoomMessage
+from server.operations.rooms import Invitation, RoleChange, RoomChange, RoomMember, RoomMembers
+from server.requests import (
     ChatsQuery,
+    Edit,
     GroupRequest,
     HistoryQuery,
     MembersQuery,
     MessageRef,
     NewMembers,
     NewRole,
+    OpenRoomsQuery,
+    Pin,
+    React,
     RoomKind,
     RoomPatch,
     RoomRef,
@@ -52,6 +49,11 @@ class RoomHandler(ApiHandler):
 class JoinHandler(ApiHandler):
     async def post(self, room_id: str) -> None:
         self.answer(await self.execute(lambda: RoomRef(room_id)))
+
+
+class OpenRoomsHandler(ApiHandler):
+    async def get(self) -> None:
+        self.answer(await self.execute(lambda: self.parse_query(OpenRoomsQuery)))
 
 
 class MembersHandler(ApiHandler):
@@ -91,3 +93,38 @@ class ChatMessagesHandler(ApiHandler):
 class ChatReadHandler(ApiHandler):
     async def post(self, room_id: str) -> None:
         self.answer(await self.execute(lambda: RoomMessage(self.parse(MessageRef).message_id, room_id)))
+
+
+class PinsHandler(ApiHandler):
+    async def get(self, room_id: str) -> None:
+        pins = await self.execute(lambda: RoomRef(room_id))
+        await self.answer_large(msgspec.json.encode(pins))
+
+
+class MessageHandler(ApiHandler):
+    async def patch(self, message_id: str) -> None:
+        self.answer(await self.execute(lambda: self.parse(Edit, messageId=message_id)))
+
+    async def delete(self, message_id: str) -> None:
+        self.answer(await self.execute(lambda: MessageRef(message_id)))
+
+
+class ReactionHandler(ApiHandler):
+    async def put(self, message_id: str, emoji: str) -> None:
+        self.answer(await self.execute(lambda: React(message_id, emoji)))
+
+    async def delete(self, message_id: str, emoji: str) -> None:
+        self.answer(await self.execute(lambda: React(message_id, emoji, remove=True)))
+
+
+class PinHandler(ApiHandler):
+    async def put(self, message_id: str) -> None:
+        self.answer(await self.execute(lambda: Pin(message_id)))
+
+    async def delete(self, message_id: str) -> None:
+        self.answer(await self.execute(lambda: Pin(message_id, remove=True)))
+
+
+class ReceiptsHandler(ApiHandler):
+    async def get(self, message_id: str) -> None:
+        self.answer(await self.execute(lambda: MessageRef(message_id)))

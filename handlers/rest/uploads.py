@@ -12,7 +12,7 @@ from handlers.slow_clients import buffered_size
 from server.errors import PayloadTooLarge, ValidationFailed
 from server.operations.executor import authorise
 from server.operations.operation import Caller
-from server.operations.table import UPLOAD
+from server.operations.others import UPLOAD
 from server.services.uploads.receive import Upload
 
 # Size of the form without the file: boundaries, headers, other fields.

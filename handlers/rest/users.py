@@ -1,7 +1,7 @@
 """`/api/v1/users/…`: own profile, other profiles, search."""
 
 from handlers.base import ApiHandler
-from server.protocol import ProfilePatch, SearchQuery, UserRef
+from server.requests import ProfilePatch, SearchQuery, UserRef
 
 
 class MeHandler(ApiHandler):

@@ -3,35 +3,41 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from server.operations.operation import Operation
-from server.operations.table import (
-    ENTER_ROOM,
-    EXIT_ROOM,
-    GET_PRESENCE,
+from server.operations.messages import (
+    DELETE,
+    EDIT,
     MARK_DELIVERED,
     MARK_READ,
-    RENEW_CONNECTION,
+    PIN,
+    REACT,
     SEND,
-    START_TYPING,
-    STOP_TYPING,
     SYNC,
     RoomMessage,
 )
+from server.operations.operation import Operation
+from server.operations.people import GET_PRESENCE, RENEW_CONNECTION
+from server.operations.rooms import ENTER_ROOM, EXIT_ROOM, START_TYPING, STOP_TYPING
 from server.protocol import (
     MESSAGE_DELIVERED,
     MESSAGE_READ,
     TYPING_START,
     TYPING_STOP,
+    MessageView,
+    RoomView,
+    SyncAnswer,
+    to_wire,
+)
+from server.requests import (
+    Edit,
     Inbound,
     MessageRef,
+    Pin,
     PresenceQuery,
+    React,
     RoomRef,
-    RoomView,
     SendMessage,
-    SyncAnswer,
     SyncRequest,
     TokenRef,
-    to_wire,
 )
 
 Answer = dict[str, Any]
@@ -53,6 +59,10 @@ def _answer_sync(answer: SyncAnswer) -> Answer:
     return {"epoch": answer.epoch, "rooms": answer.rooms} | ({"reset": True} if answer.reset else {})
 
 
+def _answer_message(message: MessageView) -> Answer:
+    return {"message": message}
+
+
 def _answer_room(room: RoomView) -> Answer:
     return {"room": room, "lastSeq": room.last_seq}
 
@@ -63,6 +73,10 @@ EVENTS: Final[Mapping[str, Event]] = {
         MARK_READ, MessageRef, lambda mark: dict(to_wire(mark)), lambda payload: RoomMessage(payload.message_id)
     ),
     MESSAGE_DELIVERED: Event(MARK_DELIVERED, MessageRef),
+    "message:edit": Event(EDIT, Edit, _answer_message),
+    "message:delete": Event(DELETE, MessageRef, _answer_message),
+    "message:react": Event(REACT, React, _answer_message),
+    "message:pin": Event(PIN, Pin, _answer_message),
     TYPING_START: Event(START_TYPING, RoomRef),
     TYPING_STOP: Event(STOP_TYPING, RoomRef),
     "room:join": Event(ENTER_ROOM, RoomRef, _answer_room),

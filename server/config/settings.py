@@ -104,6 +104,7 @@ class Auth(Section, frozen=True, kw_only=True):
 class Messages(Section, frozen=True, kw_only=True):
     max_length: Annotated[int, meaning("most characters of one message", ge=1, le=1_000_000)] = 10_000
     max_batch: Annotated[int, meaning("most messages stored in one write", ge=1, le=10_000)] = 200
+    edit_window: Annotated[float, duration("how long a message may be edited; 0 is for ever", 0, 36_500 * DAY)] = 0.0
 
 
 class Rooms(Section, frozen=True, kw_only=True):

@@ -3,16 +3,27 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from server.context import Context
-from server.errors import ChatError, Unauthorized
+from server.errors import ChatError, Conflict, NotFound, Unauthorized
 from server.models import Principal
 from server.realtime.connection import Connection
 from server.services.room_log.pending import PendingMessage
 
 Q = TypeVar("Q")
 R = TypeVar("R")
+
+
+NOT_FOUND: Final = frozenset[type[ChatError]]({NotFound})
+CHANGE_ERRORS: Final = frozenset[type[ChatError]]({Conflict, NotFound})
+
+
+class Nothing(NamedTuple):
+    """The request of an operation that takes nothing, and the reply of one that gives nothing."""
+
+
+NOTHING: Final = Nothing()
 
 
 class Limit(Enum):

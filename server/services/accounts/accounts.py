@@ -14,7 +14,8 @@ from server.client_network import client_network
 from server.concurrency.ttl_cache import TtlCache
 from server.errors import Faults, NotFound, Unauthorized
 from server.models import Principal, User, now
-from server.protocol import Login, Refresh, Registration, TokenPair
+from server.protocol import TokenPair
+from server.requests import Login, Refresh, Registration
 from server.services.accounts import profile_rules
 from server.services.accounts.passwords import Hashing, Passwords
 from server.services.accounts.ports import Limits

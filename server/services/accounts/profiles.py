@@ -10,7 +10,8 @@ from server.concurrency.fair_queue import FairQueue
 from server.concurrency.ttl_cache import TtlCache
 from server.errors import Faults, NotFound, Unavailable
 from server.models import User
-from server.protocol import ProfilePatch, UserView
+from server.protocol import UserView
+from server.requests import ProfilePatch
 from server.services.accounts import profile_rules
 from server.services.accounts.ports import Index, Limits, Presence, ProfileImages
 from server.storage.mongo.users import Users

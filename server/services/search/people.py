@@ -6,7 +6,8 @@ from typing import Final
 
 from server.errors import ValidationFailed
 from server.models import User
-from server.protocol import SearchQuery, SearchResult
+from server.protocol import SearchResult
+from server.requests import SearchQuery
 from server.services.search import terms
 from server.services.search.ports import Limits, People
 from server.storage.mongo.search_terms import SEPARATOR, Node, SearchTerms

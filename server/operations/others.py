@@ -1,0 +1,33 @@
+"""Operations on files, health and the web page; most are answered by their handlers."""
+
+from typing import Any, Final
+
+from server.context import Context
+from server.errors import NotFound, PayloadTooLarge, RangeNotSatisfiable, UnsupportedMediaType
+from server.operations.operation import NOT_FOUND, NOTHING, Caller, Nothing, Operation
+from server.protocol import UploadView
+
+
+async def _find_unavailable(context: Context, _caller: Caller, _request: Nothing) -> list[str]:
+    return await context.health.find_unavailable()
+
+
+async def _tell_alive(_context: Context, _caller: Caller, _request: Nothing) -> Nothing:
+    return NOTHING
+
+
+UPLOAD: Final[Operation[Nothing, Any]] = Operation(
+    "uploads.create",
+    "messages:write",
+    Nothing,
+    UploadView,
+    None,
+    frozenset({PayloadTooLarge, UnsupportedMediaType}),
+)
+GET_FILE: Final[Operation[Nothing, Any]] = Operation(
+    "uploads.get", None, Nothing, bytes, None, frozenset({NotFound, RangeNotSatisfiable})
+)
+TELL_ALIVE: Final = Operation("health.tell_alive", None, Nothing, Nothing, _tell_alive)
+FIND_UNAVAILABLE: Final = Operation("health.find_unavailable", None, Nothing, list[str], _find_unavailable)
+GET_WEB_FILE: Final[Operation[Nothing, Any]] = Operation("web.get_file", None, Nothing, bytes, None, NOT_FOUND)
+GET_WEB_SETTINGS: Final[Operation[Nothing, Any]] = Operation("web.get_settings", None, Nothing, dict, None, NOT_FOUND)

@@ -1,0 +1,80 @@
+"""Operations on accounts, people and their presence."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from server.context import Context
+from server.errors import Conflict, Forbidden, NotFound, Unauthorized
+from server.operations.operation import NOT_FOUND, NOTHING, Caller, Limit, Nothing, Operation
+from server.protocol import PresenceView, SearchResult, TokenPair, UserView, wire_time
+from server.requests import Login, PresenceQuery, ProfilePatch, Refresh, Registration, SearchQuery, TokenRef, UserRef
+
+
+async def _register(context: Context, caller: Caller, request: Registration) -> TokenPair:
+    return await context.accounts.register(request, caller.address)
+
+
+async def _log_in(context: Context, caller: Caller, request: Login) -> TokenPair:
+    return await context.accounts.login(request, caller.address)
+
+
+async def _refresh(context: Context, caller: Caller, request: Refresh) -> TokenPair:
+    return await context.accounts.refresh(request, caller.address)
+
+
+async def _log_out(context: Context, caller: Caller, _request: Nothing) -> Nothing:
+    if caller.principal is not None:
+        await context.accounts.logout(caller.principal)
+    return NOTHING
+
+
+async def _renew_connection(context: Context, caller: Caller, request: TokenRef) -> str:
+    """Continue the connection under a new token of the same user. Returns when that expires."""
+    principal, connection = await context.authenticators.authenticate(request.token), caller.connection
+    if connection is None or principal.user_id != connection.user_id:
+        raise Forbidden("The token is for another user")
+    if context.accounts.has_ended(principal):
+        # It ended after authentication, while this connection did not belong to it yet.
+        raise Unauthorized("The session has ended")
+    context.hub.renew(connection, principal)
+    return wire_time(datetime.fromtimestamp(principal.expires_at, UTC))
+
+
+async def _get_own_profile(context: Context, caller: Caller, _request: Nothing) -> UserView:
+    return await context.people.profile(caller.user_id)
+
+
+async def _change_profile(context: Context, caller: Caller, request: ProfilePatch) -> UserView:
+    return await context.people.update(caller.user_id, request)
+
+
+async def _get_profile(context: Context, _caller: Caller, request: UserRef) -> UserView:
+    return await context.people.profile(request.user_id)
+
+
+async def _search_people(context: Context, caller: Caller, request: SearchQuery) -> SearchResult:
+    return await context.search.search(caller.user_id, request)
+
+
+async def _get_presence(context: Context, caller: Caller, request: PresenceQuery) -> list[PresenceView]:
+    return await context.presence.query(request, caller.connection)
+
+
+REGISTER: Final = Operation("accounts.register", None, Registration, TokenPair, _register, frozenset({Conflict}))
+LOG_IN: Final = Operation("accounts.log_in", None, Login, TokenPair, _log_in)
+REFRESH: Final = Operation("accounts.refresh", None, Refresh, TokenPair, _refresh)
+LOG_OUT: Final = Operation("accounts.log_out", "sessions:write", Nothing, Nothing, _log_out)
+RENEW_CONNECTION: Final = Operation("accounts.renew_connection", "sessions:write", TokenRef, str, _renew_connection)
+GET_OWN_PROFILE: Final = Operation(
+    "users.get_own_profile", "users:read", Nothing, UserView, _get_own_profile, NOT_FOUND, Limit.READS
+)
+CHANGE_PROFILE: Final = Operation(
+    "users.change_profile", "users:write", ProfilePatch, UserView, _change_profile, frozenset({Conflict, NotFound})
+)
+GET_PROFILE: Final = Operation(
+    "users.get_profile", "users:read", UserRef, UserView, _get_profile, NOT_FOUND, Limit.READS
+)
+SEARCH_PEOPLE: Final = Operation(
+    "users.search", "users:read", SearchQuery, SearchResult, _search_people, limit=Limit.READS
+)
+GET_PRESENCE: Final = Operation("presence.get", "users:read", PresenceQuery, list[PresenceView], _get_presence)
