@@ -63,6 +63,7 @@ export class Chat extends EventTarget {
     const view = await this.#api.getRoom(room.id);
     if (!this.store.chat(room.id)) await this.#adopt(view);
     room.setMembers(view.members);
+    room.setOwn(view);
     if (room.isLoaded) return;
     const readSeq = room.readUpTo(this.store.me.id);
     let messages = await this.#api.readHistory(room.id);
@@ -71,6 +72,8 @@ export class Chat extends EventTarget {
       if (!older) break;
       messages = [...older, ...messages];
     }
+    // Of before the messages were read: what has changed since comes live, or by `sync`.
+    room.lastRev = view.lastRev;
     room.fill(messages);
   }
 
@@ -120,9 +123,27 @@ export class Chat extends EventTarget {
     this.#catchUpSoon();
   }
 
-  send(roomId, content, attachment) {
+  send(roomId, content, attachment, replyTo) {
     this.typing.forget();
-    this.outbox.add({ roomId, content, attachmentUrl: attachment?.fileUrl, messageType: attachment?.type });
+    this.outbox.add({ roomId, content, attachmentUrl: attachment?.fileUrl, messageType: attachment?.type, replyTo });
+  }
+
+  edit({ messageId }, content) {
+    return this.#change("message:edit", { messageId, content });
+  }
+
+  remove({ messageId }) {
+    return this.#change("message:delete", { messageId });
+  }
+
+  react({ messageId }, emoji, isOn) {
+    return this.#change("message:react", { messageId, emoji, remove: !isOn });
+  }
+
+  /** The answer is shown at once; the event that everybody hears brings the number of the change. */
+  async #change(event, payload) {
+    const { message } = await this.#connection.call(event, payload);
+    this.store.showChanged(message);
   }
 
   /** The open room is on the screen down to its end. */
@@ -138,6 +159,7 @@ export class Chat extends EventTarget {
       else this.store.noteDisconnect();
     });
     on("message:new", (message) => this.#take(message, true));
+    on("message:changed", (change) => this.store.takeChange(change) && this.#catchUpSoon());
     on("messages:offline", (messages) => messages.forEach((message) => this.#take(message, false)));
     on("message:read", (receipt) => this.store.takeReceipt(receipt, "read"));
     on("message:delivered", (receipt) => this.store.takeReceipt(receipt, "delivered"));
@@ -145,6 +167,11 @@ export class Chat extends EventTarget {
     on("typing:stop", (typing) => this.store.setTyping(typing, false));
     on("user:online", ({ userId }) => this.store.setPresence(userId, true));
     on("user:offline", ({ userId, lastSeenAt }) => this.store.setPresence(userId, false, lastSeenAt));
+    on("room:changed", ({ room }) => this.#adopt(room).catch(() => this.#catchUpSoon()));
+    on("room:removed", ({ roomId }) => {
+      this.store.forgetRoom(roomId);
+      this.dispatchEvent(new CustomEvent("lost", { detail: roomId }));
+    });
     on("room:new", (room) => this.#adopt(room).catch(() => this.#catchUpSoon()));
     this.outbox.addEventListener("change", () => this.store.changed());
     this.outbox.addEventListener("stored", ({ detail }) => this.#take(detail, false));
@@ -167,7 +194,7 @@ export class Chat extends EventTarget {
     try {
       await this.#refreshList();
       const loaded = this.store.loadedRooms();
-      const rooms = Object.fromEntries(loaded.map((room) => [room.id, room.lastSeq]));
+      const rooms = Object.fromEntries(loaded.map((room) => [room.id, { seq: room.lastSeq, rev: room.lastRev }]));
       const answer = await this.#connection.call("sync", { rooms, epoch: this.#epoch });
       if (answer.reset) {
         // The server's database was restored: local messages may not exist any more.
@@ -211,6 +238,7 @@ export class Chat extends EventTarget {
   async #join(roomId) {
     const { room } = await this.#connection.call("room:join", { roomId });
     this.store.room(roomId).setMembers(room.members);
+    this.store.room(roomId).setOwn(room);
     const { peerId } = this.store.chat(roomId);
     // A group has no peer whose presence would be shown.
     if (peerId === null) return;
@@ -243,6 +271,7 @@ export class Chat extends EventTarget {
       lastSeq: known?.lastSeq ?? room.lastSeq,
     });
     this.store.room(room.id).setMembers(room.members);
+    this.store.room(room.id).setOwn(room);
     this.store.changed();
   }
 }

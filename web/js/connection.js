@@ -12,6 +12,7 @@ const TOKEN_CODES = new Set(["UNAUTHORIZED", "TOKEN_EXPIRED"]);
 const OFFLINE_BATCH = "messages:offline";
 const SERVER_EVENTS = new Set([
   "message:new",
+  "message:changed",
   "message:read",
   "message:delivered",
   "typing:start",
@@ -19,6 +20,8 @@ const SERVER_EVENTS = new Set([
   "user:online",
   "user:offline",
   "room:new",
+  "room:changed",
+  "room:removed",
   OFFLINE_BATCH,
 ]);
 

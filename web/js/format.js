@@ -55,7 +55,8 @@ export function hueOf(id) {
 export function preview(text, type) {
   if (type === "IMAGE") return text ? `Picture: ${text}` : "Picture";
   if (type === "FILE") return text ? `File: ${text}` : "File";
-  return text ?? "No messages yet";
+  // Only a deleted message has no text and no attachment.
+  return text === "" ? "This message was deleted" : (text ?? "No messages yet");
 }
 
 /** The address of an attachment or image; null if it is neither this server's nor http(s). */

@@ -51,7 +51,9 @@ function start() {
   chat.addEventListener("heard", ({ detail }) => {
     announce(`${detail.senderName}: ${preview(detail.content, detail.type)}`);
   });
-  chat.addEventListener("lost", () => goTo(null));
+  chat.addEventListener("lost", ({ detail }) => {
+    if (detail === chat.store.openRoomId) goTo(null);
+  });
   connection.open();
   showRoomOfAddress();
   render();

@@ -4,8 +4,8 @@ const FIRST_DELAY = 1_000;
 const MAX_DELAY = 30_000;
 
 /**
- * An entry is `{clientMessageId, roomId, content, attachmentUrl, messageType, createdAt, state, error}`; `state` is
- * `waiting`, or `failed` where the server said no for good. Since the id stays the same, no retry makes a second
+ * An entry is `{clientMessageId, roomId, content, attachmentUrl, messageType, replyTo, createdAt, state, error}`;
+ * `replyTo` has what is shown of the other message, and `state` is `waiting`, or `failed` where the server said no for good. Since the id stays the same, no retry makes a second
  * message. Events: `change`, and `stored` with the message as `detail`.
  */
 export class Outbox extends EventTarget {
@@ -32,10 +32,11 @@ export class Outbox extends EventTarget {
     return this.#entries.filter((entry) => entry.roomId === roomId);
   }
 
-  add({ roomId, content, attachmentUrl = null, messageType = "TEXT" }) {
+  add({ roomId, content, attachmentUrl = null, messageType = "TEXT", replyTo = null }) {
     const createdAt = new Date().toISOString();
     const clientMessageId = randomId();
-    this.#entries.push({ clientMessageId, roomId, content, attachmentUrl, messageType, createdAt, state: "waiting" });
+    const said = { content, attachmentUrl, messageType, replyTo };
+    this.#entries.push({ clientMessageId, roomId, ...said, createdAt, state: "waiting" });
     this.#changed();
     this.flush();
   }
@@ -85,9 +86,11 @@ export class Outbox extends EventTarget {
   }
 
   async #deliver(entry) {
-    const { clientMessageId, roomId, content, attachmentUrl, messageType } = entry;
+    const { clientMessageId, roomId, content, attachmentUrl, messageType, replyTo } = entry;
     try {
-      const payload = { clientMessageId, roomId, content, messageType, ...(attachmentUrl && { attachmentUrl }) };
+      const payload = { clientMessageId, roomId, content, messageType };
+      if (attachmentUrl) payload.attachmentUrl = attachmentUrl;
+      if (replyTo) payload.replyTo = replyTo.messageId;
       const message = await this.#send(payload);
       this.dispatchEvent(new CustomEvent("stored", { detail: message }));
       this.settle(clientMessageId);

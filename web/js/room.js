@@ -1,6 +1,8 @@
 /** State of one room: a part of its log without gaps, the marks of its members, and who is typing. */
 
 const TYPING_LIFE = 8_000;
+// What the server tells of a message that another one answers.
+const QUOTE_LENGTH = 200;
 
 export class Room {
   /** Messages by ascending `seq`, without gaps: the log has none, so neither has a part of it. */
@@ -9,6 +11,10 @@ export class Room {
   isLoadingOlder = false;
   /** The last attempt to load older ones failed: the page asks again only when there is a reason. */
   hasOlderFailed = false;
+  /** The number of the last change of a message that is known here. */
+  lastRev = 0;
+  myRole = "MEMBER";
+  memberCount = 2;
   #marks = new Map();
   #typing = new Map();
 
@@ -37,6 +43,18 @@ export class Room {
     return "added";
   }
 
+  /** Take a message as it is since a change. Replies to it show it as it is now. */
+  change(message) {
+    const { messageId } = message;
+    const index = this.messages.findIndex((known) => known.messageId === messageId);
+    if (index >= 0 && (this.messages[index].rev ?? 0) < message.rev) this.messages[index] = message;
+    for (const [place, reply] of this.messages.entries()) {
+      if (reply.replyTo?.messageId !== messageId) continue;
+      const content = message.content.slice(0, QUOTE_LENGTH);
+      this.messages[place] = { ...reply, replyTo: { ...reply.replyTo, content, type: message.type, deletedAt: message.deletedAt } };
+    }
+  }
+
   /** Put messages read from history around or before the ones that are here. */
   fill(messages) {
     const first = this.messages[0]?.seq ?? Infinity;
@@ -57,6 +75,12 @@ export class Room {
     for (const { userId, lastDeliveredSeq, lastReadSeq } of members) {
       this.raiseMark(userId, { delivered: lastDeliveredSeq, read: lastReadSeq });
     }
+  }
+
+  /** Take what the server says of the room and of this user's place in it. */
+  setOwn({ myRole, memberCount }) {
+    this.myRole = myRole;
+    this.memberCount = memberCount;
   }
 
   /** Marks never decrease, and reading implies delivery. */

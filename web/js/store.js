@@ -21,9 +21,9 @@ export class Store extends EventTarget {
     return this.#chats.get(roomId);
   }
 
-  /** Whether the other user is online; undefined while disconnected. */
+  /** Whether the other user is online; undefined while disconnected, and for groups. */
   presenceOf(chat) {
-    return this.isConnected ? chat.isOnline : undefined;
+    return this.isConnected && chat.peerId !== null ? chat.isOnline : undefined;
   }
 
   /** The latest first; those without a message come last. */
@@ -71,14 +71,18 @@ export class Store extends EventTarget {
   }
 
   /** Take what `sync` says of a room. Its counts are the truth; returns whether messages are still missing. */
-  applySync({ roomId, messages, lastSeq, unreadCount, hasMore }) {
+  applySync({ roomId, messages, changed, lastSeq, lastRev, unreadCount, hasMore }) {
     const chat = this.#chats.get(roomId);
     if (chat) {
       chat.lastSeq = Math.max(lastSeq, chat.lastSeq ?? 0);
       if (chat.lastSeq === lastSeq) chat.unread = unreadCount;
     }
     const room = this.#rooms.get(roomId);
-    if (room?.isLoaded) for (const message of messages) room.take(message);
+    if (room?.isLoaded) {
+      for (const message of messages) room.take(message);
+      for (const message of changed) room.change(message);
+      room.lastRev = Math.max(room.lastRev, lastRev);
+    }
     this.changed();
     return hasMore || (room?.isLoaded && room.lastSeq < lastSeq);
   }
@@ -99,6 +103,26 @@ export class Store extends EventTarget {
     room?.stopTyping(message.senderId);
     this.changed();
     return room?.isLoaded ? room.take(message) : "added";
+  }
+
+  /** Show a message as it is since a change of one's own. */
+  showChanged(message) {
+    this.#rooms.get(message.roomId)?.change(message);
+    this.changed();
+  }
+
+  /** Take a change of a message. Returns whether changes before it are missing. */
+  takeChange({ roomId, rev, prevRev, message }) {
+    const chat = this.#chats.get(roomId);
+    if (chat && message.timestamp === chat.time) Object.assign(chat, { text: message.content, type: message.type });
+    const room = this.#rooms.get(roomId);
+    this.changed();
+    if (!room?.isLoaded) return false;
+    room.change(message);
+    if (rev <= room.lastRev) return false;
+    if (prevRev !== room.lastRev) return true;
+    room.lastRev = rev;
+    return false;
   }
 
   /** A mark moved. My own moves on another device too. */
@@ -122,6 +146,13 @@ export class Store extends EventTarget {
     const room = this.room(roomId);
     if (isTyping) room.startTyping(userId, () => this.changed());
     else room.stopTyping(userId);
+    this.changed();
+  }
+
+  /** The user is in this room no longer. */
+  forgetRoom(roomId) {
+    this.#chats.delete(roomId);
+    this.#rooms.delete(roomId);
     this.changed();
   }
 

@@ -11,10 +11,13 @@ export class ComposerView {
   #drafts = new Map();
   #attachment = null;
   #uploading = null;
+  /** The message that is answered or edited: `{message, isEdit}`. */
+  #about = null;
   #form = document.getElementById("composer");
   #text = document.getElementById("text");
   #file = document.getElementById("file");
   #shown = document.getElementById("attachment");
+  #aboutShown = document.getElementById("about");
   #error = document.getElementById("composer-error");
   #send = document.getElementById("send");
 
@@ -45,15 +48,56 @@ export class ComposerView {
   }
 
   show(roomId) {
-    if (this.#roomId) this.#drafts.set(this.#roomId, this.#text.value);
+    if (this.#roomId) this.#drafts.set(this.#roomId, this.#about?.isEdit ? "" : this.#text.value);
+    if (this.#about?.isEdit) this.#about = null;
     this.#roomId = roomId;
     this.#text.value = this.#drafts.get(roomId) ?? "";
     this.#drop();
-    this.#fit();
+    this.#dropAbout();
   }
 
   focus() {
     this.#text.focus();
+  }
+
+  showError(words) {
+    this.#error.textContent = words;
+  }
+
+  /** The next message answers this one. */
+  reply(message) {
+    this.#setAbout({ message, isEdit: false }, `Reply to ${message.senderName}: `);
+  }
+
+  /** The text of this message is written anew. */
+  edit(message) {
+    this.#drop();
+    this.#setAbout({ message, isEdit: true }, "Edit: ");
+    this.#text.value = message.content;
+    this.#fit();
+  }
+
+  #setAbout(about, words) {
+    if (this.#about?.isEdit) this.#text.value = "";
+    this.#about = about;
+    this.#aboutShown.hidden = false;
+    this.#aboutShown.replaceChildren(
+      element("span", { class: "said", dir: "auto" }, words + (about.message.content || "attachment")),
+      element(
+        "button",
+        { type: "button", class: "round", "aria-label": "Cancel", onclick: () => this.#dropAbout() },
+        icon("close"),
+      ),
+    );
+    this.#text.focus();
+  }
+
+  #dropAbout() {
+    if (this.#about?.isEdit) this.#text.value = "";
+    this.#about = null;
+    this.#aboutShown.hidden = true;
+    this.#aboutShown.replaceChildren();
+    this.#fit();
   }
 
   #onInput() {
@@ -63,21 +107,39 @@ export class ComposerView {
   }
 
   #onKey(event) {
+    if (event.key === "Escape" && this.#about) this.#dropAbout();
     // While a Korean syllable is being composed, Enter ends the syllable and not the message.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
     this.#submit();
   }
 
+  async #submitEdit() {
+    const { message } = this.#about;
+    try {
+      await this.#chat.edit(message, this.#text.value);
+      if (this.#about?.message === message) this.#dropAbout();
+      this.#error.textContent = "";
+    } catch (error) {
+      this.#error.textContent = error.message;
+    }
+  }
+
   #submit() {
+    if (this.#about?.isEdit) {
+      if (this.#text.value.trim()) this.#submitEdit();
+      return;
+    }
     if (this.#uploading || (!this.#text.value.trim() && !this.#attachment)) return;
     // The file name is the only description that the receiver gets.
     const nameless = this.#attachment?.type === "FILE" && !this.#text.value.trim();
     const content = nameless ? this.#attachment.fileName : this.#text.value;
-    this.#chat.send(this.#roomId, content.trim() ? content : "", this.#attachment);
+    const { messageId, senderName, content: answered, type } = this.#about?.message ?? {};
+    const replyTo = messageId && { messageId, senderName, content: answered, type };
+    this.#chat.send(this.#roomId, content.trim() ? content : "", this.#attachment, replyTo);
     this.#text.value = "";
     this.#drop();
-    this.#fit();
+    this.#dropAbout();
     this.#text.focus();
   }
 

@@ -16,6 +16,7 @@ export class ConversationView {
   #chat = null;
   #pictures;
   #composer;
+  #actions;
   #onBack;
   #shownRoomId = null;
   #isAtEnd = true;
@@ -35,6 +36,13 @@ export class ConversationView {
   constructor(api, pictures, { onBack }) {
     this.#pictures = pictures;
     this.#composer = new ComposerView(api);
+    const tell = (error) => this.#composer.showError(error.message);
+    this.#actions = {
+      react: (message, emoji, isOn) => this.#chat.react(message, emoji, isOn).catch(tell),
+      reply: (message) => this.#composer.reply(message),
+      edit: (message) => this.#composer.edit(message),
+      remove: (message) => this.#chat.remove(message).catch(tell),
+    };
     this.#onBack = onBack;
     this.#messages.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     this.#toEnd.addEventListener("click", () => this.#scrollToEnd());
@@ -79,7 +87,7 @@ export class ConversationView {
       this.#composer.show(chat.id);
     }
     const room = store.room(chat.id);
-    this.#renderHeader(chat, store.presenceOf(chat));
+    this.#renderHeader(chat, store.presenceOf(chat), room.memberCount);
     if (isOther) this.#focus();
     this.#renderMessages(room);
     const words = room.isTyping ? [chat.name, " is typing…"] : [];
@@ -88,9 +96,10 @@ export class ConversationView {
     }
   }
 
-  #renderHeader(chat, isOnline) {
+  #renderHeader(chat, isOnline, memberCount) {
+    const isGroup = chat.peerId === null;
     // A space keeps the height where nothing is known.
-    const presence = isOnline === undefined ? "\u00a0" : isOnline ? "online" : lastSeen(chat.lastSeenAt);
+    const presence = isGroup ? `${memberCount} members` : isOnline === undefined ? "\u00a0" : isOnline ? "online" : lastSeen(chat.lastSeenAt);
     reconcile(this.#header, [
       {
         key: "header",
@@ -126,6 +135,8 @@ export class ConversationView {
     const lines = conversationLines(room, pending, store.me, {
       unreadSeq: this.#unreadSeq,
       isGroup: store.chat(room.id)?.peerId === null,
+      mayDelete: store.chat(room.id)?.peerId === null && room.myRole !== "MEMBER",
+      actions: this.#actions,
       fileNames: this.#fileNames,
       pictures: this.#pictures,
       onRetry: (id, again = true) => (again ? outbox.retry(id) : outbox.settle(id)),
