@@ -222,6 +222,48 @@ def test_who_only_listens_and_hears_all_passes(tmp_path: Path) -> None:
     assert "listener-hears" not in rules_broken(tmp_path, heard_in_some_way)
 
 
+def change(history: History, seq: int, rev: int, *, state: str = "new", by: int = 1) -> None:
+    history.note("change", n=by, u=ANN, m=f"m{seq}", e="message:edit")
+    history.note("change-ack", n=by, r=ROOM, q=seq, v=rev, d=state)
+
+
+def store_changed(history: History, rev: int, state: str) -> None:
+    store(history, 1, 2)
+    history.note("stored", r=ROOM, q=3, m="m3", u=ANN, c=None, b="body 3 ~1", v=rev, d=state, gone=False, notice=False)
+
+
+def lost_change(history: History) -> None:
+    begin(history)
+    change(history, 3, 2)
+    store_changed(history, 1, "new")
+
+
+def other_change(history: History) -> None:
+    begin(history)
+    change(history, 3, 2)
+    store_changed(history, 2, "old")
+
+
+def one_number_for_two(history: History) -> None:
+    begin(history)
+    change(history, 3, 1)
+    change(history, 2, 1, by=2)
+    store_changed(history, 1, "new")
+
+
+def told_differently(history: History) -> None:
+    begin(history)
+    for socket, state in ((1, "new"), (2, "other")):
+        history.note("changed", s=socket, r=ROOM, q=3, v=1, p=0, d=state)
+    store_changed(history, 1, "new")
+
+
+def kept_old(history: History) -> None:
+    begin(history)
+    history.note("held", s=2, r=ROOM, end=3, items=[])
+    store_changed(history, 1, "new")
+
+
 @pytest.mark.parametrize(
     ("tell", "rule"),
     [
@@ -246,6 +288,11 @@ def test_who_only_listens_and_hears_all_passes(tmp_path: Path) -> None:
         (left_over, "queue-owes-nothing"),
         (not_handed_over, "offline-handed-over"),
         (not_heard_at_all, "listener-hears"),
+        (lost_change, "change-stored"),
+        (other_change, "change-stored"),
+        (one_number_for_two, "rev-unique"),
+        (told_differently, "rev-unique"),
+        (kept_old, "changes-converge"),
     ],
 )
 def test_each_rule_notices(tell: Tell, rule: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tests.torture.history import Record, read_history
+from tests.torture.rules_changes import ChangesAreStored, EverybodyAgrees
 from tests.torture.rules_listen import ListenersHear
 from tests.torture.rules_lists import ListsAgree, SyncIsCurrent
 from tests.torture.rules_log import AcknowledgedIsStored, LogIsWhole, OneOrder
@@ -57,6 +58,8 @@ def judge(path: Path) -> Judgement:
         ListsAgree(),
         MarksAgree(),
         QueueIsEmpty(),
+        ChangesAreStored(),
+        EverybodyAgrees(),
         offline,
         listening,
     ]

@@ -3,8 +3,10 @@
 import asyncio
 import itertools
 import random
+from collections import deque
 from typing import Any, Protocol
 
+from tests.torture.changed_state import digest
 from tests.torture.chat_socket import ChatSocket, Lost
 from tests.torture.history import History
 
@@ -22,6 +24,7 @@ LONG_ABSENCE_SECONDS = 8.0
 RARE_SESSION_SECONDS = 0.5
 SHORTEST_SESSION = 0.3
 LOOK_PAUSE = 0.1
+MOST_KNOWN = 20
 # Of the goodbyes, those without a word.
 VANISHING_SHARE = 0.3
 SOCKET_NUMBERS = itertools.count(1)
@@ -58,6 +61,12 @@ class Device:
         self.heard: dict[str, set[int]] = {room_id: set() for room_id in room_ids}
         self.have: dict[str, int] = dict.fromkeys(room_ids, 0)
         self.is_synced = False
+        # Of each room the number of the last change, and the changed messages, each with its number and state.
+        self.revs: dict[str, int] = dict.fromkeys(room_ids, 0)
+        self.changed: dict[str, dict[int, tuple[int, str]]] = {room_id: {} for room_id in room_ids}
+        # Some messages that may be changed, as they were when they came.
+        self.known: deque[dict[str, Any]] = deque(maxlen=MOST_KNOWN)
+        self._syncing: asyncio.Task[None] | None = None
 
     async def live(self) -> None:
         """Connected for a while, away for a while, until the round is over; from settling on, connected only."""
@@ -100,7 +109,10 @@ class Device:
         world.history.note("open", s=self.number, u=self.user_id)
         self._opened_at, self._has_batch = asyncio.get_running_loop().time(), False
         self.socket = socket
-        syncing = asyncio.create_task(self._sync_until_done(socket))
+        for room_id, heard in self.heard.items():
+            # Beyond a gap: changes of these are not among those of the messages up to there.
+            heard.intersection_update(range(self.have[room_id] + 1))
+        self._sync(socket)
         try:
             seconds = RARE_SESSION_SECONDS if self._is_rare else SESSION_SECONDS
             deadline = asyncio.get_running_loop().time() + world.random.expovariate(1 / seconds) + SHORTEST_SESSION
@@ -117,13 +129,21 @@ class Device:
             await socket.leave()
             return True
         finally:
-            syncing.cancel()
+            if self._syncing is not None:
+                self._syncing.cancel()
+
+    def _sync(self, socket: ChatSocket) -> None:
+        self.is_synced = False
+        if self._syncing is not None:
+            self._syncing.cancel()
+        self._syncing = asyncio.create_task(self._sync_until_done(socket))
 
     async def _sync_until_done(self, socket: ChatSocket) -> None:
         while True:
             self._world.history.note("ask", s=self.number, rooms=list(self.have))
             try:
-                answer = await socket.call("sync", {"rooms": dict(self.have)}, ANSWER_DEADLINE)
+                points = {room_id: {"seq": seq, "rev": self.revs[room_id]} for room_id, seq in self.have.items()}
+                answer = await socket.call("sync", {"rooms": points}, ANSWER_DEADLINE)
             except Lost:
                 return
             if answer["ok"]:
@@ -135,6 +155,10 @@ class Device:
                 self._world.history.note("synced", s=self.number, items=items)
                 for item in items:
                     self._take(item)
+                for room in rooms:
+                    for message in (*room["messages"], *room["changed"]):
+                        self._take_state(message)
+                    self.revs[room["roomId"]] = max(self.revs[room["roomId"]], room["lastRev"])
                 if not any(room["hasMore"] for room in rooms):
                     self.is_synced = True
                     return
@@ -146,13 +170,39 @@ class Device:
             item = _item(data)
             self._world.history.note("new", s=self.number, r=item[0], q=item[1], m=item[2])
             self._take(item)
+            self._take_state(data)
             self._maybe_read(data)
+        elif event == "message:changed":
+            self._take_change(data)
         elif event == "messages:offline":
             items = [_item(message) for message in data]
             self._world.history.note("queued", s=self.number, items=items)
             self._has_batch = True
             for item in items:
                 self._take(item)
+            for message in data:
+                self._take_state(message)
+
+    def _take_change(self, data: dict[str, Any]) -> None:
+        """As the contract has it: who holds another number than the one before has missed something, and syncs."""
+        room_id, rev, message = data["roomId"], data["rev"], data["message"]
+        self._world.history.note(
+            "changed", s=self.number, r=room_id, q=message["seq"], v=rev, p=data["prevRev"], d=digest(message)
+        )
+        self._take_state(message)
+        if room_id not in self.revs:
+            return
+        if data["prevRev"] == self.revs[room_id]:
+            self.revs[room_id] = rev
+        elif rev > self.revs[room_id] and self.socket is not None:
+            self._sync(self.socket)
+
+    def _take_state(self, message: dict[str, Any]) -> None:
+        changed, rev = self.changed.get(message["roomId"]), message.get("rev", 0)
+        if changed is not None and rev > changed.get(message["seq"], (0, ""))[0]:
+            changed[message["seq"]] = rev, digest(message)
+        if changed is not None and message["type"] != "NOTICE" and "deletedAt" not in message:
+            self.known.append(message)
 
     def _take(self, item: tuple[str, int, str]) -> None:
         room_id, seq, _ = item

@@ -17,7 +17,7 @@ CRASH_DEADLINE = 60.0
 LONGEST_OUTAGE = 7.0
 MANNERS = ("delay", "stall", "strand", "refuse", "cut")
 # The points, each with the latest pass at which the server may die there; queues are passed less often than the log.
-LATEST_PASS = {"after-insert": 20, "after-ack": 20, "after-enqueue": 5, "before-trim": 5}
+LATEST_PASS = {"after-insert": 20, "after-ack": 20, "after-enqueue": 5, "before-trim": 5, "after-change": 4}
 CRASH_VARIABLE = "CRASH_AT_MADANG"
 
 

@@ -10,7 +10,10 @@ from redis.asyncio import Redis
 from tornado.httpclient import AsyncHTTPClient
 
 from server.storage.stores import redis_prefix
+from tests.support.groups import make
 from tests.support.people import Person, Town
+from tests.torture.changed_state import digest
+from tests.torture.changers import Changer
 from tests.torture.chat_socket import Lost
 from tests.torture.devices import Device
 from tests.torture.faults import Fault
@@ -30,6 +33,13 @@ RARE_SHARE = 0.35
 SILENT_SHARE = 0.2
 # For each of so many people there is one who only listens; every other one by long-polling.
 PEOPLE_PER_LISTENER = 3
+# Groups beside the pairs, with at most so many members.
+GROUPS = (3, 30)
+# Messages to a pair for each one to a group, which everybody in it hears, and hears again after a crash.
+PAIR_WEIGHT = 4
+# Of the people, those who change messages too, and their pause in terms of that between two sends.
+CHANGER_SHARE = 0.4
+CHANGE_PAUSE = 1.5
 SEND_PAUSE = 0.7
 SETTLE_DEADLINE = 60.0
 PAUSE = 0.05
@@ -64,7 +74,8 @@ class Round:
         self._count = people
         self._send_pause = send_pause
         self._senders: list[Sender] = []
-        self._rooms: dict[str, tuple[Person, Person]] = {}
+        self._changers: list[Changer] = []
+        self._rooms: dict[str, tuple[Person, ...]] = {}
         self._http = AsyncHTTPClient(force_instance=True, max_clients=500)
         self._tasks: list[asyncio.Task[None]] = []
         self._writers: list[asyncio.Task[None]] = []
@@ -110,16 +121,23 @@ class Round:
                     self._http,
                     user_id=person.id,
                     token=person.access_token,
-                    room_ids=room_ids,
+                    room_ids=[
+                        room_id
+                        for room_id in room_ids
+                        for _ in range(PAIR_WEIGHT if len(self._rooms[room_id]) == 2 else 1)
+                    ],
                     pause=self._send_pause,
                 )
             )
+            if self.random.random() < CHANGER_SHARE:
+                self._changers.append(Changer(self, devices[0], pause=CHANGE_PAUSE * self._send_pause))
         for index, person in enumerate(self._listening):
             self.history.note("listener", u=person.id)
             acks = self.random.random() >= SILENT_SHARE
             self._listeners.append(Listener(self, person.id, person.access_token, acks=acks, polls=index % 2 == 1))
         self._tasks = [asyncio.create_task(one.live()) for one in (*self.devices, *self._listeners)]
         self._writers = [asyncio.create_task(sender.write()) for sender in self._senders]
+        self._writers += [asyncio.create_task(changer.change()) for changer in self._changers]
 
     async def strike(self, fault: Fault) -> None:
         """One fault from its beginning until all is well again."""
@@ -137,6 +155,7 @@ class Round:
             await self._settle()
             self.history.note("quiet")
             await self._note_lists()
+            self._note_held()
         await self.server.stop()
         await self.server.start()
         await self.server.wait_well()
@@ -206,6 +225,13 @@ class Round:
         finally:
             await town.close()
 
+    def _note_held(self) -> None:
+        """The changed messages that each device holds, of those rooms that it has from their beginning."""
+        for device in self.devices:
+            for room_id, changed in device.changed.items():
+                items = [[seq, rev, state] for seq, (rev, state) in sorted(changed.items())]
+                self.history.note("held", s=device.number, r=room_id, end=device.have[room_id], items=items)
+
     async def _record(self) -> None:
         """The store's side, as the server shows it: logs, marks, unread counts, and what the queues still hold."""
         town = Town(self.server.process.url)
@@ -235,6 +261,10 @@ class Round:
                     u=message["senderId"],
                     c=message["clientMessageId"],
                     b=message["content"],
+                    v=message.get("rev", 0),
+                    d=digest(message),
+                    gone="deletedAt" in message,
+                    notice=message["type"] == "NOTICE",
                 )
             if not page["pagination"]["hasNext"]:
                 break
@@ -273,6 +303,9 @@ class Round:
             pairs += [(speaker, listener) for speaker in self.random.sample(self.people, 2)]
         for one, other in pairs:
             self._rooms[await one.open_room(other)] = (one, other)
+        for size in GROUPS:
+            members = self.random.sample(self.people, min(size, len(self.people)))
+            self._rooms[await make(*members)] = tuple(members)
 
     def _check_alive(self) -> None:
         """A person whose work has failed would make the round look better than it was."""

@@ -9,7 +9,7 @@ from tests.torture.verdict import Log, Violation
 
 class MarksAgree:
     """`marks-kept`: no mark lies below what was acknowledged to a reader, nor above what they asked for or wrote.
-    `unread-agrees`: the unread count is the number of messages of others after one's read mark.
+    `unread-agrees`: the unread count is the number of messages of others after one's read mark, without notices.
     `last-message`: the room names the last message of its log."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class MarksAgree:
         if not marks["read"] <= marks["delivered"] <= len(log.messages[room_id]):
             yield Violation("marks-kept", f"{name}: delivered {marks['delivered']}, read {marks['read']}")
         after = log.messages[room_id][marks["read"] :]
-        unread = sum(message["u"] != user_id for message in after)
+        unread = sum(message["u"] != user_id and not message.get("notice") for message in after)
         if marks["unread"] != unread:
             yield Violation("unread-agrees", f"{name}: says {marks['unread']}, there are {unread}")
 

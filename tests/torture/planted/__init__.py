@@ -21,6 +21,10 @@ PLANTED = {
     "trim_before_ack": Planted("cut-people=8,kill-server=6", frozenset({"offline-handed-over"})),
     "deliver_twice": Planted("delay-people=1", frozenset({"stream-no-double"})),
     "forget_unconfirmed": Planted("cut-people=8,kill-server=4", frozenset({"listener-hears"})),
+    "one_rev_for_all": Planted("delay-people=2", frozenset({"rev-unique", "changes-converge"})),
+    "ack_before_change": Planted("kill-server=8", frozenset({"change-stored"})),
+    "silent_changes": Planted("delay-people=2", frozenset({"changes-converge"})),
+    "count_notices": Planted("delay-people=1", frozenset({"unread-agrees"})),
     "forget_after_crash": Planted(
         "crash-after-insert=6,crash-after-ack=6", frozenset({"offline-handed-over", "listener-hears"})
     ),
