@@ -9,7 +9,7 @@ from pymongo import monitoring
 
 from server.config.load import load
 from server.context import Context, open_context
-from server.protocol import Registration, RoomRequest, SendMessage
+from server.requests import Registration, RoomRequest, SendMessage
 from tests.support.people import PASSWORD, unique
 from tests.support.server_process import ROOT
 

@@ -6,36 +6,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartServer
+from tests.support.groups import ROOMS, chat, make, notices, people, remove
 from tests.support.people import Person, Town, unique
 from tests.support.rest import API, MESSAGES, Answer
 from tests.support.shapes import check_problem
-
-ROOMS = f"{MESSAGES}/chat-rooms"
-
-
-async def make(owner: Person, *others: Person, **fields: Any) -> str:
-    body = {"type": "GROUP", "name": "Yard", "userIds": [other.id for other in others], **fields}
-    answer = await owner.post(ROOMS, body)
-    assert answer.status == 201, answer
-    return str(answer.body["id"])
-
-
-async def people(town: Town, count: int) -> list[Person]:
-    return [await town.person() for _ in range(count)]
-
-
-async def notices(person: Person, room_id: str) -> list[dict[str, Any]]:
-    page = await person.history(room_id, after=0)
-    return [message["notice"] for message in page["messages"] if message["type"] == "NOTICE"]
-
-
-async def chat(person: Person, room_id: str) -> dict[str, Any]:
-    chats = (await person.get(f"{MESSAGES}/chats")).body["chats"]
-    return next((one for one in chats if one["chatId"] == room_id), {})
-
-
-async def remove(person: Person, room_id: str, who: str) -> Answer:
-    return await person.call("DELETE", f"{ROOMS}/{room_id}/members/{who}")
 
 
 async def test_a_group_is_made_told_and_used(town: Town) -> None:

@@ -107,7 +107,10 @@ async def test_a_chunk_without_an_end_of_its_line_is_answered(town: Town) -> Non
 
 
 async def test_head_is_answered_wherever_get_is(town: Town, residents: Residents) -> None:
-    paths = [route.path.format(user=residents.alice.id, room=residents.room_id, file="x") for route in ROUTES]
+    paths = [
+        route.path.format(user=residents.alice.id, room=residents.room_id, message=residents.message_id, file="x")
+        for route in ROUTES
+    ]
     for path in (path for path, route in zip(paths, ROUTES, strict=True) if route.method == "GET"):
         get, head = [await town.resident(residents.alice).call(method, path) for method in ("GET", "HEAD")]
         assert (head.status, head.raw) == (get.status, b""), path

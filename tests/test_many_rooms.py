@@ -9,7 +9,8 @@ import pytest
 from server.config.load import load
 from server.context import Context, open_context
 from server.models import Member, Message, Room, RoomEnd, now
-from server.protocol import ChatsQuery, MessageView, Registration, RoomRequest, SendMessage, SyncRequest
+from server.protocol import MessageView
+from server.requests import ChatsQuery, Registration, RoomRequest, SendMessage, SyncRequest
 from server.storage.mongo.messages import MessageStore
 from server.storage.mongo.rooms import MemberStore, RoomStore
 from tests.support.people import PASSWORD, unique

@@ -11,14 +11,17 @@ from server.config.load import load
 from server.context import Context, open_context
 from server.errors import Unavailable
 from server.models import Message
-from server.protocol import (
+from server.requests import (
     ChatsQuery,
+    Edit,
     HistoryQuery,
+    OpenRoomsQuery,
     PresenceQuery,
     Registration,
     RoomRequest,
     SearchQuery,
     SendMessage,
+    SyncPoint,
     SyncRequest,
 )
 from server.storage.mongo.messages import MessageStore
@@ -84,7 +87,11 @@ async def test_every_read_asks_for_what_a_majority_holds(tmp_path: Path, monkeyp
         async with open_context(load(ROOT / "config.yaml", sets, {})) as context:
             assert (await context.history.sync(other, SyncRequest(rooms={room.id: 0}))).rooms[0].last_seq == 1
             assert len((await context.history.read_page(one, room.id, HistoryQuery())).messages) == 1
-            await context.chat_list.list_chats(one, ChatsQuery())
+            await context.changes.edit(one, Edit(message_id=sent.message_id, content="x", mentions=[other]))
+            await context.history.sync(other, SyncRequest(rooms={room.id: SyncPoint(seq=1, rev=0)}))
+            await context.changes.list_pins(one, room.id)
+            await context.open_rooms.list_open_rooms(one, OpenRoomsQuery())
+            await context.chat_list.list_chats(other, ChatsQuery())
             await context.receipts.mark_read(other, sent.message_id)
             await context.search.search(one, SearchQuery(q="b"))
             await context.presence.query(PresenceQuery(user_ids=[one]))
@@ -95,7 +102,7 @@ async def test_every_read_asks_for_what_a_majority_holds(tmp_path: Path, monkeyp
         frozenset({"_id"}),
         frozenset({"roomId", "seq"}),
     }
-    assert {name for name, _, _ in READ.seen} >= {"messages", "rooms", "members", "users"}
+    assert {name for name, _, _ in READ.seen} >= {"messages", "changes", "mentions", "rooms", "members", "users"}
     # Who looks after the embedded store asks it for a `probe`, only to hear whether it answers.
     assert [read for read in READ.seen if read[0] != "probe" and read[2] != "majority"] == []
 

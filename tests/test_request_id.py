@@ -20,7 +20,10 @@ POLLING = "/socket.io/?EIO=4&transport=polling"
 async def test_every_answer_has_an_id(town: Town, residents: Residents) -> None:
     alice = town.resident(residents.alice)
     seen = set()
-    paths = [(route.method, route.path.format(user=alice.id, room=residents.room_id, file="x")) for route in ROUTES]
+    paths = [
+        (route.method, route.path.format(user=alice.id, room=residents.room_id, message=residents.message_id, file="x"))
+        for route in ROUTES
+    ]
     others = [("GET", "/nothing"), ("DELETE", "/healthz"), ("OPTIONS", f"{API}/users/me"), ("HEAD", "/healthz")]
     sockets = [("GET", POLLING), ("GET", "/socket.io/?EIO=2"), ("POST", POLLING), ("DELETE", POLLING)]
     for method, path in (*paths, *others, *sockets):

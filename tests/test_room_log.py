@@ -15,8 +15,9 @@ from server.config.load import load
 from server.context import Context, open_context
 from server.errors import Unavailable
 from server.models import DELIVERY, Message
-from server.protocol import MessageView, Registration, RoomRequest, SendMessage
+from server.protocol import MessageView
 from server.realtime.fan_out import Delivered
+from server.requests import Registration, RoomRequest, SendMessage
 from server.services.accounts import profiles
 from server.services.room_log import write_queue
 from server.storage.mongo.messages import MessageStore

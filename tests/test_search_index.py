@@ -15,7 +15,7 @@ from bench.search import Nobody
 from server.config.load import load
 from server.embedded import EmbeddedStores
 from server.models import User
-from server.protocol import ProfilePatch, SearchQuery
+from server.requests import ProfilePatch, SearchQuery
 from server.services.accounts.profiles import Profiles
 from server.services.search.index import POPULAR, UserIndex
 from server.services.search.people import Search

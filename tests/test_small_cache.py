@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from server.config.load import load
 from server.context import Context, open_context
-from server.protocol import ChatsQuery, HistoryQuery, Registration, RoomRequest, SendMessage, SyncRequest
+from server.requests import ChatsQuery, HistoryQuery, Registration, RoomRequest, SendMessage, SyncRequest
 from tests.support.people import PASSWORD, unique
 from tests.support.server_process import ROOT
 

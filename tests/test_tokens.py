@@ -20,9 +20,9 @@ from server.errors import Unauthorized
 from server.models import Principal
 from server.operations.executor import execute
 from server.operations.operation import Caller
-from server.operations.table import RENEW_CONNECTION
-from server.protocol import Registration, TokenRef
+from server.operations.people import RENEW_CONNECTION
 from server.realtime.connection import Connection
+from server.requests import Registration, TokenRef
 from server.services.accounts.accounts import Accounts
 from server.storage.mongo.sessions import MAX_GOOD, MAX_SPENT
 from tests.conftest import StartServer
