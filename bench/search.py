@@ -28,7 +28,7 @@ from bench.servers import ROOT, SERVER_CORE, STORE_CORE
 from server.config.load import load
 from server.embedded import EmbeddedStores
 from server.models import User
-from server.protocol import SearchQuery
+from server.requests import SearchQuery
 from server.services.accounts.profiles import Profiles
 from server.services.search.index import UserIndex
 from server.services.search.people import Search
