@@ -2,6 +2,7 @@
 
 import { callApi, sendFile } from "./http.js";
 
+const membersOf = (roomId) => `/messages/chat-rooms/${encodeURIComponent(roomId)}/members`;
 const TOKEN_CODES = new Set(["UNAUTHORIZED", "TOKEN_EXPIRED"]);
 
 export class Api {
@@ -22,6 +23,23 @@ export class Api {
   /** The room with another user; created if there is none. */
   openRoom(otherUserId, bookingId) {
     return this.#call("POST", "/messages/chat-rooms", bookingId ? { otherUserId, bookingId } : { otherUserId });
+  }
+
+  createGroup(name, userIds) {
+    return this.#call("POST", "/messages/chat-rooms", { type: "GROUP", name, userIds });
+  }
+
+  listMembers(roomId, cursor) {
+    return this.#call("GET", `${membersOf(roomId)}?${new URLSearchParams({ limit: 100, ...(cursor && { cursor }) })}`);
+  }
+
+  addMembers(roomId, userIds) {
+    return this.#call("POST", membersOf(roomId), { userIds });
+  }
+
+  /** `me` is oneself. */
+  removeMember(roomId, userId) {
+    return this.#call("DELETE", `${membersOf(roomId)}/${encodeURIComponent(userId)}`);
   }
 
   getRoom(roomId) {

@@ -98,6 +98,13 @@ export class Chat extends EventTarget {
     return room.id;
   }
 
+  /** Resolves to the id of a new group of these people. */
+  async startGroup(name, userIds) {
+    const room = await this.#api.createGroup(name, userIds);
+    await this.#adopt(room);
+    return room.id;
+  }
+
   async loadOlder(roomId) {
     const room = this.store.room(roomId);
     if (!room.isLoaded || !room.hasOlder || room.isLoadingOlder) return;

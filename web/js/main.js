@@ -9,6 +9,7 @@ import { preview } from "./format.js";
 import { readPictures } from "./pictures.js";
 import { ChatListView } from "./views/chat_list.js";
 import { ConversationView } from "./views/conversation.js";
+import { GroupView } from "./views/group.js";
 import { PeopleView } from "./views/people.js";
 import { SignInView } from "./views/sign_in.js";
 import { StatusView } from "./views/status.js";
@@ -34,9 +35,14 @@ const status = new StatusView(connection, pictures, {
   },
 });
 const list = new ChatListView(pictures, { onOpen: goTo, onMore: () => chat.loadMoreChats() });
-const conversation = new ConversationView(api, pictures, { onBack: () => goTo(null) });
+const group = new GroupView(api, pictures);
+const conversation = new ConversationView(api, pictures, {
+  onBack: () => goTo(null),
+  onMembers: (room, name) => group.open(room, name, session.user),
+});
 const people = new PeopleView(api, pictures, {
   startChat: (person, bookingId) => chat.startChat(person, bookingId),
+  startGroup: (name, userIds) => chat.startGroup(name, userIds),
   onOpen: goTo,
 });
 const signIn = new SignInView(session, { onDone: enter });
@@ -52,7 +58,9 @@ function start() {
     announce(`${detail.senderName}: ${preview(detail.content, detail.type)}`);
   });
   chat.addEventListener("lost", ({ detail }) => {
-    if (detail === chat.store.openRoomId) goTo(null);
+    if (detail !== chat.store.openRoomId) return;
+    group.close();
+    goTo(null);
   });
   connection.open();
   showRoomOfAddress();
@@ -66,6 +74,7 @@ function enter() {
 
 function stop() {
   people.close();
+  group.close();
   chat?.close();
   chat = null;
   connection.close();

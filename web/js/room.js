@@ -4,6 +4,13 @@ const TYPING_LIFE = 8_000;
 // What the server tells of a message that another one answers.
 const QUOTE_LENGTH = 200;
 
+/** How many members more there are after a notice. */
+function comingBy(notice) {
+  const count = notice?.userIds?.length ?? 0;
+  if (["ADDED", "JOINED"].includes(notice?.kind)) return count;
+  return ["LEFT", "REMOVED"].includes(notice?.kind) ? -count : 0;
+}
+
 export class Room {
   /** Messages by ascending `seq`, without gaps: the log has none, so neither has a part of it. */
   messages = [];
@@ -40,6 +47,7 @@ export class Room {
     if (message.seq > this.lastSeq + 1 && this.messages.length > 0) return "gap";
     if (this.messages.length === 0 && message.seq > 1) return "gap";
     this.messages.push(message);
+    this.memberCount += comingBy(message.notice);
     return "added";
   }
 

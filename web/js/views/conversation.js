@@ -18,6 +18,7 @@ export class ConversationView {
   #composer;
   #actions;
   #onBack;
+  #onMembers;
   #shownRoomId = null;
   #isAtEnd = true;
   /** Whether the messages begin at the first unread one, until the user moves them. */
@@ -33,7 +34,7 @@ export class ConversationView {
   #typing = document.getElementById("typing");
   #toEnd = document.getElementById("to-end");
 
-  constructor(api, pictures, { onBack }) {
+  constructor(api, pictures, { onBack, onMembers }) {
     this.#pictures = pictures;
     this.#composer = new ComposerView(api);
     const tell = (error) => this.#composer.showError(error.message);
@@ -44,6 +45,7 @@ export class ConversationView {
       remove: (message) => this.#chat.remove(message).catch(tell),
     };
     this.#onBack = onBack;
+    this.#onMembers = onMembers;
     this.#messages.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     this.#toEnd.addEventListener("click", () => this.#scrollToEnd());
     document.addEventListener("visibilitychange", () => this.#noteSeen());
@@ -118,12 +120,17 @@ export class ConversationView {
               "div",
               { class: "words" },
               element("h2", { dir: "auto", tabindex: "-1" }, chat.name),
-              element("p", { class: "said" }, presence),
+              isGroup ? this.#membersButton(chat, presence) : element("p", { class: "said" }, presence),
               chat.bookingId && element("span", { class: "tag" }, `Booking ${chat.bookingId}`),
             ),
           ),
       },
     ]);
+  }
+
+  #membersButton(chat, words) {
+    const onclick = () => this.#onMembers(this.#chat.store.room(chat.id), chat.name);
+    return element("button", { type: "button", class: "plain members", "aria-haspopup": "dialog", onclick }, words);
   }
 
   #renderMessages(room) {

@@ -1,40 +1,44 @@
-/** The dialog that finds people and opens a room with one of them. */
+/** The dialog that finds people: it opens a room with one of them, or makes a group of several. */
 
-import { element, reconcile } from "../dom.js";
-import { avatar } from "./avatar.js";
+import { element, icon, reconcile } from "../dom.js";
+import { PersonSearch } from "./person_search.js";
 
-const TYPING_PAUSE = 200;
+const HINT = "Search by the beginning of a name, email or phone number.";
 
 export class PeopleView {
-  #api;
-  #pictures;
   #startChat;
+  #startGroup;
   #onOpen;
-  #timer = 0;
-  #asked = 0;
+  #search;
+  /** Those who are to be in the group, by id. */
+  #chosen = new Map();
   #dialog = document.getElementById("people");
-  #words = document.getElementById("people-words");
   #booking = document.getElementById("people-booking");
-  #state = document.getElementById("people-state");
-  #found = document.getElementById("people-found");
+  #isGroup = document.getElementById("people-group");
+  #name = document.getElementById("people-name");
+  #chosenList = document.getElementById("people-chosen");
+  #make = document.getElementById("make-group");
 
-  constructor(api, pictures, { startChat, onOpen }) {
-    this.#api = api;
-    this.#pictures = pictures;
+  constructor(api, pictures, { startChat, startGroup, onOpen }) {
     this.#startChat = startChat;
+    this.#startGroup = startGroup;
     this.#onOpen = onOpen;
-    document.getElementById("new-chat").addEventListener("click", () => this.#open());
-    this.#words.addEventListener("input", () => {
-      clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.#search(), TYPING_PAUSE);
+    this.#search = new PersonSearch(api, pictures, {
+      words: "people-words",
+      state: "people-state",
+      found: "people-found",
+      onChoose: (user) => (this.#isGroup.checked ? this.#toggle(user) : this.#open(() => this.#startRoom(user))),
     });
+    document.getElementById("new-chat").addEventListener("click", () => this.#begin());
+    this.#isGroup.addEventListener("change", () => this.#render());
+    this.#name.addEventListener("input", () => this.#render());
+    this.#make.addEventListener("click", () => this.#makeGroup());
     // Enter in a field searches or opens the only one found; it does not close the dialog.
     this.#dialog.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.target.tagName !== "INPUT" || event.isComposing) return;
       event.preventDefault();
-      const buttons = this.#found.querySelectorAll("button");
-      if (buttons.length === 1) buttons[0].click();
-      else this.#search();
+      if (event.target === this.#name) this.#makeGroup();
+      else this.#search.submit();
     });
   }
 
@@ -42,67 +46,66 @@ export class PeopleView {
     this.#dialog.close();
   }
 
-  #open() {
-    this.#words.value = "";
+  #begin() {
     this.#booking.value = "";
-    this.#show([], "Search by the beginning of a name, email or phone number.");
+    this.#name.value = "";
+    this.#isGroup.checked = false;
+    this.#chosen.clear();
+    this.#search.clear(HINT);
+    this.#render();
     this.#dialog.showModal();
   }
 
-  async #search() {
-    clearTimeout(this.#timer);
-    const words = this.#words.value.trim();
-    const question = ++this.#asked;
-    if (!words) return this.#show([], "");
+  #startRoom(user) {
+    return this.#startChat(user, this.#booking.value.trim() || undefined);
+  }
+
+  #toggle(user) {
+    if (!this.#chosen.delete(user.id)) this.#chosen.set(user.id, user);
+    this.#search.clear(HINT);
+    this.#render();
+  }
+
+  #makeGroup() {
+    if (this.#make.disabled) return;
+    this.#open(() => this.#startGroup(this.#name.value.trim(), [...this.#chosen.keys()]));
+  }
+
+  /** Open the room that this begins. */
+  async #open(begin) {
     try {
-      const { users, total } = await this.#api.searchPeople(words);
-      // Answers may overtake each other; only the last question counts.
-      if (question !== this.#asked) return;
-      const rest = total > users.length ? `${users.length} of ${total} people. Type more to narrow it down.` : "";
-      this.#show(users, users.length ? rest || `${total} found.` : "Nobody found.");
-    } catch (error) {
-      if (question === this.#asked) this.#show([], error.message);
-    }
-  }
-
-  #show(users, state) {
-    this.#state.textContent = state;
-    reconcile(
-      this.#found,
-      users.map((user) => ({
-        key: user.id,
-        signature: JSON.stringify([user.fullName, user.email, user.isOnline]),
-        create: () => this.#line(user),
-      })),
-    );
-  }
-
-  #line(user) {
-    const picture = this.#pictures.ofPerson(user.profileImage);
-    return element(
-      "li",
-      {},
-      element(
-        "button",
-        { type: "button", class: "line", onclick: () => this.#choose(user) },
-        avatar({ id: user.id, name: user.fullName, picture, isOnline: user.isOnline }),
-        element(
-          "span",
-          { class: "words" },
-          element("strong", { dir: "auto" }, user.fullName, element("span", { class: "unseen" }, user.isOnline ? ", online" : "")),
-          element("span", { class: "said" }, user.email),
-        ),
-      ),
-    );
-  }
-
-  async #choose(user) {
-    try {
-      const roomId = await this.#startChat(user, this.#booking.value.trim() || undefined);
+      const roomId = await begin();
       this.close();
       this.#onOpen(roomId);
     } catch (error) {
-      this.#state.textContent = error.message;
+      this.#search.say(error.message);
     }
+  }
+
+  #render() {
+    const isGroup = this.#isGroup.checked;
+    this.#booking.closest("label").hidden = isGroup;
+    this.#name.closest("label").hidden = !isGroup;
+    this.#make.hidden = !isGroup;
+    this.#make.disabled = !this.#name.value.trim();
+    this.#chosenList.hidden = !isGroup || this.#chosen.size === 0;
+    reconcile(
+      this.#chosenList,
+      [...this.#chosen.values()].map((user) => ({
+        key: user.id,
+        signature: user.fullName,
+        create: () =>
+          element(
+            "li",
+            {},
+            element("span", { dir: "auto" }, user.fullName),
+            element(
+              "button",
+              { type: "button", class: "round", "aria-label": `Leave ${user.fullName} out`, onclick: () => this.#toggle(user) },
+              icon("close"),
+            ),
+          ),
+      })),
+    );
   }
 }
