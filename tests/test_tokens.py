@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from server.requests import Registration, TokenRef
 from server.services.accounts.accounts import Accounts
 from server.storage.mongo.sessions import MAX_GOOD, MAX_SPENT
 from tests.conftest import StartServer
+from tests.support.inactive import deactivate, users_database
 from tests.support.own_stores import stores_in
 from tests.support.people import PASSWORD, Person, Town, unique
 from tests.support.raw_socket import RawSocket
@@ -304,19 +304,6 @@ async def test_whoever_is_deactivated_loses_their_sockets(
         assert (await town.device().refused(gone.access_token))["data"]["code"] == "UNAUTHORIZED"
         await remaining.round_trip()
         await asyncio.to_thread(server.stop)
-
-
-async def deactivate(data_dir: Path, user_id: str) -> None:
-    async with users_database(data_dir) as database:
-        assert database.users.update_one({"_id": user_id}, {"$set": {"isActive": False}}).matched_count == 1
-
-
-@contextlib.asynccontextmanager
-async def users_database(data_dir: Path) -> AsyncIterator[Any]:
-    """The embedded database of a server that is stopped."""
-    async with stores_in(data_dir) as addresses:
-        with pymongo.MongoClient[dict[str, Any]](addresses.mongodb_uri) as client:
-            yield client[Settings().mongodb.database]
 
 
 async def lives_until_ended(raw: RawSocket) -> None:
