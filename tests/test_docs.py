@@ -167,16 +167,18 @@ def run_in_bash(script: str) -> list[str]:
 
 
 async def test_the_readme_conversation_by_curl(start_server: StartServer) -> None:
-    """The block can be run again: the second time, both people log in."""
+    """The block can be run again: the second time, everybody logs in."""
     script = code_block(ROOT / "README.md", "bash")
     assert ADDRESS in script
     script = script.replace(ADDRESS, start_server().url)
     for seq in (1, 2):
-        sent, chats, read = (json.loads(line) for line in run_in_bash(script))
+        sent, chats, read, liked = (json.loads(line) for line in run_in_bash(script))
         assert (sent["content"], sent["senderName"], sent["seq"]) == ("Hello Ben!", "Ann Lee", seq)
-        [chat] = chats["chats"]
+        [chat] = [chat for chat in chats["chats"] if chat["type"] == "DIRECT"]
         assert (chat["participantName"], chat["lastMessage"], chat["unreadCount"]) == ("Ann Lee", "Hello Ben!", 1)
         assert read == {"ok": True, "roomId": sent["roomId"], "seq": seq, "unreadCount": 0}
+        [thumb] = liked["reactions"]
+        assert (liked["content"], liked["senderName"], thumb["count"]) == ("Hello, all!", "Ann Lee", 1)
 
 
 async def test_the_readme_client_in_python(town: Town, server: ServerProcess, tmp_path: Path) -> None:
