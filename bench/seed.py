@@ -43,13 +43,23 @@ async def seed_pairs(database: Database, count: int) -> list[Pair]:
     return pairs
 
 
-async def _seed_some(
-    database: Database, sessions: Sessions, rooms: RoomStore, members: MemberStore, count: int
-) -> list[Pair]:
-    people = [_person() for _ in range(2 * count)]
+async def seed_people(database: Database, count: int) -> list[str]:
+    """Store so many people without sessions; returns their ids."""
+    return [person.id for person in await _insert_people(database, count)]
+
+
+async def _insert_people(database: Database, count: int) -> list[User]:
+    people = [_person() for _ in range(count)]
     nothing = IndexChange("seed", {}, {}, {}, {}, {})
     documents = [user_document(person, None, nothing) | {"pending": None} for person in people]
     await database.run(database.collection("users").insert_many, documents, timeout=60)
+    return people
+
+
+async def _seed_some(
+    database: Database, sessions: Sessions, rooms: RoomStore, members: MemberStore, count: int
+) -> list[Pair]:
+    people = await _insert_people(database, 2 * count)
     couples = list(zip(people[::2], people[1::2], strict=True))
     made = [build_direct_room(one.id, other.id, None, b"").room for one, other in couples]
     couples_of = list(zip(made, couples, strict=True))

@@ -56,7 +56,8 @@ def _add(room: Followed, user_id: str, message: Message) -> None:
     joined = Position(message.seq - 1, 0 if former is None else former.sent, message.notices - 1)
     read = Position() if former is None else former.read
     if room.details.history == "JOINED":
-        read = joined
+        # Marks of their own time there are higher, if the room is followed again after a crash.
+        read = max(joined, read)
     member = MemberState(
         Member(
             room_id=room.id,

@@ -9,11 +9,14 @@ from typing import Any
 import pymongo
 import pytest
 
+from server.config.load import load
+from server.context import open_context
+from server.models import Member, Position
 from tests.conftest import StartServer
 from tests.support.own_stores import stores_in
 from tests.support.people import Person, Town
 from tests.support.rest import MESSAGES
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import ROOT, ServerProcess
 
 pytestmark = pytest.mark.embedded_stores
 Documents = pymongo.database.Database[dict[str, Any]]
@@ -126,3 +129,21 @@ async def test_rooms_of_before_get_their_members_once(tmp_path: Path, start_serv
         database.members.delete_one({"roomId": room_id, "userId": other.id})
         one, other = await restart(process, town_at, one, other)
         assert (await other.get(f"{MESSAGES}/chat-rooms/{room_id}")).status == 404, "who is removed later stays out"
+
+
+async def test_marks_wait_for_a_membership_that_is_not_stored_yet(tmp_path: Path) -> None:
+    """As after a crash between a notice and its members: whoever reads at once keeps the mark."""
+    sets = [f"data_dir={tmp_path / 'data'}", "limits.enabled=false"]
+    async with open_context(load(ROOT / "config.yaml", sets, {})) as context:
+        store = context._stores.members
+        await store.save_marks([Member("room", "bob", sent=2, last_delivered_seq=9, read=Position(9, 2, 1))])
+        assert await store.of_rooms(["room"]) == await store.of_user("bob") == []
+        (early,) = await store.find_former("room", ["bob", "ann"])
+        assert (early.user_id, early.read, early.sent) == ("bob", Position(9, 2, 1), 2)
+        await store.save_memberships([Member("room", "bob", role="ADMIN", changed_seq=3, read=Position(5, 1, 1))], [])
+        (member,) = await store.of_rooms(["room"])
+        assert (member.role, member.changed_seq, member.read) == ("ADMIN", 3, Position(9, 2, 1))
+        assert await store.find_former("room", ["bob"]) == []
+        await store.save_marks([Member("room", "bob", read=Position(11, 2, 1))])
+        assert (await store.of_user("bob"))[0].read.seq == 11
+        await context.drain()

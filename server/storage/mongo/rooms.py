@@ -20,6 +20,10 @@ MEMBERS_PER_CALL: Final = 1_000
 FIND_TIMEOUT: Final = 60.0
 
 
+# The `changedSeq` of marks without a membership: every notice comes later.
+NOT_STORED: Final = -1
+
+
 class OpenPlace(NamedTuple):
     """The place of a room in the list of open rooms."""
 
@@ -172,13 +176,13 @@ class MemberStore:
         )
 
     async def find_former(self, room_id: str, user_ids: Collection[str]) -> list[Member]:
-        """Those of these users who were in the room and left."""
+        """Those of these users who were in the room and left, and those with marks whose membership is not stored."""
         keys = [member_key(room_id, user_id) for user_id in user_ids]
         documents = await self._database.find_by_keys(self._members, "_id", keys)
         return [
-            _member_from_document({**document, "roomId": room_id, "userId": document["leftUserId"]})
+            _former_from_document(room_id, document)
             for document in documents
-            if "leftUserId" in document
+            if "leftUserId" in document or document.get("changedSeq") == NOT_STORED
         ]
 
     async def save_memberships(self, joined: Sequence[Member], left: Sequence[Member]) -> None:
@@ -206,12 +210,26 @@ class MemberStore:
             await self._write(self._members.bulk_write, updates)
 
     async def save_marks(self, members: Sequence[Member]) -> None:
-        """Raise the positions to those given; none is ever lowered."""
+        """Raise the positions to those given; none is ever lowered.
+
+        After a crash a membership may follow from the log and not be stored yet: its marks wait for it under its key.
+        """
         updates = [
-            UpdateOne({"_id": member_key(member.room_id, member.user_id)}, {"$max": _mark_fields(member)})
+            UpdateOne(
+                {"_id": member_key(member.room_id, member.user_id)},
+                {"$max": _mark_fields(member), "$setOnInsert": {"changedSeq": NOT_STORED}},
+                upsert=True,
+            )
             for member in members
         ]
-        if updates:
+        if not updates:
+            return
+        try:
+            await self._database.run(self._members.bulk_write, updates, ordered=False)
+        except BulkWriteError as error:
+            if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
+                raise
+            # Stored at the same moment: now it is there.
             await self._database.run(self._members.bulk_write, updates, ordered=False)
 
     async def _write(self, call: Callable[..., Any], writes: Sequence[Any]) -> None:
@@ -301,6 +319,12 @@ def _room_from_document(document: dict[str, Any]) -> Room:
         # Older versions stored the delivered position as the end.
         cursors=document.get("cursors", {DELIVERY: document["lastSeq"]}),
     )
+
+
+def _former_from_document(room_id: str, document: dict[str, Any]) -> Member:
+    """Their membership is told by the log; of those whose membership was never stored, marks are all there is."""
+    known = {"peerId": None, "role": "MEMBER", **document}
+    return _member_from_document({**known, "roomId": room_id, "userId": document["_id"].removeprefix(f"{room_id}:")})
 
 
 def _member_from_document(document: dict[str, Any]) -> Member:
