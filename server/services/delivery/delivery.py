@@ -147,12 +147,14 @@ class Delivery:
         """One frame for all who see the same."""
         room, message = stored.room, stored.message
         frames: dict[tuple[bool, bool, tuple[bool, ...]], Frame] = {}
+        # Sets, as in a crowd many may have reacted.
+        reacting = [frozenset(reaction.user_ids) for reaction in message.reactions]
         for user_id in room.members:
             if not self._fan_out.is_connected(user_id) or not room.may_see(user_id, message.seq):
                 continue
             quote = room.show_quote(user_id, stored.quote)
             is_read = room.is_read(message, user_id)
-            mine = tuple(user_id in reaction.user_ids for reaction in message.reactions)
+            mine = tuple(user_id in user_ids for user_ids in reacting)
             seen = is_read, quote is None, mine
             if seen not in frames:
                 change = ChangedView(

@@ -1,5 +1,6 @@
 """Changing messages: edits, deletions, reactions and pins, for those who may."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
@@ -49,6 +50,8 @@ class Changes:
         self._quotes = quotes
         self._limits = limits
         self._max_length = max_length
+        # One at a time, so that the pins of a room are counted right. People pin seldom.
+        self._pinning = asyncio.Lock()
         # 0 is for ever.
         self._edit_window = timedelta(seconds=edit_window)
 
@@ -113,8 +116,10 @@ class Changes:
         Raises `NotFound`, `Forbidden`, or `Conflict` if too many are pinned.
         """
         room, _ = await self._access.access_message(user_id, request.message_id)
-        pinned = set(await self._changes.find_pinned(room.id))
+        async with self._pinning:
+            return await self._pin(user_id, request, set(await self._changes.find_pinned(room.id)))
 
+    async def _pin(self, user_id: str, request: Pin, pinned: set[str]) -> MessageView:
         def apply(room: RoomState, message: Message) -> Message:
             check_changeable(message)
             if room.type == "GROUP" and room.role_of(user_id) == "MEMBER":
