@@ -256,7 +256,7 @@ class ChangeWriter:
             )
         if stored:
             self._loop.call_soon(self._on_changed, stored)
-        await self._mentions.put(
+        await self._put_mentions(
             [after for before, after in attempt.changes() if before.mentions_anybody or after.mentions_anybody]
         )
         for room in {one.room.id: one.room for one in stored if one.kind == "DELETED"}.values():
@@ -264,3 +264,14 @@ class ChangeWriter:
             await self._save_room(room)
         for pending, message in attempt.in_order():
             pending.answer(message)
+
+    async def _put_mentions(self, messages: Sequence[Message]) -> None:
+        """Until they are stored: the room, which has taken the changes, is saved as if they were."""
+        while not self._is_closing:
+            try:
+                await self._mentions.put(messages)
+                return
+            except Unavailable:
+                await asyncio.sleep(RETRY_DELAY)
+        # What is not stored by now follows from the changes at the next start, as the room is not saved either.
+        await self._mentions.put(messages)

@@ -22,7 +22,7 @@ class ChangeStore:
 
     An entry is stored before its message is: a crash in between leaves one whose message has not changed, and nobody
     misses anything. Kept apart so that messages that never change cost nothing: an index for changed messages alone
-    made inserts of all others dearer by 4 to 8 % (docs/messages.md).
+    made inserts of all others dearer by up to 17 % (docs/messages.md).
     """
 
     def __init__(self, database: Database) -> None:
