@@ -14,6 +14,7 @@ from server.protocol import (
     MemberView,
     MessageView,
     NoticeView,
+    OpenRoomView,
     PresenceView,
     QuoteView,
     ReactionView,
@@ -188,6 +189,24 @@ def view_room(
             for member in members
         ],
         epoch=epoch,
+    )
+
+
+def view_open_room(room: RoomState, user_id: str) -> OpenRoomView:
+    """A room that anybody may join, as one sees it who may not be in it."""
+    details = room.details
+    return OpenRoomView(
+        id=room.id,
+        type=room.type,
+        name=details.name,
+        description=details.description,
+        image=details.image,
+        visibility=details.visibility,
+        history=details.history,
+        member_count=len(room.members),
+        created_by=room.created_by,
+        created_at=wire_time(room.created_at),
+        is_member=user_id in room.members,
     )
 
 

@@ -1,12 +1,12 @@
 """The list of rooms that anybody may join, by name."""
 
 from server.lookalikes import fold
-from server.protocol import OpenRoomPage, OpenRoomView, wire_time
+from server.protocol import OpenRoomPage
 from server.requests import OpenRoomsQuery
-from server.room_state import RoomState
 from server.services.rooms.cursor import read_cursor, write_cursor
 from server.services.rooms.rooms import Rooms
 from server.storage.mongo.rooms import OpenPlace, RoomStore
+from server.views import view_open_room
 
 
 class OpenRooms:
@@ -22,27 +22,10 @@ class OpenRooms:
         rooms = {room.id: room for room in await self._rooms.load_many([place.room_id for place in page])}
         return OpenRoomPage(
             rooms=[
-                _view(rooms[place.room_id], user_id)
+                view_open_room(rooms[place.room_id], user_id)
                 for place in page
                 # Another may have closed it meanwhile.
                 if place.room_id in rooms and rooms[place.room_id].details.visibility == "OPEN"
             ],
             next_cursor=write_cursor(page[-1]) if len(places) > len(page) else None,
         )
-
-
-def _view(room: RoomState, user_id: str) -> OpenRoomView:
-    details = room.details
-    return OpenRoomView(
-        id=room.id,
-        type=room.type,
-        name=details.name,
-        description=details.description,
-        image=details.image,
-        visibility=details.visibility,
-        history=details.history,
-        member_count=len(room.members),
-        created_by=room.created_by,
-        created_at=wire_time(room.created_at),
-        is_member=user_id in room.members,
-    )
