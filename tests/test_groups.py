@@ -4,7 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from tornado.simple_httpclient import HTTPStreamClosedError
 
+from server.failpoints import VARIABLE as FAILPOINT
 from tests.conftest import StartServer
 from tests.support.groups import ROOMS, chat, make, notices, people, remove
 from tests.support.people import Person, Town, unique
@@ -218,6 +220,22 @@ async def test_counts_and_members_survive_kills(start_server: StartServer, town_
     ann, bob, cho = (town_at(server).resident(person) for person in (ann, bob, cho))
     check_problem(await cho.get(f"{ROOMS}/{room_id}"), "NOT_FOUND")
     assert (await bob.get(f"{ROOMS}/{room_id}")).body["name"] == "Barn"
+
+
+async def test_who_was_added_before_a_crash_finds_the_room_at_once(start_server: StartServer, town_at: Any) -> None:
+    """The notice is stored and the membership is not: whoever asks before it is must not be remembered without it."""
+    server = start_server()
+    ann, bob = await people(town_at(server), 2)
+    room_id = await make(ann)
+    server.stop()
+    server.environment[FAILPOINT] = "after-insert"
+    server.start()
+    with pytest.raises(HTTPStreamClosedError):
+        await town_at(server).resident(ann).post(f"{ROOMS}/{room_id}/members", {"userIds": [bob.id]})
+    del server.environment[FAILPOINT]
+    server.kill()
+    server.start()
+    assert (await chat(town_at(server).resident(bob), room_id))["participantName"] == "Yard"
 
 
 async def test_members_come_by_pages(town: Town) -> None:

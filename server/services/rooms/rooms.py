@@ -265,9 +265,10 @@ class Rooms:
         changes = [state.take_changes() for state in changed]
         try:
             # The ends last: a crash in between leaves old ones, and following the log from there repeats the rest.
-            await self._members.save_memberships(
-                [member for one in changes for member in one.joined], [member for one in changes for member in one.left]
-            )
+            joined = [member for one in changes for member in one.joined]
+            left = [member for one in changes for member in one.left]
+            await self._members.save_memberships(joined, left)
+            self._memberships.note_saved(joined, left)
             await self._members.save_marks([member for one in changes for member in one.marks])
             await self._rooms.save_ends([one.end for one in changes])
         except BaseException:
@@ -352,5 +353,5 @@ class Rooms:
         return msgspec.structs.replace(room, last_message=last)
 
     def _note_members(self, state: RoomState, joined: Collection[str], left: Collection[str]) -> None:
-        self._memberships.note(state.members[user_id].to_member(state.id) for user_id in joined)
-        self._memberships.forget(state.id, left)
+        members = (state.members[user_id].to_member(state.id) for user_id in joined)
+        self._memberships.note_change(state.id, members, left)
