@@ -264,9 +264,115 @@ def kept_old(history: History) -> None:
     store_changed(history, 1, "new")
 
 
+GUEST = "guest"
+
+
+def visit(history: History) -> None:
+    """A guest is added at 2, removed at 4, joins at 6; Ann writes 1, 3, 5 and 7."""
+    history.note("room", r=ROOM, users=[])
+    history.note("guest", r=ROOM, u=GUEST)
+    history.note("dial", s=9, u=GUEST)
+    for number, is_in in ((1, True), (2, False), (3, True)):
+        history.note("move", n=number, r=ROOM, u=GUEST, inside=is_in)
+        history.note("moved", n=number)
+    for number, seq in ((1, 1), (2, 3), (3, 5), (4, 7)):
+        send(history, number, seq)
+
+
+def stored_visit(history: History, *, inside: bool = True, without: int = 0) -> None:
+    history.note("guest-held", r=ROOM, u=GUEST, inside=inside)
+    told = {2: ("ADDED", ANN), 4: ("REMOVED", ANN), 6: ("JOINED", GUEST)}
+    for seq in range(1, 8):
+        kind, by = told.get(seq, ("", ANN))
+        of = [GUEST] if kind and seq != without else []
+        body = kind or f"body {(seq + 1) // 2}"
+        history.note("stored", r=ROOM, q=seq, m=f"m{seq}", u=by, c=None, b=body, notice=kind, of=of)
+    history.note("seated", r=ROOM, users=[ANN, GUEST])
+
+
+def heard_visit(history: History) -> None:
+    history.note("inside", s=9, r=ROOM)
+    hear(history, 2, 3, socket=9)
+    history.note("outside", s=9, r=ROOM)
+    history.note("inside", s=9, r=ROOM)
+    hear(history, 6, 7, socket=9)
+
+
+def good_visit(history: History) -> None:
+    visit(history)
+    heard_visit(history)
+    history.note("peeked", r=ROOM, u=GUEST, status=404)
+    stored_visit(history)
+
+
+def heard_outside(history: History) -> None:
+    good_visit(history)
+    history.note("synced", s=9, items=[[ROOM, 5, "m5"]])
+
+
+def heard_after_the_last_event(history: History) -> None:
+    visit(history)
+    history.note("inside", s=9, r=ROOM)
+    history.note("outside", s=9, r=ROOM)
+    hear(history, 3, socket=9)
+    stored_visit(history)
+
+
+def wrote_outside(history: History) -> None:
+    good_visit(history)
+    history.note("stored", r=ROOM, q=5, m="m5", u=GUEST, c=None, b="body", notice="", of=[])
+
+
+def looked_in(history: History) -> None:
+    good_visit(history)
+    history.note("peeked", r=ROOM, u=GUEST, status=200)
+
+
+def missed_at_the_end(history: History) -> None:
+    visit(history)
+    hear(history, 6, socket=9)
+    stored_visit(history)
+
+
+def gap_of_a_guest(history: History) -> None:
+    visit(history)
+    hear(history, 2, 3, 6, 7, socket=9)
+    stored_visit(history)
+
+
+def forgotten_move(history: History) -> None:
+    visit(history)
+    heard_visit(history)
+    stored_visit(history, without=4)
+
+
+def not_told(history: History) -> None:
+    visit(history)
+    heard_visit(history)
+    stored_visit(history, inside=False)
+
+
+def not_listed_as_member(history: History) -> None:
+    good_visit(history)
+    history.note("seated", r=ROOM, users=[ANN])
+
+
+def test_a_good_visit_passes(tmp_path: Path) -> None:
+    assert rules_broken(tmp_path, good_visit) == set()
+
+
 @pytest.mark.parametrize(
     ("tell", "rule"),
     [
+        (heard_outside, "removed-is-out"),
+        (heard_after_the_last_event, "removed-is-out"),
+        (wrote_outside, "removed-is-out"),
+        (looked_in, "removed-is-out"),
+        (missed_at_the_end, "guest-complete"),
+        (gap_of_a_guest, "guest-order"),
+        (forgotten_move, "members-stored"),
+        (not_listed_as_member, "members-stored"),
+        (not_told, "members-converge"),
         (lost, "stored-once"),
         (changed, "bytes-equal"),
         (changed, "nothing-unsent"),

@@ -31,3 +31,17 @@ async def chat(person: Person, room_id: str) -> dict[str, Any]:
 
 async def remove(person: Person, room_id: str, who: str) -> Answer:
     return await person.call("DELETE", f"{ROOMS}/{room_id}/members/{who}")
+
+
+async def everybody(person: Person, room_id: str) -> list[dict[str, Any]]:
+    """All members of a group, however many there are, as the list of them has it."""
+    found: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        query = {"limit": 100} | ({} if cursor is None else {"cursor": cursor})
+        answer = await person.get(f"{ROOMS}/{room_id}/members", **query)
+        assert answer.status == 200, answer
+        found += answer.body["members"]
+        cursor = answer.body["nextCursor"]
+        if cursor is None:
+            return found

@@ -15,6 +15,7 @@ import yaml
 from tests.torture.campaign import Campaign
 from tests.torture.faults import ALL
 from tests.torture.planted import PLANTED
+from tests.torture.round import CROWD
 
 
 def main() -> int:
@@ -33,7 +34,7 @@ def main() -> int:
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     print(f"seed {seed}, histories in {folder}", flush=True)
     settings = dict(read_setting(text) for text in options.set)
-    campaign = Campaign(folder, seed, people=options.people, settings=settings, program=program)
+    campaign = Campaign(folder, seed, people=options.people, crowd=options.crowd, settings=settings, program=program)
     deadline = time.monotonic() + options.minutes * 60 if options.minutes else None
     uvloop.run(campaign.run(faults, hits if deadline is None else None, deadline))
     print(campaign.table())
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="NAMES", help="faults whose names begin so: kill-server=20,crash")
     parser.add_argument("--folder", help="where data and histories go (default: a new temporary folder)")
     parser.add_argument("--people", type=int, default=50, help="how many chat")
+    parser.add_argument("--crowd", type=int, default=CROWD, help="how many more are in a group with all of them")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="a setting of the server's")
     parser.add_argument("--planted", choices=sorted(PLANTED), help="run a server with this bug, which must be caught")
     return parser

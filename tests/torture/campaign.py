@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support.people import Person, Town
 from tests.support.server_process import ServerProcess
 from tests.torture.checker import judge
 from tests.torture.faults import Fault
 from tests.torture.ground import Ground
 from tests.torture.places import PLACES
-from tests.torture.round import PEOPLE, Round
+from tests.torture.round import CROWD, PEOPLE, Round
 from tests.torture.server_control import ServerControl
 
 FAULTS_PER_ROUND = 25
@@ -36,6 +37,7 @@ class Campaign:
         seed: int,
         *,
         people: int = PEOPLE,
+        crowd: int = CROWD,
         settings: dict[str, object] | None = None,
         program: Sequence[str] = (),
         quiet: bool = False,
@@ -49,6 +51,7 @@ class Campaign:
         self.struck: Counter[str] = Counter()
         self.records: Counter[str] = Counter()
         self._people = people
+        self._crowd = crowd
         self._rounds = 0
         self._quiet = quiet
         self._random = random.Random(seed)
@@ -81,13 +84,16 @@ class Campaign:
             process.data_dir = ground.data_dir
             process.settings["data_dir"] = str(ground.data_dir)
         server = ServerControl(process)
+        crowd: list[Person] = []
         try:
             while chosen := self._choose(faults, left):
                 self._rounds += 1
                 # Also after a round that did not end well.
                 server.kill()
                 await server.start()
-                await self._round(server, ground, self.seed * 1000 + self._rounds, chosen)
+                await server.wait_well()
+                crowd = crowd or await _register(server, self._crowd)
+                await self._round(server, ground, self.seed * 1000 + self._rounds, chosen, crowd)
                 if deadline is not None and time.monotonic() > deadline:
                     return
         finally:
@@ -102,12 +108,13 @@ class Campaign:
         left.subtract(fault.name for fault in chosen)
         return chosen
 
-    async def _round(self, server: ServerControl, ground: Ground, seed: int, faults: Sequence[Fault]) -> None:
+    async def _round(
+        self, server: ServerControl, ground: Ground, seed: int, faults: Sequence[Fault], crowd: Sequence[Person]
+    ) -> None:
         began = time.monotonic()
-        town = Round(server, self.folder, seed, ground=ground, people=self._people)
+        town = Round(server, self.folder, seed, ground=ground, people=self._people, crowd=crowd)
         trouble = ""
         try:
-            await server.wait_well()
             await town.open()
             for fault in faults:
                 await asyncio.sleep(town.random.uniform(*LOAD_SECONDS))
@@ -134,7 +141,7 @@ class Campaign:
         self._say(
             f"round {seed}: {len(faults)} faults in {time.monotonic() - began:.0f} s, {counts['send']} sends, "
             f"{counts['ack']} acks, {counts['new']} heard live, {counts['owed']} owed to the absent, "
-            f"{counts['listened']} to listeners, "
+            f"{counts['listened']} to listeners, {counts['moved']} guests moved, "
             f"{len(judgement.violations)} violations"
         )
         if judgement.violations:
@@ -144,7 +151,7 @@ class Campaign:
         """What struck, what was judged and what broke, for people."""
         lines = [f"{name:18} {count:6}" for name, count in sorted(self.struck.items())]
         lines += [f"{name:18} SKIPPED: {why_not}" for name, why_not in sorted(self.skipped.items())]
-        heard = ("send", "ack", "unknown", "refused", "new", "queued", "synced", "stored", "owed", "listened")
+        heard = ("send", "ack", "unknown", "refused", "new", "queued", "synced", "stored", "owed", "listened", "moved")
         lines.append(", ".join(f"{self.records[kind]} {kind}" for kind in heard))
         lines.append(f"violations: {len(self.violations)} {dict(self.rules) if self.rules else ''}")
         return "\n".join(lines)
@@ -152,3 +159,12 @@ class Campaign:
     def _say(self, text: str) -> None:
         if not self._quiet:
             print(text, file=sys.stdout, flush=True)
+
+
+async def _register(server: ServerControl, count: int) -> list[Person]:
+    """People of one server's whole campaign who have no devices."""
+    town = Town(server.process.url)
+    try:
+        return [person for begin in range(0, count, 10) for person in await town.people(min(10, count - begin))]
+    finally:
+        await town.close()

@@ -15,6 +15,7 @@ from tests.torture.rules_listen import ListenersHear
 from tests.torture.rules_lists import ListsAgree, SyncIsCurrent
 from tests.torture.rules_log import AcknowledgedIsStored, LogIsWhole, OneOrder
 from tests.torture.rules_marks import MarksAgree, QueueIsEmpty
+from tests.torture.rules_members import MembersFollowTheLog
 from tests.torture.rules_offline import OfflineHandedOver
 from tests.torture.rules_stream import LiveStreams, WholeStreams
 from tests.torture.verdict import Log, Violation
@@ -60,6 +61,7 @@ def judge(path: Path) -> Judgement:
         QueueIsEmpty(),
         ChangesAreStored(),
         EverybodyAgrees(),
+        MembersFollowTheLog(),
         offline,
         listening,
     ]

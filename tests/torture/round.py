@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from redis.asyncio import Redis
 from tornado.httpclient import AsyncHTTPClient
 
 from server.storage.stores import redis_prefix
-from tests.support.groups import make
+from tests.support.groups import ROOMS, everybody, make
 from tests.support.people import Person, Town
 from tests.torture.changed_state import digest
 from tests.torture.changers import Changer
@@ -18,6 +19,7 @@ from tests.torture.chat_socket import Lost
 from tests.torture.devices import Device
 from tests.torture.faults import Fault
 from tests.torture.ground import Ground
+from tests.torture.guests import Guest, Host
 from tests.torture.history import History
 from tests.torture.listeners import Listener
 from tests.torture.proxy import Proxy, dial_tcp
@@ -33,8 +35,14 @@ RARE_SHARE = 0.35
 SILENT_SHARE = 0.2
 # For each of so many people there is one who only listens; every other one by long-polling.
 PEOPLE_PER_LISTENER = 3
-# Groups beside the pairs, with at most so many members.
+# Groups beside the pairs, with at most so many members; the last one lets guests in and out.
 GROUPS = (3, 30)
+# A further group has everybody and so many more who have no device.
+CROWD = 250
+MOST_AT_ONCE = 100
+# People who are in the last group and in the crowd's at times, and the pause between two of their moves in a room.
+GUESTS = 8
+MOVE_PAUSE = 0.5
 # Messages to a pair for each one to a group, which everybody in it hears, and hears again after a crash.
 PAIR_WEIGHT = 4
 # Of the people, those who change messages too, and their pause in terms of that between two sends.
@@ -56,6 +64,7 @@ class Round:
         *,
         ground: Ground,
         people: int = PEOPLE,
+        crowd: Sequence[Person] = (),
         send_pause: float = SEND_PAUSE,
     ) -> None:
         self.server = server
@@ -71,6 +80,12 @@ class Round:
         self.devices: list[Device] = []
         self._listeners: list[Listener] = []
         self._listening: list[Person] = []
+        self._crowd = crowd
+        self._guests: list[Guest] = []
+        # The room of the crowd, which is above the bounds of queues and receipts.
+        self._crowded = ""
+        # The rooms that guests come to, and the owner of each.
+        self._visited: dict[str, Person] = {}
         self._count = people
         self._send_pause = send_pause
         self._senders: list[Sender] = []
@@ -93,11 +108,17 @@ class Round:
             for batch in range(0, self._count, 10):
                 self.people += await town.people(min(10, self._count - batch))
             self._listening = await town.people(max(2, self._count // PEOPLE_PER_LISTENER))
+            visitors = await town.people(GUESTS)
             await self._make_rooms()
         finally:
             await town.close()
         for room_id, members in self._rooms.items():
-            self.history.note("room", r=room_id, users=[member.id for member in members])
+            users = [member.id for member in members]
+            self.history.note("room", r=room_id, users=users, queues=room_id != self._crowded)
+        self._guests = [Guest(self, visitor, list(self._visited)) for visitor in visitors]
+        for guest in self._guests:
+            for room_id in self._visited:
+                self.history.note("guest", u=guest.person.id, r=room_id)
         for index, person in enumerate(self.people):
             room_ids = [room_id for room_id, members in self._rooms.items() if person in members]
             count = 2 if index < SECOND_DEVICES else 1
@@ -135,9 +156,14 @@ class Round:
             self.history.note("listener", u=person.id)
             acks = self.random.random() >= SILENT_SHARE
             self._listeners.append(Listener(self, person.id, person.access_token, acks=acks, polls=index % 2 == 1))
-        self._tasks = [asyncio.create_task(one.live()) for one in (*self.devices, *self._listeners)]
-        self._writers = [asyncio.create_task(sender.write()) for sender in self._senders]
+        hosts = [
+            Host(self, self._http, self.server.process.url, owner, room_id, self._guests, MOVE_PAUSE)
+            for room_id, owner in self._visited.items()
+        ]
+        self._tasks = [asyncio.create_task(one.live()) for one in (*self.devices, *self._listeners, *self._guests)]
+        self._writers = [asyncio.create_task(one.write()) for one in (*self._senders, *self._guests)]
         self._writers += [asyncio.create_task(changer.change()) for changer in self._changers]
+        self._writers += [asyncio.create_task(host.move_guests()) for host in hosts]
 
     async def strike(self, fault: Fault) -> None:
         """One fault from its beginning until all is well again."""
@@ -156,6 +182,7 @@ class Round:
             self.history.note("quiet")
             await self._note_lists()
             self._note_held()
+            await asyncio.gather(*(guest.complete() for guest in self._guests))
         await self.server.stop()
         await self.server.start()
         await self.server.wait_well()
@@ -264,12 +291,17 @@ class Round:
                     v=message.get("rev", 0),
                     d=digest(message),
                     gone="deletedAt" in message,
-                    notice=message["type"] == "NOTICE",
+                    notice=message.get("notice", {}).get("kind", ""),
+                    of=message.get("notice", {}).get("userIds", []),
                 )
             if not page["pagination"]["hasNext"]:
                 break
         room = await members[0].room(room_id)
         marks = {mark["userId"]: mark for mark in room["members"]}
+        if room_id in self._visited:
+            lines = await everybody(members[0], room_id)
+            marks = {line["user"]["id"]: line for line in lines}
+            self.history.note("seated", r=room_id, users=list(marks))
         self.history.note("end", r=room_id, q=room["lastSeq"], m=(room["lastMessage"] or {}).get("messageId"))
         for member in members:
             mark, chat = marks[member.id], await member.chat(room_id)
@@ -305,7 +337,17 @@ class Round:
             self._rooms[await one.open_room(other)] = (one, other)
         for size in GROUPS:
             members = self.random.sample(self.people, min(size, len(self.people)))
-            self._rooms[await make(*members)] = tuple(members)
+            room_id = await make(*members, visibility="OPEN", history="JOINED")
+            self._rooms[room_id] = tuple(members)
+        # The last of them, and the crowd.
+        self._visited[room_id] = members[0]
+        if self._crowd:
+            room_id = self._crowded = await make(*self.people, visibility="OPEN", history="JOINED")
+            for begin in range(0, len(self._crowd), MOST_AT_ONCE):
+                added = [person.id for person in self._crowd[begin : begin + MOST_AT_ONCE]]
+                await self.people[0].post(f"{ROOMS}/{room_id}/members", {"userIds": added})
+            self._rooms[room_id] = tuple(self.people)
+            self._visited[room_id] = self.people[0]
 
     def _check_alive(self) -> None:
         """A person whose work has failed would make the round look better than it was."""

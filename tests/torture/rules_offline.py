@@ -52,6 +52,8 @@ class OfflineHandedOver:
         self._spans: dict[str, list[tuple[float, float]]] = {"hurts": [], "halts": []}
         self._struck_at: dict[str, float] = {}
         self._reads: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
+        # Rooms of so many that there are no queues.
+        self._crowds: set[str] = set()
 
     def take(self, record: Record) -> None:
         handle = getattr(self, f"_on_{record['k'].replace('-', '_')}", None)
@@ -63,7 +65,7 @@ class OfflineHandedOver:
         for room_id, messages in log.messages.items():
             for message in messages:
                 intent = by_key.get((room_id, message["u"], message["b"]))
-                if intent is None:
+                if intent is None or room_id in self._crowds:
                     continue
                 for user_id in log.members[room_id]:
                     absence = self._missed(intent, user_id) if user_id != message["u"] else None
@@ -145,6 +147,10 @@ class OfflineHandedOver:
         self._open[user_id].discard(record["s"])
         if not self._open[user_id] and record["dead"]:
             self._certain[user_id] = record["t"]
+
+    def _on_room(self, record: Record) -> None:
+        if not record.get("queues", True):
+            self._crowds.add(record["r"])
 
     def _on_queued(self, record: Record) -> None:
         self._queued[self._users[record["s"]]].update(item[2] for item in record["items"])
