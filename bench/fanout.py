@@ -1,35 +1,47 @@
 """One message to many sockets: `python -m bench.fanout` counts deliveries per second in rooms of 10, 100 and 1,000.
 
-A room has two people; one of them has all the sockets. The next message is sent when every socket has the last one.
+A room has two people, one of whom has all the sockets; or, for Madang, it is also a group of as many people with a
+socket each. The next message is sent when every socket has the last one.
 """
 
 import argparse
 import asyncio
 import contextlib
 import sys
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from bench.figures import median
 from bench.load import Job, Outcome
 from bench.report import publish
-from bench.seed import Pair, seed_pairs
+from bench.seed import Pair, seed_group, seed_pairs
 from bench.servers import Server, run_python, run_server, run_stores
+from server.storage.mongo.database import Database
 
 SERVERS: Final = ("madang", "madang, no store", "baseline, no store", "node, no store", "bare relay")
 WARM_UP: Final = 1.0
 
 
-async def measure(server: Server, pair: Pair, sockets: int, options: argparse.Namespace) -> Outcome:
+class Room(NamedTuple):
+    """`receivers` are the tokens of a group's members."""
+
+    name: str
+    pair: Pair
+    sockets: int
+    receivers: list[str]
+
+
+async def measure(server: Server, room: Room, options: argparse.Namespace) -> Outcome:
     job = Job(
         host=server.host,
         port=server.port,
-        pairs=[pair],
+        pairs=[room.pair],
         seconds=options.seconds,
         warm_up=WARM_UP,
         window=options.window,
-        sockets=sockets,
+        sockets=room.sockets,
+        receivers=room.receivers,
         fan_out=True,
         cpu_of=server.pids,
     )
@@ -43,22 +55,34 @@ def cpu_each(outcome: Outcome, part: str) -> float:
     return outcome.cpu[part] / max(outcome.deliveries, 1) * 1e6
 
 
+async def make_rooms(database: Database, sizes: list[int]) -> list[Room]:
+    pairs = await seed_pairs(database, len(sizes))
+    rooms = [Room(f"{size} sockets", pair, size, []) for size, pair in zip(sizes, pairs, strict=True)]
+    for size in sizes:
+        group = await seed_group(database, size + 1)
+        owner = Pair(group.room_id, (group.user_ids[0], group.user_ids[1]), (group.tokens[0], group.tokens[1]))
+        rooms.append(Room(f"{size} people", owner, size, group.tokens[1:]))
+    return rooms
+
+
 async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
-    found: dict[tuple[str, int], list[Outcome]] = {}
+    found: dict[tuple[str, str], list[Outcome]] = {}
     async with contextlib.AsyncExitStack() as stack:
         stores = await stack.enter_async_context(run_stores())
         with stores.database() as database:
-            pairs = await seed_pairs(database, len(options.sockets))
+            rooms = await make_rooms(database, options.sockets)
         servers = [await stack.enter_async_context(run_server(name, stores)) for name in options.servers]
         for _ in range(options.rounds):
-            for pair, sockets in zip(pairs, options.sockets, strict=True):
+            for room in rooms:
                 for server in servers:
-                    outcome = await measure(server, pair, sockets, options)
-                    found.setdefault((server.name, sockets), []).append(outcome)
+                    # The others know pairs only.
+                    if not room.receivers or server.name.startswith("madang"):
+                        outcome = await measure(server, room, options)
+                        found.setdefault((server.name, room.name), []).append(outcome)
     return [
         {
             "server": name,
-            "room": f"{sockets} sockets",
+            "room": room,
             "deliveries/s": round(median([outcome.deliveries for outcome in outcomes])),
             "messages/s": round(median([outcome.acks for outcome in outcomes]), 1),
             "delivery p50 ms": median([outcome.delivery.p50 for outcome in outcomes]),
@@ -67,7 +91,7 @@ async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
             "server µs": round(median([cpu_each(outcome, "server") for outcome in outcomes]), 2),
             "generator µs": round(median([cpu_each(outcome, "generator") for outcome in outcomes]), 2),
         }
-        for (name, sockets), outcomes in found.items()
+        for (name, room), outcomes in found.items()
     ]
 
 

@@ -26,7 +26,8 @@ DRAIN_SECONDS: Final = 20.0
 
 
 class Job(msgspec.Struct):
-    """The first of each pair sends, the second receives on as many sockets as `sockets` says.
+    """The first of each pair sends, the second receives on as many sockets as `sockets` says; or those do whose tokens
+    are in `receivers`, if there is one pair.
 
     With `rate` 0 each sender keeps `window` messages on their way, which is the most that the server can take: a
     message is on its way until it is acknowledged, or with `fan_out` until every socket has it.
@@ -43,6 +44,7 @@ class Job(msgspec.Struct):
     rate: float = 0.0
     sockets: int = 1
     fan_out: bool = False
+    receivers: list[str] = []
     cpu_of: dict[str, int] = {}
 
 
@@ -124,12 +126,12 @@ class Load:
 
     async def run(self) -> Outcome:
         job = self._job
-        self._senders = [Sender(self, pair, job.sockets) for pair in job.pairs]
+        self._senders = [Sender(self, pair, len(job.receivers) or job.sockets) for pair in job.pairs]
         links = await open_links(job.host, job.port, [pair.tokens[0] for pair in job.pairs])
         for sender, link in zip(self._senders, links, strict=True):
             sender.link, link.on_frame = link, sender.take
         for sender, pair in zip(self._senders, job.pairs, strict=True):
-            others = await open_links(job.host, job.port, [pair.tokens[1]] * job.sockets)
+            others = await open_links(job.host, job.port, job.receivers or [pair.tokens[1]] * job.sockets)
             for link in others:
                 link.on_frame = Receiver(sender, self).take
             links += others

@@ -1,15 +1,16 @@
-"""People with sessions and rooms of two, written through the storage classes: what registrations would have left."""
+"""People with sessions, rooms of two, and groups, written through the storage classes, as registrations would leave them."""
 
 import asyncio
 import time
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
 import jwt
 import msgspec
 
-from server.models import User, now
+from server.models import Member, Room, RoomDetails, User, now
 from server.services.accounts.tokens import ALGORITHM, ISSUER
 from server.services.rooms.direct import build_direct_room, members_of
 from server.storage.mongo.database import Database
@@ -29,6 +30,30 @@ class Pair(msgspec.Struct):
     room_id: str
     user_ids: tuple[str, str]
     tokens: tuple[str, str]
+
+
+class Group(msgspec.Struct):
+    """Members of one room, with a token for each; the first is its owner."""
+
+    room_id: str
+    user_ids: list[str]
+    tokens: list[str]
+
+
+async def seed_group(database: Database, size: int) -> Group:
+    """Store a group of people who share nothing else. Its history is open to all of them."""
+    sessions, rooms, members = Sessions(database), RoomStore(database), MemberStore(database)
+    for store in (Users(database), sessions, rooms, members):
+        await store.prepare()
+    room_id, people, moment = uuid.uuid4().hex, await _insert_people(database, size), now()
+    roles = ["OWNER", *["MEMBER"] * (size - 1)]
+    await members.create(
+        [Member(room_id, person.id, role=role, joined_at=moment) for person, role in zip(people, roles, strict=True)]
+    )
+    details = RoomDetails("Yard", history="ALL")
+    await rooms.create(Room(room_id, people[0].id, None, moment, "GROUP", details))
+    kept = await _begin_sessions(sessions, people)
+    return Group(room_id, [person.id for person in people], [make_token(one.user_id, one.id, room_id) for one in kept])
 
 
 async def seed_pairs(database: Database, count: int) -> list[Pair]:
@@ -70,13 +95,18 @@ async def _seed_some(
         await database.run(
             database.collection("rooms").update_one, {"_id": room.id}, {"$set": {"userIds": [one.id, other.id]}}
         )
-    kept = [Session(uuid.uuid4().hex, person.id, "", {}, now() + timedelta(days=1)) for person in people]
-    await asyncio.gather(*(sessions.insert(session) for session in kept))
+    kept = await _begin_sessions(sessions, people)
     tokens = [make_token(session.user_id, session.id, made[number // 2].id) for number, session in enumerate(kept)]
     return [
         Pair(room.id, (one.id, other.id), (mine, yours))
         for room, (one, other), mine, yours in zip(made, couples, tokens[::2], tokens[1::2], strict=True)
     ]
+
+
+async def _begin_sessions(sessions: Sessions, people: Sequence[User]) -> list[Session]:
+    kept = [Session(uuid.uuid4().hex, person.id, "", {}, now() + timedelta(days=1)) for person in people]
+    await asyncio.gather(*(sessions.insert(session) for session in kept))
+    return kept
 
 
 def make_token(user_id: str, session_id: str, room_id: str) -> str:

@@ -63,6 +63,28 @@ async def test_an_owner_adds_and_removes_people(town: Town, first: Browser) -> N
     assert f"{one.name} added {cho.name}" in first.texts("#messages .divider")
 
 
+async def test_an_owner_changes_the_name_and_a_role(town: Town, first: Browser) -> None:
+    one, other = await town.person(), await town.person()
+    room_id = await make(one, other)
+    device = await other.connect()
+    sign_in(first, one)
+    first.click(f"[data-key='{room_id}'] button")
+    first.click("#room-header .members")
+    first.wait_until(f"{MEMBERS}.length === 2")
+    first.run("document.getElementById('group-name').value = ''")
+    first.type("#group-name", "The barn" + ENTER)
+    first.wait_text("#group-title", "The barn")
+    first.wait_text("#room-header h2", "The barn")
+    assert (await device.next("room:changed"))["room"]["name"] == "The barn"
+    role = f"#group-members [data-key='{other.id}'] select"
+    first.type(role, "admin")
+    assert await device.next("member:changed") == {"roomId": room_id, "userId": other.id, "role": "ADMIN"}
+    own = f"#group-members [data-key='{one.id}'] select"
+    first.type(own, "member")
+    first.wait_text("#group-state", "There must be an owner: make somebody else one first")
+    assert first.run("return document.querySelector(arguments[0]).value", own) == "OWNER", "it shows what is"
+
+
 async def test_a_member_leaves(town: Town, first: Browser) -> None:
     one, other = await town.person(), await town.person()
     room_id = await make(other, one)

@@ -2,7 +2,9 @@
 
 import { callApi, sendFile } from "./http.js";
 
-const membersOf = (roomId) => `/messages/chat-rooms/${encodeURIComponent(roomId)}/members`;
+const roomAt = (roomId) => `/messages/chat-rooms/${encodeURIComponent(roomId)}`;
+const membersOf = (roomId) => `${roomAt(roomId)}/members`;
+const memberAt = (roomId, userId) => `${membersOf(roomId)}/${encodeURIComponent(userId)}`;
 const TOKEN_CODES = new Set(["UNAUTHORIZED", "TOKEN_EXPIRED"]);
 
 export class Api {
@@ -39,11 +41,19 @@ export class Api {
 
   /** `me` is oneself. */
   removeMember(roomId, userId) {
-    return this.#call("DELETE", `${membersOf(roomId)}/${encodeURIComponent(userId)}`);
+    return this.#call("DELETE", memberAt(roomId, userId));
+  }
+
+  changeRole(roomId, userId, role) {
+    return this.#call("PATCH", memberAt(roomId, userId), { role });
+  }
+
+  renameGroup(roomId, name) {
+    return this.#call("PATCH", roomAt(roomId), { name });
   }
 
   getRoom(roomId) {
-    return this.#call("GET", `/messages/chat-rooms/${encodeURIComponent(roomId)}`);
+    return this.#call("GET", roomAt(roomId));
   }
 
   listChats(cursor) {

@@ -1,10 +1,16 @@
-/** The dialog of a group: its members, adding and removing people, and leaving. */
+/** The dialog of a group: its name, its members and their roles, adding and removing people, and leaving. */
 
 import { element, icon, reconcile } from "../dom.js";
 import { avatar } from "./avatar.js";
 import { PersonSearch } from "./person_search.js";
 
-const ROLES = { OWNER: "owner", ADMIN: "admin", MEMBER: "" };
+const ROLES = { OWNER: "owner", ADMIN: "admin", MEMBER: "member" };
+
+/** The roles that somebody may give to a member: owners any, admins make admins of plain members. */
+function rolesToGive(myRole, role) {
+  if (myRole === "OWNER") return Object.keys(ROLES);
+  return myRole === "ADMIN" && role === "MEMBER" ? ["ADMIN", "MEMBER"] : [];
+}
 
 export class GroupView {
   #api;
@@ -17,6 +23,8 @@ export class GroupView {
   #search;
   #dialog = document.getElementById("group");
   #title = document.getElementById("group-title");
+  #rename = document.getElementById("group-rename");
+  #name = document.getElementById("group-name");
   #list = document.getElementById("group-members");
   #more = document.getElementById("group-more");
   #add = document.getElementById("group-add");
@@ -33,10 +41,13 @@ export class GroupView {
     });
     this.#more.addEventListener("click", () => this.#load());
     this.#leave.addEventListener("click", () => this.#leaveGroup());
+    // By Enter, or by going on to something else.
+    this.#name.addEventListener("change", () => this.#renameGroup());
     this.#dialog.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.target.tagName !== "INPUT" || event.isComposing) return;
       event.preventDefault();
-      this.#search.submit();
+      if (event.target === this.#name) this.#renameGroup();
+      else this.#search.submit();
     });
   }
 
@@ -44,7 +55,7 @@ export class GroupView {
   async open(room, name, me) {
     this.#room = room;
     this.#me = me;
-    this.#title.textContent = name;
+    this.#title.textContent = this.#name.value = name;
     this.#isSure = false;
     this.#search.clear();
     this.#begin();
@@ -82,7 +93,19 @@ export class GroupView {
       this.#search.clear(words);
     } catch (error) {
       this.#search.say(error.message);
+      // A choice that was refused is taken back.
+      this.#list.replaceChildren();
+      this.#render();
     }
+  }
+
+  #renameGroup() {
+    const name = this.#name.value.trim();
+    if (name === this.#title.textContent) return;
+    this.#act(async () => {
+      const room = await this.#api.renameGroup(this.#room.id, name);
+      this.#title.textContent = this.#name.value = room.name;
+    }, "Renamed.");
   }
 
   /** It asks once: the second press leaves. The page goes back to the list when the server says so. */
@@ -100,7 +123,7 @@ export class GroupView {
 
   #render() {
     const { myRole } = this.#room;
-    this.#add.hidden = myRole === "MEMBER";
+    this.#rename.hidden = this.#add.hidden = myRole === "MEMBER";
     this.#more.hidden = this.#cursor === null;
     this.#leave.textContent = this.#isSure ? "Leave? Press again." : "Leave the group";
     reconcile(
@@ -121,9 +144,21 @@ export class GroupView {
       "li",
       { class: "member" },
       avatar({ id: user.id, name: user.fullName, picture: this.#pictures.ofPerson(user.profileImage), isOnline: user.isOnline }),
-      element("span", { class: "words" }, element("strong", { dir: "auto" }, user.fullName), element("span", { class: "said" }, ROLES[role])),
+      element("span", { class: "words" }, element("strong", { dir: "auto" }, user.fullName), this.#role(user, role)),
       mayRemove &&
         element("button", { type: "button", class: "round", "aria-label": `Remove ${user.fullName}`, onclick: remove }, icon("close")),
+    );
+  }
+
+  #role(user, role) {
+    const roles = rolesToGive(this.#room.myRole, role);
+    if (roles.length === 0) return element("span", { class: "said" }, role === "MEMBER" ? "" : ROLES[role]);
+    const onchange = ({ target }) =>
+      this.#act(() => this.#api.changeRole(this.#room.id, user.id, target.value), `${user.fullName} is ${ROLES[target.value]} now.`);
+    return element(
+      "select",
+      { class: "role", "aria-label": `Role of ${user.fullName}`, onchange },
+      ...roles.map((one) => element("option", { value: one, selected: one === role }, ROLES[one])),
     );
   }
 }
