@@ -1,4 +1,4 @@
-"""People with sessions, rooms of two, and groups, written through the storage classes, as registrations would leave them."""
+"""People with sessions, rooms of two, and groups, written through the storage classes: as registrations leave them."""
 
 import asyncio
 import time

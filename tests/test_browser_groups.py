@@ -1,9 +1,13 @@
 """The browser client makes a group, adds and removes people, and leaves, by pointer and keyboard."""
 
+from typing import Any
+
+from tests.conftest import StartServer
 from tests.support.browser import ENTER, Browser
 from tests.support.chat_page import say, sign_in
-from tests.support.groups import ROOMS, chat, make
+from tests.support.groups import ROOMS, chat, make, people, remove
 from tests.support.people import Person, Town, unique
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 IN_ROOM = "return !document.getElementById('room').hidden"
@@ -111,3 +115,36 @@ async def test_a_member_leaves(town: Town, first: Browser) -> None:
     first.wait_until(IN_ROOM)
     await other.call("DELETE", f"{ROOMS}/{room_id}/members/{one.id}")
     first.wait_until("return document.getElementById('room').hidden")
+
+
+async def test_who_was_removed_while_away_goes_on_with_the_other_rooms(
+    start_server: StartServer, town_at: Any, first: Browser
+) -> None:
+    port = free_port()
+    server = start_server({"server.port": port})
+    one, other = await people(town_at(server), 2)
+    kept, lost, unopened = await other.open_room(one), await make(other, one), await make(other, one, name="Unopened")
+    sign_in(first, one)
+    for room_id in (kept, lost):
+        first.click(f"[data-key='{room_id}'] button")
+        first.wait_until(IN_ROOM)
+        say(first, "before")
+        first.wait_until("return document.querySelector('.tick.sent') !== null")
+    server.stop()
+    first.wait_text("#connection", "Not connected")
+    # Where the page does not find it.
+    server.settings["server.port"] = 0
+    server.start()
+    other = town_at(server).resident(other)
+    for room_id in (lost, unopened):
+        assert (await remove(other, room_id, one.id)).status == 204
+    await other.send(kept, "while away")
+    server.stop()
+    server.settings["server.port"] = port
+    server.start()
+    first.wait_until("return document.getElementById('room').hidden")
+    first.wait_until("return document.querySelectorAll('#chat-list li').length === 1")
+    first.click(f"[data-key='{kept}'] button")
+    first.wait_text("#messages .content", "while away")
+    await town_at(server).resident(other).send(kept, "and live")
+    first.wait_text("#messages .content", "and live")

@@ -1,7 +1,6 @@
 """The browser client when things go wrong: a killed server, expired tokens, copied tabs, refused files."""
 
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from tests.conftest import StartServer
 from tests.support.browser import ENTER, Browser
 from tests.support.chat_page import CONNECTED, SHOWN, SIGNED_IN, open_chat, say, sign_in
 from tests.support.people import Town
+from tests.support.ports import free_port
 from tests.support.rest import API
 from tests.support.server_process import ROOT
 from tests.support.shapes import check_problem
@@ -31,9 +31,7 @@ REMEMBER_TOKEN = "window.firstToken = JSON.parse(sessionStorage.getItem('madang.
 async def test_what_is_written_while_the_server_is_away_arrives_once(
     start_server: StartServer, town_at, first: Browser
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = start_server({"server.port": port})
     town = town_at(server)
     one, other, room_id = await town.pair()
@@ -66,9 +64,7 @@ async def test_what_is_written_while_the_server_is_away_arrives_once(
 async def test_the_page_begins_anew_when_the_database_was_restored(
     start_server: StartServer, town_at, first: Browser, tmp_path: Path
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = start_server({"server.port": port})
     one, other, room_id = await town_at(server).pair()
     await other.send(room_id, "kept")

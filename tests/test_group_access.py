@@ -1,10 +1,11 @@
-"""Who may do what in a group: every route on it, for every role and for outsiders, on one's own and other groups."""
+"""Who may do what in a group: every route and event on it, for every role and for outsiders, here and elsewhere."""
 
 import json
 from typing import Any, NamedTuple
 
 import pytest
 
+from handlers.socket.events import EVENTS as HANDLED
 from tests.conftest import StartServer
 from tests.support.groups import ROOMS, make, people, remove
 from tests.support.inactive import deactivate
@@ -62,6 +63,35 @@ TABLE = (
     Row("DELETE", f"{MESSAGE}/pin", NOTHING, OK, OK, NO),
     Row("GET", f"{MESSAGE}/receipts", NOTHING, OK, OK, OK),
 )
+
+
+class EventRow(NamedTuple):
+    """An event on a group, and whether owner, admin and member may. `{message}` is of `{other}`, a plain member."""
+
+    event: str
+    payload: dict[str, Any]
+    owner: bool
+    admin: bool
+    member: bool
+
+
+AT, OF = {"roomId": "{room}"}, {"messageId": "{message}"}
+EVENTS = (
+    EventRow("message:send", {**AT, "content": "x"}, True, True, True),
+    EventRow("message:read", OF, True, True, True),
+    EventRow("message:delivered", OF, True, True, True),
+    EventRow("typing:start", AT, True, True, True),
+    EventRow("typing:stop", AT, True, True, True),
+    EventRow("room:join", AT, True, True, True),
+    EventRow("room:leave", AT, True, True, True),
+    EventRow("sync", {"rooms": {"{room}": 0}}, True, True, True),
+    EventRow("message:edit", {**OF, "content": "y"}, False, False, False),
+    EventRow("message:delete", OF, True, True, False),
+    EventRow("message:react", {**OF, "emoji": "\N{THUMBS UP SIGN}"}, True, True, True),
+    EventRow("message:pin", OF, True, True, False),
+)
+# What is about no room.
+ELSEWHERE = {"presence:get", "auth:refresh"}
 MALFORMED = ("x", "%00", "..%2F..", "%F0%9F%91%8D", "0" * 2_000, "%FF")
 
 
@@ -85,6 +115,13 @@ class Yard:
         message = await by_name["other"].send(room_id, "of a plain member")
         assert (await remove(owner, room_id, by_name["removed"].id)).status == DONE
         return cls(room_id, by_name, message["messageId"])
+
+    def fill(self, payload: Any, **other: Any) -> Any:
+        """The payload with the ids of this group, or with others."""
+        if isinstance(payload, dict):
+            return {str(self.fill(key, **other)): self.fill(value, **other) for key, value in payload.items()}
+        ids = {f"{{{name}}}": value for name, value in (self.ids | other).items()}
+        return ids.get(payload, payload) if isinstance(payload, str) else payload
 
     async def call(self, town: Town, row: Row, who: str, **other: str) -> Answer:
         """As `who`, who has no token if there is nobody of that name."""
@@ -125,6 +162,35 @@ async def test_outsiders_see_nothing(town: Town) -> None:
             answer = await yard.call(town, row, "owner", room=malformed, message=malformed)
             assert answer.status in (400, HIDDEN), (str(row), malformed, answer)
             check_problem(answer, "VALIDATION_FAILED" if answer.status == 400 else "NOT_FOUND")
+
+
+async def test_members_may_by_socket_what_their_role_allows(town: Town) -> None:
+    assert {row.event for row in EVENTS} | ELSEWHERE == HANDLED.keys()
+    everybody = await people(town, len(NAMES))
+    devices = {who: await everybody[NAMES.index(who)].connect() for who in (*INSIDE, *OUTSIDE)}
+    foreign = (await Yard.make(await people(town, len(NAMES)))).ids
+    for row in EVENTS:
+        yard = await Yard.make(everybody)
+        # Who may least goes first, as it cannot be deleted twice.
+        for who in reversed(INSIDE):
+            ack = await devices[who].call(row.event, yard.fill(row.payload))
+            assert ack["ok"] == getattr(row, who), (row.event, who, ack)
+            assert ack["ok"] or ack["error"]["code"] == "FORBIDDEN", (row.event, who, ack)
+        for who in OUTSIDE:
+            own = await devices[who].call(row.event, yard.fill(row.payload))
+            missing = await devices[who].call(row.event, yard.fill(row.payload, room=UNKNOWN, message=UNKNOWN))
+            assert is_hidden(own) and json.dumps(own).replace(yard.ids["room"], UNKNOWN) == json.dumps(missing), row
+        there = await devices["owner"].call(row.event, yard.fill(row.payload, **foreign))
+        assert is_hidden(there), (row.event, there)
+        for malformed in (*MALFORMED, 7, None, {"$ne": ""}):
+            payload = yard.fill(row.payload, room=malformed, message=malformed)
+            ack = await devices["owner"].call(row.event, payload)
+            assert is_hidden(ack) or ack["error"]["code"] == "VALIDATION_FAILED", (row.event, malformed, ack)
+
+
+def is_hidden(ack: dict[str, Any]) -> bool:
+    """As for a room that does not exist."""
+    return not ack["ok"] and bool(ack["error"]["code"] == "NOT_FOUND")
 
 
 @pytest.mark.embedded_stores

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ import socketio
 from tests.conftest import StartServer
 from tests.support.device import NAMESPACE, TRANSPORTS
 from tests.support.people import Town
+from tests.support.ports import free_port
 from tests.support.rest import MESSAGES
 from tests.support.server_process import ServerProcess
 from tests.support.shapes import check_problem
@@ -67,9 +67,7 @@ async def test_a_redis_that_takes_nothing(start_server: StartServer, town_at: Op
 async def test_clients_come_back_by_themselves(
     start_server: StartServer, town_at: OpenTown, transports: tuple[str, ...]
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = start_server({"server.port": port})
     person = await town_at(server).person()
     # Its own would be left open by tries that fail.

@@ -1,6 +1,5 @@
 """The embedded database's program as its authors ship it, on a free port: it stands in for a real MongoDB."""
 
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -8,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 
 @contextmanager
 def plain_mongodb(folder: Path, *options: str) -> Iterator[str]:
     """Its address, at which it answers soon."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     # Named explicitly, so that a file of its own elsewhere on the machine is not read.
     configuration = folder / "secantusd.toml"
     configuration.touch()

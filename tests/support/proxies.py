@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.ports import free_port
 from tests.support.server_process import ROOT
 
 DEADLINE = 30.0
@@ -87,9 +88,7 @@ def example_of(proxy: Proxy, url: str, port: int, certificate: Certificate) -> s
 @contextmanager
 def run_proxy(proxy: Proxy, folder: Path, url: str, certificate: Certificate) -> Iterator[str]:
     """The address at which the proxy serves the server at `url`, until the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     file, output = folder / "proxy.conf", folder / "output"
     file.write_text(proxy.frame.format(folder=folder, example=example_of(proxy, url, port, certificate)))
     command = [str(proxy.program), *(option.format(folder=folder) for option in proxy.options[1:]), str(file)]

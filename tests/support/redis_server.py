@@ -1,7 +1,6 @@
 """Debian's own redis-server on a free port, for what must also work on a Redis that is not the embedded one."""
 
 import shutil
-import socket
 import subprocess
 import time
 import warnings
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import redis
+
+from tests.support.ports import free_port
 
 START_DEADLINE = 30.0
 PAUSE = 0.05
@@ -26,9 +27,7 @@ def redis_server(folder: Path, *options: str) -> Iterator[str]:
             warnings.simplefilter("always")
             warnings.warn(f"NOTHING WAS TRIED ON REDIS ITSELF: {reason}", stacklevel=3)
         pytest.skip(reason)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
     with (folder / "redis-server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -5,13 +5,13 @@ import contextlib
 import fcntl
 import os
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from redis.asyncio import Redis
 from tornado.httpclient import AsyncHTTPClient
 
+from tests.support.ports import free_port
 from tests.support.server_process import ServerProcess
 
 HEAL_DEADLINE = 60.0
@@ -92,12 +92,6 @@ class ServerControl:
     def _note_death(self) -> None:
         self.is_dead = True
         self.tell_death()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def embedded_redis(data_dir: Path) -> "Redis":

@@ -175,10 +175,7 @@ export class Chat extends EventTarget {
     on("user:online", ({ userId }) => this.store.setPresence(userId, true));
     on("user:offline", ({ userId, lastSeenAt }) => this.store.setPresence(userId, false, lastSeenAt));
     on("room:changed", ({ room }) => this.#adopt(room).catch(() => this.#catchUpSoon()));
-    on("room:removed", ({ roomId }) => {
-      this.store.forgetRoom(roomId);
-      this.dispatchEvent(new CustomEvent("lost", { detail: roomId }));
-    });
+    on("room:removed", ({ roomId }) => this.#leave(roomId));
     on("room:new", (room) => this.#adopt(room).catch(() => this.#catchUpSoon()));
     this.outbox.addEventListener("change", () => this.store.changed());
     this.outbox.addEventListener("stored", ({ detail }) => this.#take(detail, false));
@@ -200,6 +197,7 @@ export class Chat extends EventTarget {
     this.#isCatchingUp = true;
     try {
       await this.#refreshList();
+      const listed = this.store.sortedChats();
       const loaded = this.store.loadedRooms();
       const rooms = Object.fromEntries(loaded.map((room) => [room.id, { seq: room.lastSeq, rev: room.lastRev }]));
       const answer = await this.#connection.call("sync", { rooms, epoch: this.#epoch });
@@ -209,6 +207,8 @@ export class Chat extends EventTarget {
         await this.#refreshList();
       }
       this.#epoch = answer.epoch;
+      const mine = new Set(answer.rooms.map(({ roomId }) => roomId));
+      for (const { id } of listed) if (!mine.has(id)) this.#leave(id);
       for (const synced of answer.rooms) {
         // After a long absence it is quicker to begin again at the newest than to fetch everything in between.
         if (this.store.applySync(synced) && synced.roomId in rooms) this.store.room(synced.roomId).clear();
@@ -217,11 +217,21 @@ export class Chat extends EventTarget {
       }
       if (this.store.openRoomId) await this.openRoom(this.store.openRoomId);
     } catch (error) {
-      this.#retryLater(error);
+      // Rooms that the user was removed from meanwhile are refused, by their names.
+      const lost = error.code === "NOT_FOUND" ? error.errors.map(({ path }) => path.replace("rooms.", "")) : [];
+      lost.forEach((roomId) => this.#leave(roomId));
+      if (lost.length > 0) this.#catchUpSoon();
+      else this.#retryLater(error);
     } finally {
       this.#isCatchingUp = false;
     }
     this.outbox.flush();
+  }
+
+  /** The user is in this room no longer. */
+  #leave(roomId) {
+    this.store.forgetRoom(roomId);
+    this.dispatchEvent(new CustomEvent("lost", { detail: roomId }));
   }
 
   #catchUpSoon(delay = SOON) {
