@@ -4,6 +4,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from secantus.server import SecantusDBServer
 from secantus.storage import Storage
 
 from server.embedded import mongodb_serve
@@ -16,6 +17,16 @@ def test_another_version_of_the_store_is_refused() -> None:
         SystemExit, match=r"SecantusDB 0\.7\.1 is installed, and this server needs 0\.7\.0b3: run make setup"
     ):
         mongodb_serve.check_version("0.7.1")
+
+
+def test_the_thread_that_waits_for_connections_ends_by_itself(tmp_path: Path) -> None:
+    server = SecantusDBServer(port=0, storage_path=str(tmp_path / "store"))
+    server.start()
+    waiting = server._thread
+    assert waiting is not None and waiting.is_alive()
+    mongodb_serve.stop(server)
+    waiting.join()
+    assert server._thread is None
 
 
 def test_the_last_record_is_found_without_looking_at_all(tmp_path: Path) -> None:

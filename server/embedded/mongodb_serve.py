@@ -1,16 +1,19 @@
-"""Runs the embedded store (`secantusd-py`) with five patches. Run as `python -P mongodb_serve.py OPTION…`.
+"""Runs the embedded store (`secantusd-py`) with six patches. Run as `python -P mongodb_serve.py OPTION…`.
 
 They make the start time independent of the data size, detect a log that cannot be written, reduce garbage collection,
-read index options once per bulk insert, and use indexes for the branches of an `$or`.
+read index options once per bulk insert, use indexes for the branches of an `$or`, and stop without a pause.
 """
 
+import contextlib
 import gc
+import socket
 import sys
 from importlib.metadata import version
 from typing import Any
 
 from secantus import storage
 from secantus.cli import main
+from secantus.server import SecantusDBServer
 
 # The patches replace private functions of this version, and could do harm in another.
 PATCHED_VERSION = "0.7.0b3"
@@ -106,6 +109,20 @@ def commit_and_flush(session: Any, sync: bool) -> None:
     session.log_flush("sync=on")
 
 
+STOP = SecantusDBServer.stop
+
+
+def stop(self: SecantusDBServer) -> None:
+    """Stop, and end the thread that waits for connections first.
+
+    On Linux, closing a socket does not wake the thread that waits on it, so the original gives up after two seconds.
+    """
+    if self._socket is not None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+    STOP(self)
+
+
 def check_version(found: str) -> None:
     """Exit unless this is the version that the patches were written for."""
     if found != PATCHED_VERSION:
@@ -120,6 +137,7 @@ if __name__ == "__main__":
     storage.Storage._try_index_id_keys = find_by_index
     # Retried from its beginning after a write conflict.
     storage.Storage._insert_chunk = storage._retry_write_conflicts(insert_chunk)
+    SecantusDBServer.stop = stop
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     sys.exit(main())
