@@ -70,9 +70,10 @@ async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     async with contextlib.AsyncExitStack() as stack:
         stores = await stack.enter_async_context(run_stores())
         with stores.database() as database:
-            rooms = await make_rooms(database, options.sockets)
+            # Nobody comes back: what was not confirmed at the end of a run would be handed over in the next.
+            rounds = [await make_rooms(database, options.sockets) for _ in range(options.rounds)]
         servers = [await stack.enter_async_context(run_server(name, stores)) for name in options.servers]
-        for _ in range(options.rounds):
+        for rooms in rounds:
             for room in rooms:
                 for server in servers:
                     # The others know pairs only.
