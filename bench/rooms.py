@@ -69,7 +69,7 @@ class Bench:
         await asyncio.gather(*map(send, range(count)))
 
     async def load(self) -> None:
-        await self._context.rooms._fetch([self._room_id])
+        await self._context.room_loader._fetch([self._room_id])
 
     async def count(self) -> None:
         room = await self._context.rooms.access_room(self._reader, self._room_id)

@@ -87,13 +87,14 @@ class Context:
             self.files,
             self._note_loaded,
         )
-        self.rooms, self.chat_list, self.groups, self.member_list = (
+        self.rooms, self.room_loader, self.room_saver, self._ended_rooms = (
             rooms.rooms,
-            rooms.chat_list,
-            rooms.groups,
-            rooms.member_list,
+            rooms.loader,
+            rooms.saver,
+            rooms.ended,
         )
-        self.open_rooms = rooms.open_rooms
+        self.chat_list, self.groups = rooms.chat_list, rooms.groups
+        self.member_list, self.open_rooms = rooms.member_list, rooms.open_rooms
         self.history, self.receipts, self._marks = rooms.history, rooms.receipts, rooms.marks
         self.presence, self.typing = build_presence(settings, stores, self.hub, online, self.rooms, self.people)
         delivery, self.offline_queue, self.offline_writer, self.unconfirmed, self._lost_queues = build_delivery(
@@ -101,6 +102,8 @@ class Context:
             stores,
             self.hub,
             self.rooms,
+            self.room_loader,
+            self.room_saver,
             self.people,
             rooms.quotes,
             self.receipts,
@@ -113,6 +116,8 @@ class Context:
             stores,
             write_queue,
             self.rooms,
+            self.room_loader,
+            self.room_saver,
             self.people,
             rooms.access,
             rooms.quotes,
@@ -189,7 +194,7 @@ class Context:
             self.offline_queue.sweep,
             self.presence.sweep,
             self._stores.spool.sweep,
-            self.rooms.purge_ended,
+            self._ended_rooms.purge,
             self._freed.sweep,
             self.files.sweep,
             self._other_servers.look,
@@ -198,11 +203,11 @@ class Context:
 
     async def save_ends(self) -> None:
         """Store changed ends, cursors and marks, and trim the in-flight journal."""
-        await self.rooms.save_changed()
+        await self.room_saver.save_changed()
         await self._in_flight.leave_idle()
 
     async def _save_all_ends(self) -> None:
-        await self.rooms.save_all()
+        await self.room_saver.save_all()
         await self._in_flight.leave_idle()
 
     async def _open_queues(self) -> None:

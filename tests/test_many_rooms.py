@@ -93,7 +93,7 @@ async def test_rooms_in_use_keep_no_other_room_out(tmp_path: Path) -> None:
         mine = await open_rooms(context, one, other, 4)
         others = await open_rooms(context, other, third, 5)
         # As while Redis is away, and messages for the absent wait for it.
-        held = await context.rooms.pin_many(sorted(others))
+        held = await context.room_loader.pin_many(sorted(others))
         assert {room.id for room in held} == others
         for room_id in mine:
             assert (await context.rooms.access_room(one, room_id)).id == room_id
@@ -118,7 +118,7 @@ async def test_a_room_whose_marks_are_being_stored_is_not_read_anew_without_them
         message = await send(context, other, room_id)
 
         async def is_settled() -> bool:
-            await context.rooms.save_all()
+            await context.room_saver.save_all()
             room = await context.rooms.access_room(one, room_id)
             return room.pins == 0 and not room.is_changed
 

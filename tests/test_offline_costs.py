@@ -101,7 +101,7 @@ async def test_a_batch_of_many_rooms_is_one_look_up_and_one_write_of_each_mark(t
 
 def forget_rooms(context: Context) -> None:
     """As if they had not been used for long."""
-    context.rooms._cache = RoomCache(ROOMS)
+    context.room_loader._cache = context.room_saver._cache = RoomCache(ROOMS)
 
 
 async def answer_ping(raw: Any) -> None:

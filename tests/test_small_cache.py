@@ -73,7 +73,7 @@ class World:
         user_id = self.people[person]
         mine = [room_id for room_id, room in self.rooms.items() if user_id in room.members]
         if deed == "save":
-            await self.context.rooms.save_all()
+            await self.context.room_saver.save_all()
         elif deed == "sync":
             await self._sync(user_id, mine)
         elif deed == "chats":

@@ -11,7 +11,7 @@ from server.services.delivery.delivery import Delivery
 from server.services.delivery.lost_queues import LostQueues
 from server.services.delivery.offline_queue import OfflineQueue
 from server.services.delivery.offline_queue_writer import OfflineQueueWriter
-from server.services.delivery.ports import People, Quotes, Receipts, Rooms
+from server.services.delivery.ports import People, Quotes, Receipts, RoomLoader, Rooms, RoomSaver
 from server.services.delivery.references import References
 from server.services.delivery.unconfirmed import Unconfirmed
 from server.storage.stores import Stores
@@ -30,6 +30,8 @@ def build_delivery(
     stores: Stores,
     hub: Hub,
     rooms: Rooms,
+    loader: RoomLoader,
+    saver: RoomSaver,
     people: People,
     quotes: Quotes,
     receipts: Receipts,
@@ -46,7 +48,8 @@ def build_delivery(
     lost_queues = LostQueues(
         stores.offline_queues,
         stores.rooms,
-        rooms,
+        loader,
+        saver,
         stores.messages,
         hub,
         writer,

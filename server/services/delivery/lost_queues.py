@@ -10,7 +10,7 @@ from server.models import Message, now
 from server.realtime.hub import Hub
 from server.room_state import RoomState
 from server.services.delivery.offline_queue_writer import OfflineQueueWriter
-from server.services.delivery.ports import Rooms
+from server.services.delivery.ports import RoomLoader, RoomSaver
 from server.storage.mongo.identity import IdentityStore
 from server.storage.mongo.messages import MessageStore
 from server.storage.mongo.rooms import RoomStore
@@ -30,7 +30,8 @@ class LostQueues:
         self,
         queues: OfflineQueues,
         room_store: RoomStore,
-        rooms: Rooms,
+        loader: RoomLoader,
+        saver: RoomSaver,
         messages: MessageStore,
         hub: Hub,
         offline_writer: OfflineQueueWriter,
@@ -41,7 +42,8 @@ class LostQueues:
     ) -> None:
         self._queues = queues
         self._room_store = room_store
-        self._rooms = rooms
+        self._loader = loader
+        self._saver = saver
         self._messages = messages
         self._hub = hub
         self._offline_writer = offline_writer
@@ -107,11 +109,11 @@ class LostQueues:
         """Returns the number of messages and of users."""
         since = now() - self._retention
         # `find_grown_since` looks at the stored ends.
-        await self._rooms.save_all()
+        await self._saver.save_all()
         room_ids = await self._room_store.find_grown_since(since)
         messages, users = 0, set[str]()
         for start in range(0, len(room_ids), ROOMS_AT_ONCE):
-            pinned = await self._rooms.pin_many(room_ids[start : start + ROOMS_AT_ONCE])
+            pinned = await self._loader.pin_many(room_ids[start : start + ROOMS_AT_ONCE])
             try:
                 for room in pinned:
                     undelivered = await self._find_undelivered(room, since)

@@ -20,9 +20,13 @@ class Receipts(Protocol):
     async def mark_all_delivered(self, user_id: str, last: Collection[Queued], *, skip: Any = None) -> None: ...
 
 
-class Rooms(Protocol):
+class RoomLoader(Protocol):
     async def pin_many(self, room_ids: Sequence[str]) -> list[RoomState]: ...
 
+
+class RoomSaver(Protocol):
     async def save_all(self) -> None: ...
 
+
+class Rooms(Protocol):
     async def access_many(self, user_id: str, room_ids: Collection[str]) -> Mapping[str, RoomState]: ...

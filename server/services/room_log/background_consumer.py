@@ -13,7 +13,7 @@ from server.errors import Unavailable
 from server.models import Message
 from server.room_state import RoomState, StoredChange, StoredMessage
 from server.services.room_log.in_flight import InFlightRooms
-from server.services.room_log.ports import People, Rooms
+from server.services.room_log.ports import People, RoomLoader
 from server.storage.mongo.backfills import BackfillStore
 from server.storage.mongo.changes import ChangeStore
 from server.storage.mongo.messages import MessageStore
@@ -83,7 +83,7 @@ class BackgroundConsumer:
         messages: MessageStore,
         changes: ChangeStore,
         people: People,
-        rooms: Rooms,
+        loader: RoomLoader,
         in_flight: InFlightRooms,
         backfills: BackfillStore,
     ) -> None:
@@ -97,7 +97,7 @@ class BackgroundConsumer:
         self._messages = messages
         self._changes = changes
         self._people = people
-        self._rooms = rooms
+        self._loader = loader
         self._in_flight = in_flight
         self._backfills = backfills
         self._loop = asyncio.get_running_loop()
@@ -263,11 +263,11 @@ class BackgroundConsumer:
                 # Rooms that were forgotten so far are seen by this pass. From here on none is forgotten.
                 self._may_forget = False
                 self._overflow.clear()
-            room_ids = await self._rooms.find_ids(position, ROOMS_PER_PAGE)
+            room_ids = await self._loader.find_ids(position, ROOMS_PER_PAGE)
             if not room_ids:
                 await self._backfills.finish(self.name)
                 return
-            rooms = await self._rooms.load_many(room_ids)
+            rooms = await self._loader.load_many(room_ids)
             behind = [room for room in rooms if self._is_behind(room)]
             for room in behind:
                 self._remember(room)

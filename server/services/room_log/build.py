@@ -10,7 +10,17 @@ from server.services.room_log.change_writer import ChangeWriter
 from server.services.room_log.changes import Changes
 from server.services.room_log.consumers import Consumers
 from server.services.room_log.in_flight import InFlightRooms
-from server.services.room_log.ports import Attachments, Consumer, Limits, MessageAccess, People, Quotes, Rooms
+from server.services.room_log.ports import (
+    Attachments,
+    Consumer,
+    Limits,
+    MessageAccess,
+    People,
+    Quotes,
+    RoomLoader,
+    Rooms,
+    RoomSaver,
+)
 from server.services.room_log.recovery import Recovery
 from server.services.room_log.send import Messages
 from server.services.room_log.write_queue import WriteQueue
@@ -33,6 +43,8 @@ def build_room_log(
     stores: Stores,
     write_queue: WriteQueue,
     rooms: Rooms,
+    loader: RoomLoader,
+    saver: RoomSaver,
     people: People,
     access: MessageAccess,
     quotes: Quotes,
@@ -47,7 +59,7 @@ def build_room_log(
     consumers = Consumers(
         delivery,
         [
-            BackgroundConsumer(one, stores.messages, stores.changes, people, rooms, in_flight, stores.backfills)
+            BackgroundConsumer(one, stores.messages, stores.changes, people, loader, in_flight, stores.backfills)
             for one in background
         ],
     )
@@ -56,7 +68,7 @@ def build_room_log(
         stores.changes,
         stores.mentions,
         stores.rooms,
-        rooms.save_room,
+        saver.save_room,
         write_queue,
         in_flight,
         consumers.take_changes,
@@ -83,7 +95,7 @@ def build_room_log(
             write_queue,
             stores.messages,
             stores.mentions,
-            rooms.read_tail,
+            loader.read_tail,
             failpoints.end_before(AFTER_ACK, consumers.take),
             in_flight,
             failpoints,
@@ -92,5 +104,5 @@ def build_room_log(
         change_writer,
         consumers,
         in_flight,
-        Recovery(stores.in_flight_journal, in_flight, rooms, consumers),
+        Recovery(stores.in_flight_journal, in_flight, loader, consumers),
     )

@@ -9,7 +9,7 @@ from server.models import DELIVERY
 from server.room_state import RoomState
 from server.services.room_log.consumers import Consumers
 from server.services.room_log.in_flight import InFlightRooms
-from server.services.room_log.ports import Rooms
+from server.services.room_log.ports import RoomLoader
 from server.storage.disk.in_flight_journal import InFlightJournal
 
 log = logging.getLogger(__name__)
@@ -25,10 +25,12 @@ class _Recovered(NamedTuple):
 class Recovery:
     """Run before clients can connect: users who were connected at the crash are treated as offline."""
 
-    def __init__(self, journal: InFlightJournal, in_flight: InFlightRooms, rooms: Rooms, consumers: Consumers) -> None:
+    def __init__(
+        self, journal: InFlightJournal, in_flight: InFlightRooms, loader: RoomLoader, consumers: Consumers
+    ) -> None:
         self._journal = journal
         self._in_flight = in_flight
-        self._rooms = rooms
+        self._loader = loader
         self._consumers = consumers
 
     async def recover(self) -> None:
@@ -52,7 +54,7 @@ class Recovery:
             async with bounded:
                 return await self._recover_room(room)
 
-        recovered = await asyncio.gather(*map(recover_one, await self._rooms.pin_many(room_ids)))
+        recovered = await asyncio.gather(*map(recover_one, await self._loader.pin_many(room_ids)))
         log.warning(
             "recovered after crash rooms=%d messages=%d users=%d",
             sum(1 for one in recovered if one.messages),
@@ -62,7 +64,7 @@ class Recovery:
 
     async def _recover_room(self, room: RoomState) -> _Recovered:
         self._in_flight.adopt(room)
-        await self._rooms.read_tail(room)
+        await self._loader.read_tail(room)
         undelivered = room.last_seq - room.cursor(DELIVERY)
         receivers = await self._consumers.resume(room)
         # From `pin_many`.

@@ -9,6 +9,7 @@ from server.models import Member
 from server.realtime.fan_out import FanOut
 from server.room_state import Bounds, RoomState
 from server.services.rooms.chat_list import ChatList
+from server.services.rooms.ended_rooms import EndedRooms
 from server.services.rooms.groups import Groups
 from server.services.rooms.history import History
 from server.services.rooms.member_list import MemberList
@@ -17,7 +18,10 @@ from server.services.rooms.message_access import MessageAccess, Quotes
 from server.services.rooms.open_rooms import OpenRooms
 from server.services.rooms.ports import Attachments, Limits, Log, Notices, People, Presence
 from server.services.rooms.receipts import Receipts
+from server.services.rooms.room_cache import RoomCache
 from server.services.rooms.room_events import RoomEvents
+from server.services.rooms.room_loading import RoomLoader
+from server.services.rooms.room_saving import RoomSaver
 from server.services.rooms.rooms import Rooms
 from server.storage.stores import Stores
 
@@ -27,6 +31,9 @@ MAX_MARKS: Final = 50
 
 class RoomServices(NamedTuple):
     rooms: Rooms
+    loader: RoomLoader
+    saver: RoomSaver
+    ended: EndedRooms
     chat_list: ChatList
     groups: Groups
     member_list: MemberList
@@ -53,23 +60,44 @@ def build_rooms(
 ) -> RoomServices:
     """`on_loaded` gets each room that was read to the end of its log."""
     events = RoomEvents(fan_out, stores.identity)
-    rooms = Rooms(
+    cache = RoomCache(settings.rooms.max_cached)
+    memberships = Memberships(stores.members, max_cached=settings.rooms.max_cached_people)
+    loader = RoomLoader(
+        stores.rooms,
+        stores.members,
+        stores.messages,
+        stores.changes,
+        stores.mentions,
+        cache,
+        memberships,
+        bounds=Bounds(settings.receipts.max_members, settings.presence.max_members, settings.offline_queue.max_members),
+        on_loaded=on_loaded,
+    )
+    saver = RoomSaver(stores.rooms, stores.members, cache, memberships)
+    ended = EndedRooms(
         stores.rooms,
         stores.members,
         stores.messages,
         stores.changes,
         stores.mentions,
         attachments,
+        cache,
+        memberships,
+    )
+    rooms = Rooms(
+        stores.rooms,
+        stores.members,
         people,
         limits,
-        Memberships(stores.members, max_cached=settings.rooms.max_cached_people),
-        max_cached=settings.rooms.max_cached,
-        bounds=Bounds(settings.receipts.max_members, settings.presence.max_members, settings.offline_queue.max_members),
+        loader,
+        memberships,
         room_key=lambda: stores.identity.known.room_key,
-        on_loaded=on_loaded,
     )
     groups = Groups(
         rooms,
+        loader,
+        saver,
+        ended,
         notices,
         people,
         limits,
@@ -82,6 +110,9 @@ def build_rooms(
     access, quotes = MessageAccess(rooms, log, stores.messages), Quotes(log, stores.messages, people)
     return RoomServices(
         rooms,
+        loader,
+        saver,
+        ended,
         ChatList(rooms, groups, people, presence, quotes, stores.mentions, fan_out, stores.identity),
         groups,
         MemberList(rooms, people),
@@ -91,5 +122,5 @@ def build_rooms(
         events,
         access,
         quotes,
-        OpenRooms(rooms, stores.rooms),
+        OpenRooms(loader, stores.rooms),
     )

@@ -15,8 +15,10 @@ from server.models import Member, Notice, Role, Room, RoomDetails, User, now
 from server.protocol import AddedMembers
 from server.requests import GroupRequest, RoomPatch
 from server.room_state import RoomState
+from server.services.rooms.ended_rooms import EndedRooms
 from server.services.rooms.ports import Attachments, Limits, Notices, People
 from server.services.rooms.room_events import RoomEvents
+from server.services.rooms.room_loading import RoomLoader
 from server.services.rooms.room_rules import (
     check_description,
     check_group,
@@ -25,6 +27,7 @@ from server.services.rooms.room_rules import (
     find_heir,
     is_owner,
 )
+from server.services.rooms.room_saving import RoomSaver
 from server.services.rooms.rooms import Rooms
 from server.web_address import is_web_address
 
@@ -39,6 +42,9 @@ class Groups:
     def __init__(
         self,
         rooms: Rooms,
+        loader: RoomLoader,
+        saver: RoomSaver,
+        ended: EndedRooms,
         notices: Notices,
         people: People,
         limits: Limits,
@@ -49,6 +55,9 @@ class Groups:
         room_key: Callable[[], bytes],
     ) -> None:
         self._rooms = rooms
+        self._loader = loader
+        self._saver = saver
+        self._ended = ended
         self._notices = notices
         self._people = people
         self._limits = limits
@@ -155,7 +164,7 @@ class Groups:
 
                 check(room)
                 names = ", ".join(people[other].full_name for other in added)
-                await self._rooms.note_former(room, added)
+                await self._loader.note_former(room, added)
                 notice = Notice("ADDED", tuple(added))
                 await self._post(room, by, f"{by.full_name} added {names}", notice, check)
             return AddedMembers(added, len(room.members))
@@ -177,7 +186,7 @@ class Groups:
                         self._check_size(now, [user_id])
 
                     check(room)
-                    await self._rooms.note_former(room, [user_id])
+                    await self._loader.note_former(room, [user_id])
                     await self._post(room, by, f"{by.full_name} joined", Notice("JOINED", (user_id,)), check)
         return room
 
@@ -238,7 +247,7 @@ class Groups:
             await self._notices.post(room, maker, f"{maker.full_name} created the group", notice, _allow)
 
     async def _end(self, room: RoomState) -> None:
-        await self._rooms.end(room)
+        await self._ended.end(room)
         self._events.end(room)
 
     async def _post(
@@ -247,7 +256,7 @@ class Groups:
         """Post, and store what follows from it before anybody is told that it is done."""
         with room.pinned():
             await self._notices.post(room, by, content, notice, check)
-            await self._rooms.save_room(room)
+            await self._saver.save_room(room)
 
     async def _access_group(self, user_id: str, room_id: str) -> RoomState:
         room = await self._rooms.access_room(user_id, room_id)

@@ -4,14 +4,14 @@ from server.lookalikes import fold
 from server.protocol import OpenRoomPage
 from server.requests import OpenRoomsQuery
 from server.services.rooms.cursor import read_cursor, write_cursor
-from server.services.rooms.rooms import Rooms
+from server.services.rooms.room_loading import RoomLoader
 from server.storage.mongo.rooms import OpenPlace, RoomStore
 from server.views import view_open_room
 
 
 class OpenRooms:
-    def __init__(self, rooms: Rooms, store: RoomStore) -> None:
-        self._rooms = rooms
+    def __init__(self, loader: RoomLoader, store: RoomStore) -> None:
+        self._loader = loader
         self._store = store
 
     async def list_open_rooms(self, user_id: str, query: OpenRoomsQuery) -> OpenRoomPage:
@@ -19,7 +19,7 @@ class OpenRooms:
         after = None if query.cursor is None else read_cursor(query.cursor, OpenPlace)
         places = await self._store.find_open(fold(query.q.strip()), after, query.limit + 1)
         page = places[: query.limit]
-        rooms = {room.id: room for room in await self._rooms.load_many([place.room_id for place in page])}
+        rooms = {room.id: room for room in await self._loader.load_many([place.room_id for place in page])}
         return OpenRoomPage(
             rooms=[
                 view_open_room(rooms[place.room_id], user_id)
