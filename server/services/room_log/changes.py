@@ -1,6 +1,5 @@
 """Changing messages: edits, deletions, reactions and pins, for those who may."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 import msgspec
 
 from server.changes import check_changeable, delete, edit, pin, react, unpin
+from server.concurrency.keyed_locks import KeyedLocks
 from server.errors import Conflict, Forbidden, NotFound, ValidationFailed
 from server.models import ChangeKind, Message, now
 from server.protocol import MessageView, Pins
@@ -50,8 +50,8 @@ class Changes:
         self._quotes = quotes
         self._limits = limits
         self._max_length = max_length
-        # One at a time, so that the pins of a room are counted right. People pin seldom.
-        self._pinning = asyncio.Lock()
+        # One at a time in a room, so that its pins are counted right.
+        self._pinning = KeyedLocks()
         # 0 is for ever.
         self._edit_window = timedelta(seconds=edit_window)
 
@@ -116,7 +116,7 @@ class Changes:
         Raises `NotFound`, `Forbidden`, or `Conflict` if too many are pinned.
         """
         room, _ = await self._access.access_message(user_id, request.message_id)
-        async with self._pinning:
+        async with self._pinning.of(room.id):
             return await self._pin(user_id, request, set(await self._changes.find_pinned(room.id)))
 
     async def _pin(self, user_id: str, request: Pin, pinned: set[str]) -> MessageView:

@@ -10,6 +10,7 @@ from server.realtime.fan_out import FanOut
 from server.room_state import Bounds, RoomState
 from server.services.rooms.chat_list import ChatList
 from server.services.rooms.ended_rooms import EndedRooms
+from server.services.rooms.group_creation import GroupCreation
 from server.services.rooms.groups import Groups
 from server.services.rooms.history import History
 from server.services.rooms.member_list import MemberList
@@ -60,6 +61,10 @@ def build_rooms(
 ) -> RoomServices:
     """`on_loaded` gets each room that was read to the end of its log."""
     events = RoomEvents(fan_out, stores.identity)
+
+    def room_key() -> bytes:
+        return stores.identity.known.room_key
+
     cache = RoomCache(settings.rooms.max_cached)
     memberships = Memberships(stores.members, max_cached=settings.rooms.max_cached_people)
     loader = RoomLoader(
@@ -91,7 +96,7 @@ def build_rooms(
         limits,
         loader,
         memberships,
-        room_key=lambda: stores.identity.known.room_key,
+        room_key=room_key,
     )
     groups = Groups(
         rooms,
@@ -100,11 +105,18 @@ def build_rooms(
         ended,
         notices,
         people,
-        limits,
         attachments,
         events,
         max_members=settings.rooms.max_members,
-        room_key=lambda: stores.identity.known.room_key,
+    )
+    creation = GroupCreation(
+        rooms,
+        notices,
+        people,
+        limits,
+        attachments,
+        max_members=settings.rooms.max_members,
+        room_key=room_key,
     )
     marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
     access, quotes = MessageAccess(rooms, log, stores.messages), Quotes(log, stores.messages, people)
@@ -113,7 +125,7 @@ def build_rooms(
         loader,
         saver,
         ended,
-        ChatList(rooms, groups, people, presence, quotes, stores.mentions, fan_out, stores.identity),
+        ChatList(rooms, creation, groups, people, presence, quotes, stores.mentions, fan_out, stores.identity),
         groups,
         MemberList(rooms, people),
         History(rooms, people, stores.messages, stores.changes, quotes, stores.identity, limits),

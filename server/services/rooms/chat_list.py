@@ -13,6 +13,7 @@ from server.requests import ChatsQuery, GroupRequest, RoomPatch, RoomRequest
 from server.room_state import RoomState
 from server.services.rooms.cursor import read_cursor, write_cursor
 from server.services.rooms.direct import pair_of, peer_of
+from server.services.rooms.group_creation import GroupCreation
 from server.services.rooms.groups import Groups
 from server.services.rooms.message_access import Quotes
 from server.services.rooms.ports import People, Presence
@@ -39,6 +40,7 @@ class ChatList:
     def __init__(
         self,
         rooms: Rooms,
+        creation: GroupCreation,
         groups: Groups,
         people: People,
         presence: Presence,
@@ -48,6 +50,7 @@ class ChatList:
         identities: IdentityStore,
     ) -> None:
         self._rooms = rooms
+        self._creation = creation
         self._groups = groups
         self._people = people
         self._presence = presence
@@ -70,7 +73,7 @@ class ChatList:
 
     async def create_group(self, user_id: str, request: GroupRequest) -> tuple[RoomView, bool]:
         """As `Groups.create`."""
-        room, is_new = await self._groups.create(user_id, request)
+        room, is_new = await self._creation.create(user_id, request)
         return await self._view_room(user_id, room), is_new
 
     async def change_room(self, user_id: str, room_id: str, patch: RoomPatch) -> RoomView:

@@ -1,35 +1,32 @@
-"""Groups: making them, changing them, and who comes and goes. Every change is a notice in the log of the room."""
+"""Changes of groups, and who comes and goes. Every change is a notice in the log of the room."""
 
-import asyncio
-import hashlib
-import json
-import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from weakref import WeakValueDictionary
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from server.errors import Conflict, Faults, FieldError, Forbidden, NotFound, ValidationFailed
-from server.models import Member, Notice, Role, Room, RoomDetails, User, now
+from server.concurrency.keyed_locks import KeyedLocks
+from server.errors import Conflict, Faults, Forbidden, NotFound
+from server.models import Notice, Role, User
 from server.protocol import AddedMembers
-from server.requests import GroupRequest, RoomPatch
+from server.requests import RoomPatch
 from server.room_state import RoomState
 from server.services.rooms.ended_rooms import EndedRooms
-from server.services.rooms.ports import Attachments, Limits, Notices, People
+from server.services.rooms.group_checks import check_image, check_people, link_image
+from server.services.rooms.ports import Attachments, Notices, People
 from server.services.rooms.room_events import RoomEvents
 from server.services.rooms.room_loading import RoomLoader
 from server.services.rooms.room_rules import (
     check_description,
     check_group,
     check_manager,
+    check_removal,
+    check_role,
     check_room_name,
     find_heir,
     is_owner,
 )
 from server.services.rooms.room_saving import RoomSaver
 from server.services.rooms.rooms import Rooms
-from server.web_address import is_web_address
 
 
 class Groups:
@@ -47,12 +44,10 @@ class Groups:
         ended: EndedRooms,
         notices: Notices,
         people: People,
-        limits: Limits,
         attachments: Attachments,
         events: RoomEvents,
         *,
         max_members: int,
-        room_key: Callable[[], bytes],
     ) -> None:
         self._rooms = rooms
         self._loader = loader
@@ -60,59 +55,10 @@ class Groups:
         self._ended = ended
         self._notices = notices
         self._people = people
-        self._limits = limits
         self._attachments = attachments
         self._events = events
         self._max_members = max_members
-        self._room_key = room_key
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-    async def create(self, user_id: str, request: GroupRequest) -> tuple[RoomState, bool]:
-        """A new group, its maker the owner; or the one that they made under the same `clientRoomId`, and False.
-
-        Raises `ValidationFailed`, `RateLimited`, and `NotFound` if the maker has left the earlier one.
-        """
-        with Faults() as faults:
-            name = faults.of(check_room_name, request.name)
-            description = faults.of(check_description, request.description)
-            faults.of(_check_image, request.image, self._attachments)
-        room_id = self._derive_id(user_id, request.client_room_id)
-        async with self._changing(room_id):
-            found = await self._rooms.find(room_id)
-            if found is not None:
-                if user_id not in found.members:
-                    raise NotFound("No such room")
-                if found.last_seq == 0:
-                    # A crash came before its notice.
-                    await self._tell_created(found, await self._people.get(user_id))
-                return found, False
-            others = [other for other in dict.fromkeys(request.user_ids) if other != user_id]
-            maker = await self._people.get(user_id)
-            await self._check_people(others, request.user_ids)
-            if len(others) >= self._max_members:
-                raise ValidationFailed.at("userIds", f"a room has at most {self._max_members} members")
-            await self._limits.check_new_room(user_id)
-            await self._link_image(user_id, request.image, room_id)
-            if request.client_room_id is not None:
-                # A crash may have left members of an earlier request.
-                await self._rooms.forget_members(room_id)
-            moment = now()
-            details = RoomDetails(
-                name,
-                description,
-                request.image,
-                request.visibility,
-                request.history or ("ALL" if request.visibility == "OPEN" else "JOINED"),
-            )
-            made, is_new = await self._rooms.create(
-                Room(room_id, user_id, None, moment, "GROUP", details),
-                [
-                    Member(room_id, member, role="OWNER" if member == user_id else "MEMBER", joined_at=moment)
-                    for member in (user_id, *others)
-                ],
-            )
-            await self._tell_created(made, maker)
-            return made, is_new
+        self._locks = KeyedLocks()
 
     async def change(self, user_id: str, room_id: str, patch: RoomPatch) -> RoomState:
         """Change name, description, image, visibility or history. What is the same changes nothing.
@@ -126,9 +72,9 @@ class Groups:
             if "description" in given:
                 given["description"] = faults.of(check_description, given["description"])
             if "image" in given:
-                faults.of(_check_image, given["image"], self._attachments)
+                faults.of(check_image, given["image"], self._attachments)
         room = await self._access_group(user_id, room_id)
-        async with self._changing(room_id):
+        async with self._locks.of(room_id):
             check_manager(room, user_id)
             details = msgspec.structs.replace(room.details, **given)
             if details == room.details:
@@ -136,7 +82,7 @@ class Groups:
             by = await self._people.get(user_id)
             former_image = room.details.image
             if details.image != former_image:
-                await self._link_image(user_id, details.image, room_id)
+                await link_image(self._attachments, user_id, details.image, room_id)
             if details.name != room.details.name:
                 notice = Notice("RENAMED", details=details)
                 content = f"{by.full_name} renamed the group to {details.name}"
@@ -151,10 +97,10 @@ class Groups:
     async def add_members(self, user_id: str, room_id: str, user_ids: Sequence[str]) -> AddedMembers:
         """Add people; who is in stays as they are. Raises as `change`: if one cannot be added, nobody is."""
         room = await self._access_group(user_id, room_id)
-        async with self._changing(room_id):
+        async with self._locks.of(room_id):
             check_manager(room, user_id)
             added = [other for other in dict.fromkeys(user_ids) if other not in room.members]
-            people = await self._check_people(added, user_ids)
+            people = await check_people(self._people, added, user_ids)
             if added:
                 by = await self._people.get(user_id)
 
@@ -176,7 +122,7 @@ class Groups:
             raise NotFound("No such room")
         check_group(room)
         with room.pinned():
-            async with self._changing(room_id):
+            async with self._locks.of(room_id):
                 if user_id not in room.members:
                     by = await self._people.get(user_id)
 
@@ -196,8 +142,8 @@ class Groups:
         Raises `Conflict` for the last owner, else as `change`.
         """
         room = await self._access_group(user_id, room_id)
-        async with self._changing(room_id):
-            self._check_role(room, user_id, member_id, role)
+        async with self._locks.of(room_id):
+            check_role(room, user_id, member_id, role)
             if room.role_of(member_id) != role:
                 by, member = await self._people.get(user_id), (await self._people.get_many([member_id]))[member_id]
                 await self._post(
@@ -205,7 +151,7 @@ class Groups:
                     by,
                     f"{by.full_name} made {member.full_name} {role.lower()}",
                     Notice("ROLE", (member_id,), role),
-                    lambda now: self._check_role(now, user_id, member_id, role),
+                    lambda now: check_role(now, user_id, member_id, role),
                 )
         return room
 
@@ -216,8 +162,8 @@ class Groups:
         """
         room = await self._access_group(user_id, room_id)
         member_id = user_id if member_id == "me" else member_id
-        async with self._changing(room_id):
-            _check_removal(room, user_id, member_id)
+        async with self._locks.of(room_id):
+            check_removal(room, user_id, member_id)
             if len(room.members) == 1:
                 await self._end(room)
                 return
@@ -227,7 +173,7 @@ class Groups:
             content = f"{by.full_name} left" if is_own else f"{by.full_name} removed {member.full_name}"
 
             def check(now: RoomState) -> None:
-                _check_removal(now, user_id, member_id)
+                check_removal(now, user_id, member_id)
                 if find_heir(now, member_id) != heir:
                     raise Conflict("The room has just changed")
 
@@ -236,15 +182,10 @@ class Groups:
     async def delete(self, user_id: str, room_id: str) -> None:
         """End the room for everybody. Raises `Forbidden` unless the user is an owner, else as `change`."""
         room = await self._access_group(user_id, room_id)
-        async with self._changing(room_id):
+        async with self._locks.of(room_id):
             if not is_owner(room, user_id):
                 raise Forbidden("Only owners may do this")
             await self._end(room)
-
-    async def _tell_created(self, room: RoomState, maker: User) -> None:
-        notice = Notice("CREATED", tuple(room.others(maker.id)))
-        with room.pinned():
-            await self._notices.post(room, maker, f"{maker.full_name} created the group", notice, _allow)
 
     async def _end(self, room: RoomState) -> None:
         await self._ended.end(room)
@@ -263,69 +204,6 @@ class Groups:
         check_group(room)
         return room
 
-    async def _check_people(self, user_ids: Sequence[str], given: Sequence[str]) -> dict[str, User]:
-        """Raise `ValidationFailed` naming those who are unknown or inactive, by their places in `given`."""
-        people = await self._people.get_many(user_ids)
-        wrong = [
-            FieldError(f"userIds.{given.index(user_id)}", "is no active user")
-            for user_id in user_ids
-            if user_id not in people or not people[user_id].is_active
-        ]
-        if wrong:
-            raise ValidationFailed.all(wrong)
-        return people
-
     def _check_size(self, room: RoomState, added: Sequence[str]) -> None:
         if len(room.members) + sum(1 for one in added if one not in room.members) > self._max_members:
             raise Conflict(f"A room has at most {self._max_members} members (rooms.max_members)")
-
-    def _check_role(self, room: RoomState, user_id: str, member_id: str, role: Role) -> None:
-        check_manager(room, user_id)
-        if member_id not in room.members:
-            raise NotFound("No such member")
-        before = room.role_of(member_id)
-        if not is_owner(room, user_id) and (before, role) not in (("MEMBER", "ADMIN"), (role, role)):
-            raise Forbidden("Admins may only make admins of members")
-        if before == "OWNER" and role != "OWNER" and find_heir(room, member_id) is not None:
-            raise Conflict("There must be an owner: make somebody else one first")
-        if before == "OWNER" and role != "OWNER" and len(room.members) == 1:
-            raise Conflict("There must be an owner")
-
-    async def _link_image(self, user_id: str, image: str | None, room_id: str) -> None:
-        if image is not None and self._attachments.is_upload(image):
-            await self._attachments.link_room_image(user_id, image, room_id)
-
-    def _derive_id(self, user_id: str, client_room_id: str | None) -> str:
-        if client_room_id is None:
-            return secrets.token_hex(16)
-        key = json.dumps(["group", user_id, client_room_id], ensure_ascii=False).encode()
-        return hashlib.blake2b(key, digest_size=16, key=self._room_key()).hexdigest()
-
-    @asynccontextmanager
-    async def _changing(self, room_id: str) -> AsyncIterator[None]:
-        lock = self._locks.get(room_id)
-        if lock is None:
-            lock = self._locks[room_id] = asyncio.Lock()
-        async with lock:
-            yield
-
-
-def _allow(_room: RoomState) -> None:
-    """Nobody else knows the room yet."""
-
-
-def _check_removal(room: RoomState, user_id: str, member_id: str) -> None:
-    if member_id == user_id:
-        if user_id not in room.members:
-            raise NotFound("No such room")
-        return
-    check_manager(room, user_id)
-    if member_id not in room.members:
-        raise NotFound("No such member")
-    if not is_owner(room, user_id) and room.role_of(member_id) != "MEMBER":
-        raise Forbidden("Admins may only remove members")
-
-
-def _check_image(image: str | None, attachments: Attachments) -> None:
-    if image is not None and not attachments.is_upload(image) and not is_web_address(image):
-        raise ValidationFailed.at("image", "must be an http(s) URL or the path of an upload")

@@ -3,9 +3,10 @@
 import unicodedata
 from typing import Final
 
-from server.errors import Conflict, Forbidden, ValidationFailed
+from server.errors import Conflict, Forbidden, NotFound, ValidationFailed
 from server.lookalikes import has_stray_marks
 from server.member_state import MemberState
+from server.models import Role
 from server.room_state import RoomState
 
 NAME_LENGTH: Final = 100
@@ -60,6 +61,33 @@ def is_manager(room: RoomState, user_id: str) -> bool:
 def is_owner(room: RoomState, user_id: str) -> bool:
     member = room.members.get(user_id)
     return member is not None and member.role == "OWNER"
+
+
+def check_role(room: RoomState, user_id: str, member_id: str, role: Role) -> None:
+    """Raise unless the user may give the member this role: owners any, admins make admins of members."""
+    check_manager(room, user_id)
+    if member_id not in room.members:
+        raise NotFound("No such member")
+    before = room.role_of(member_id)
+    if not is_owner(room, user_id) and (before, role) not in (("MEMBER", "ADMIN"), (role, role)):
+        raise Forbidden("Admins may only make admins of members")
+    if before == "OWNER" and role != "OWNER" and find_heir(room, member_id) is not None:
+        raise Conflict("There must be an owner: make somebody else one first")
+    if before == "OWNER" and role != "OWNER" and len(room.members) == 1:
+        raise Conflict("There must be an owner")
+
+
+def check_removal(room: RoomState, user_id: str, member_id: str) -> None:
+    """Raise unless the user may leave, or remove the member: owners anybody, admins plain members."""
+    if member_id == user_id:
+        if user_id not in room.members:
+            raise NotFound("No such room")
+        return
+    check_manager(room, user_id)
+    if member_id not in room.members:
+        raise NotFound("No such member")
+    if not is_owner(room, user_id) and room.role_of(member_id) != "MEMBER":
+        raise Forbidden("Admins may only remove members")
 
 
 def find_heir(room: RoomState, leaving: str) -> str | None:
