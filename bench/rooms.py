@@ -78,7 +78,7 @@ class Bench:
 
     async def change(self) -> None:
         """Edit some of the last messages, so that `sync` has changes to give."""
-        page = await self._context.history._store.read_range(self._room_id, 0, CHANGED)
+        page = await self._context._stores.messages.read_range(self._room_id, 0, CHANGED)
         for message in page:
             edit = Edit(message_id=message.id, content=f"edited {time.time_ns()}")
             await self._context.changes.edit(message.sender_id, edit)
@@ -86,7 +86,7 @@ class Bench:
     async def sync(self) -> None:
         room = await self._context.rooms.access_room(self._reader, self._room_id)
         point = SyncPoint(seq=room.last_seq - BEHIND, rev=room.last_rev - CHANGED)
-        answer = await self._context.history.sync(self._reader, SyncRequest(rooms={self._room_id: point}))
+        answer = await self._context.sync.catch_up(self._reader, SyncRequest(rooms={self._room_id: point}))
         assert (len(answer.rooms[0].messages), len(answer.rooms[0].changed)) == (BEHIND, CHANGED)
 
 

@@ -95,7 +95,8 @@ class Context:
         )
         self.chat_list, self.groups = rooms.chat_list, rooms.groups
         self.member_list, self.open_rooms = rooms.member_list, rooms.open_rooms
-        self.history, self.receipts, self._marks = rooms.history, rooms.receipts, rooms.marks
+        self.history, self.sync = rooms.history, rooms.sync
+        self.receipts, self._marks = rooms.receipts, rooms.marks
         self.presence, self.typing = build_presence(settings, stores, self.hub, online, self.rooms, self.people)
         delivery, self.offline_queue, self.offline_writer, self.unconfirmed, self._lost_queues = build_delivery(
             settings,

@@ -45,7 +45,7 @@ async def chats_of(context: Context, user_id: str) -> set[str]:
 
 async def ends_of(context: Context, user_id: str) -> dict[str, int]:
     """As `sync` names them to a client that has nothing."""
-    answer = await context.history.sync(user_id, SyncRequest(rooms={}))
+    answer = await context.sync.catch_up(user_id, SyncRequest(rooms={}))
     return {room.room_id: room.last_seq for room in answer.rooms}
 
 

@@ -85,10 +85,10 @@ async def test_every_read_asks_for_what_a_majority_holds(tmp_path: Path, monkeyp
                 looked = READ.seen[before:]
             await context.drain()
         async with open_context(load(ROOT / "config.yaml", sets, {})) as context:
-            assert (await context.history.sync(other, SyncRequest(rooms={room.id: 0}))).rooms[0].last_seq == 1
+            assert (await context.sync.catch_up(other, SyncRequest(rooms={room.id: 0}))).rooms[0].last_seq == 1
             assert len((await context.history.read_page(one, room.id, HistoryQuery())).messages) == 1
             await context.changes.edit(one, Edit(message_id=sent.message_id, content="x", mentions=[other]))
-            await context.history.sync(other, SyncRequest(rooms={room.id: SyncPoint(seq=1, rev=0)}))
+            await context.sync.catch_up(other, SyncRequest(rooms={room.id: SyncPoint(seq=1, rev=0)}))
             await context.changes.list_pins(one, room.id)
             await context.open_rooms.list_open_rooms(one, OpenRoomsQuery())
             await context.chat_list.list_chats(other, ChatsQuery())

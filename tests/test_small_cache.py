@@ -127,7 +127,7 @@ class World:
     async def _sync(self, user_id: str, mine: list[str]) -> dict[str, int]:
         floors = {room_id: self.rooms[room_id].end for room_id in mine}
         have = {room_id: floor // 2 for room_id, floor in floors.items() if floor % 2}
-        synced = await self.context.history.sync(user_id, SyncRequest(rooms=have))
+        synced = await self.context.sync.catch_up(user_id, SyncRequest(rooms=have))
         answer = {room.room_id: room for room in synced.rooms}
         assert answer.keys() == floors.keys()
         for room_id, room in answer.items():

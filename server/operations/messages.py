@@ -35,7 +35,7 @@ async def _read_history(context: Context, caller: Caller, request: RoomHistory) 
 
 
 async def _sync(context: Context, caller: Caller, request: SyncRequest) -> SyncAnswer:
-    return await context.history.sync(caller.user_id, request)
+    return await context.sync.catch_up(caller.user_id, request)
 
 
 async def _send(context: Context, _caller: Caller, admitted: Any) -> Made:

@@ -13,6 +13,7 @@ from server.services.rooms.ended_rooms import EndedRooms
 from server.services.rooms.group_creation import GroupCreation
 from server.services.rooms.groups import Groups
 from server.services.rooms.history import History
+from server.services.rooms.log_reading import LogReader
 from server.services.rooms.member_list import MemberList
 from server.services.rooms.memberships import Memberships
 from server.services.rooms.message_access import MessageAccess, Quotes
@@ -24,6 +25,7 @@ from server.services.rooms.room_events import RoomEvents
 from server.services.rooms.room_loading import RoomLoader
 from server.services.rooms.room_saving import RoomSaver
 from server.services.rooms.rooms import Rooms
+from server.services.rooms.sync import Sync
 from server.storage.stores import Stores
 
 # Messages wait while marks are written: 50 take about 40 ms on the embedded store.
@@ -39,6 +41,7 @@ class RoomServices(NamedTuple):
     groups: Groups
     member_list: MemberList
     history: History
+    sync: Sync
     receipts: Receipts
     marks: Batcher[Member]
     events: RoomEvents
@@ -120,6 +123,7 @@ def build_rooms(
     )
     marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
     access, quotes = MessageAccess(rooms, log, stores.messages), Quotes(log, stores.messages, people)
+    log_reader = LogReader(people, stores.messages, quotes, limits)
     return RoomServices(
         rooms,
         loader,
@@ -128,7 +132,8 @@ def build_rooms(
         ChatList(rooms, creation, groups, people, presence, quotes, stores.mentions, fan_out, stores.identity),
         groups,
         MemberList(rooms, people),
-        History(rooms, people, stores.messages, stores.changes, quotes, stores.identity, limits),
+        History(rooms, log_reader, limits),
+        Sync(rooms, log_reader, stores.messages, stores.changes, stores.identity, limits),
         Receipts(rooms, access, stores.messages, marks, fan_out),
         marks,
         events,
