@@ -1,6 +1,7 @@
 """Members alone define who is in a room: removed users stay out, and old databases are completed once."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 import pymongo
 import pytest
 
+from bench.seed import seed_people
 from server.config.load import load
 from server.context import open_context
 from server.models import Member, Position
+from server.requests import GroupRequest, SyncRequest
+from server.services.rooms.log_reading import READERS
 from tests.conftest import StartServer
 from tests.support.own_stores import stores_in
 from tests.support.people import Person, Town
@@ -129,6 +133,21 @@ async def test_rooms_of_before_get_their_members_once(tmp_path: Path, start_serv
         database.members.delete_one({"roomId": room_id, "userId": other.id})
         one, other = await restart(process, town_at, one, other)
         assert (await other.get(f"{MESSAGES}/chat-rooms/{room_id}")).status == 404, "who is removed later stays out"
+
+
+async def test_sync_lists_rooms_that_one_came_into_while_it_was_read(tmp_path: Path) -> None:
+    """An answer that was begun before, and comes after the event, would say that the room is not one's own."""
+    sets = [f"data_dir={tmp_path / 'data'}", "limits.enabled=false"]
+    async with open_context(load(ROOT / "config.yaml", sets, {})) as context, contextlib.AsyncExitStack() as busy:
+        ann, bob = await seed_people(context._stores.database, 2)
+        for _ in range(READERS):
+            await busy.enter_async_context(context.sync._log.slot(bob))
+        asked = asyncio.ensure_future(context.sync.catch_up(bob, SyncRequest(rooms={})))
+        await asyncio.sleep(0)
+        room = await context.chat_list.create_group(ann, GroupRequest(name="Yard", user_ids=[bob]))
+        await busy.aclose()
+        assert [synced.room_id for synced in (await asked).rooms] == [room[0].id]
+        await context.drain()
 
 
 async def test_marks_wait_for_a_membership_that_is_not_stored_yet(tmp_path: Path) -> None:

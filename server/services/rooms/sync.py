@@ -80,7 +80,11 @@ class Sync:
             budget -= count
         async with self._log.slot(user_id):
             synced = await self._read(user_id, list(rooms.values()), ranges)
-        return SyncAnswer(synced, epoch, reset=is_reset)
+        # Who came or left meanwhile may have heard so before this answer.
+        mine = {room.id: room for room in await self._rooms.of_user(user_id)}
+        answer = [room for room in synced if mine.pop(room.room_id, None) is not None]
+        answer += [self._view_synced(user_id, room, [], [], has_all=True) for room in mine.values()]
+        return SyncAnswer(answer, epoch, reset=is_reset)
 
     async def _read(self, user_id: str, rooms: Sequence[RoomState], ranges: Mapping[str, "_Range"]) -> list[SyncedRoom]:
         """All rooms, with as many messages as fit in one frame beside them. Rooms that are cut have `has_more` set."""
