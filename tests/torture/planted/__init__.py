@@ -24,7 +24,7 @@ PLANTED = {
     "one_rev_for_all": Planted("delay-people=2", frozenset({"rev-unique", "changes-converge"})),
     "ack_before_change": Planted("kill-server=8", frozenset({"change-stored"})),
     "silent_changes": Planted("delay-people=2", frozenset({"changes-converge"})),
-    "still_a_member": Planted("delay-people=1", frozenset({"removed-is-out"})),
+    "still_a_member": Planted("delay-people=5", frozenset({"removed-is-out"})),
     "count_notices": Planted("delay-people=1", frozenset({"unread-agrees"})),
     "forget_after_crash": Planted(
         "crash-after-insert=6,crash-after-ack=6", frozenset({"offline-handed-over", "listener-hears"})

@@ -5,16 +5,19 @@ from server.room_state import RoomState
 from server.services.delivery.delivery import Delivery
 from tests.torture.planted import serve
 
-receivers = RoomState.receivers
+append, receivers = RoomState.append, RoomState.receivers
 is_undelivered = Delivery._is_undelivered
 gone: dict[str, set[str]] = {}
 
 
+def append_and_remember(self: RoomState, message: Message) -> None:
+    before = set(self.members)
+    append(self, message)
+    gone[self.id] = (gone.get(self.id, set()) | before) - self.members.keys()
+
+
 def receivers_and_former(self: RoomState, message: Message) -> list[str]:
-    left = gone.setdefault(self.id, set())
-    left |= self.left.keys()
-    left -= self.members.keys()
-    return [*receivers(self, message), *left]
+    return [*receivers(self, message), *gone.get(self.id, ())]
 
 
 def is_undelivered_member(self: Delivery, room: RoomState, message: Message, user_id: str) -> bool:
@@ -22,6 +25,7 @@ def is_undelivered_member(self: Delivery, room: RoomState, message: Message, use
 
 
 if __name__ == "__main__":
+    RoomState.append = append_and_remember  # type: ignore[method-assign]
     RoomState.receivers = receivers_and_former  # type: ignore[method-assign]
     Delivery._is_undelivered = is_undelivered_member  # type: ignore[method-assign]
     serve()
