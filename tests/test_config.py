@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from server.config.load import declared, load
 from server.config.settings import Settings
 from server.config.sources import ConfigError, other_variables
+from tests.support.issuer import make_key, public_pem
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_FILE = ROOT / "config.yaml"
@@ -352,3 +353,43 @@ def test_any_value_is_either_taken_or_refused_in_words(key: str, value: object) 
         assert str(error).startswith("option --set "), error
     else:
         assert type(value_of(settings, key)) in (str, bool, int, float, list)
+
+
+# --- tokens from somewhere else
+
+
+EXTERNAL = "auth:\n  mode: external\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("", "2: auth.external.algorithms: auth.mode external needs the algorithms that tokens are signed with"),
+        ("    algorithms: [none]\n", "4: auth.external.algorithms: expected a list of some of HS256"),
+        ("    algorithms: [HS256]\n", "2: auth.external.secret: HS256 needs at least 32 bytes"),
+        (
+            "    algorithms: [HS512]\n    secret: " + "x" * 63 + "\n",
+            "5: auth.external.secret: HS512 needs at least 64 bytes",
+        ),
+        (
+            "    algorithms: [HS256]\n    secret: '-----BEGIN PUBLIC KEY-----aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'\n",
+            "5: auth.external.secret: holds a key of another kind",
+        ),
+        ("    algorithms: [RS256]\n", "2: auth.external.public_key_file: these algorithms need a public key"),
+        ("    algorithms: [RS256]\n    jwks_url: ftp://x\n", "5: auth.external.jwks_url: expected an http(s) address"),
+        (
+            "    algorithms: [RS256]\n    jwks_url: https://x\n    public_key_file: y\n",
+            "5: auth.external.jwks_url: cannot go together with auth.external.public_key_file",
+        ),
+        ("    algorithms: [RS256]\n    public_key_file: none.pem\n", "5: auth.external.public_key_file: "),
+        ("    algorithms: [RS256]\n    public_key_file: some.yaml\n", "5: auth.external.public_key_file: "),
+    ],
+)
+def test_settings_that_would_trust_too_much_or_nobody_stop_the_start(more: str, said: str, tmp_path: Path) -> None:
+    assert refusal(EXTERNAL + (f"  external:\n{more}" if more else ""), tmp_path).startswith(said)
+
+
+def test_a_key_file_lies_beside_the_file_of_settings(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text(public_pem(make_key("ES256")))
+    text = EXTERNAL + "  external:\n    algorithms: [ES256]\n    public_key_file: key.pem\n"
+    assert load_text(tmp_path, text).auth.external.public_key_file == str(tmp_path / "key.pem")

@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from server.config.external import PUBLIC_KEY_KEY, check_external, check_key_file
 from server.config.settings import Messages, Section, Settings
 from server.config.sources import ConfigError, Entry, merge, read_environment, read_file, read_options
 from server.config.types import KIB, Declaration, declarations, write_settings, write_size
@@ -40,16 +41,26 @@ def load(path: Path, sets: Sequence[str] = (), environ: Mapping[str, str] | None
     values = {key: entry.value(known[key]) for key, entry in entries.items()}
     settings = _build(Settings, "", values)
     _check_together(settings, entries)
-    return msgspec.structs.replace(settings, data_dir=_locate(settings.data_dir, path, entries))
+    check_external(settings.auth, entries)
+    external = settings.auth.external
+    if external.public_key_file and settings.auth.mode != "builtin":
+        file = _locate(external.public_key_file, PUBLIC_KEY_KEY, path, entries)
+        check_key_file(file, entries[PUBLIC_KEY_KEY].origin)
+        external = msgspec.structs.replace(external, public_key_file=file)
+    return msgspec.structs.replace(
+        settings,
+        data_dir=_locate(settings.data_dir, DATA_DIR_KEY, path, entries),
+        auth=msgspec.structs.replace(settings.auth, external=external),
+    )
 
 
-def _locate(data_dir: str, path: Path, entries: Mapping[str, Entry]) -> str:
-    """The absolute path of `data_dir`: `~` and `~user` are expanded, the rest is relative to the file's folder."""
+def _locate(given: str, key: str, path: Path, entries: Mapping[str, Entry]) -> str:
+    """The absolute path: `~` and `~user` are expanded, the rest is relative to the file's folder."""
     try:
-        folder = Path(data_dir).expanduser()
+        place = Path(given).expanduser()
     except RuntimeError:
-        raise ConfigError(entries[DATA_DIR_KEY].origin, f"{DATA_DIR_KEY}: there is no such home folder") from None
-    return str((path.resolve().parent / folder).resolve())
+        raise ConfigError(entries[key].origin, f"{key}: there is no such home folder") from None
+    return str((path.resolve().parent / place).resolve())
 
 
 def _build(section: type[SectionType], prefix: str, values: Mapping[str, object]) -> SectionType:

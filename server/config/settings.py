@@ -1,12 +1,14 @@
 """Every setting, declared once: name, type, default, meaning and bounds."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from server.config.types import (
     KIB,
     MIB,
+    choices,
+    claim_names,
     duration,
     ip_networks,
     meaning,
@@ -26,6 +28,12 @@ DAY: Final = 86400.0
 USER_TYPES: Final = (
     "user", "member", "guest", "host", "customer", "client", "consumer", "provider", "seeker", "buyer", "seller",
     "vendor", "tenant", "landlord", "driver", "rider", "student", "teacher", "individual", "business",
+)  # fmt: skip
+
+
+# Of RFC 7518 and RFC 8037, those with a signature; `none` is not one.
+TOKEN_ALGORITHMS: Final = (
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
 
 
@@ -81,8 +89,45 @@ class Redis(Section, frozen=True, kw_only=True):
     ] = 256 * MIB
 
 
+def _names(*items: str) -> Any:
+    return msgspec.field(default_factory=lambda: list(items))
+
+
+class Claims(Section, frozen=True, kw_only=True):
+    """Names of claims; of several, the first that a token has. A dot leads into an object: `realm_access.roles`."""
+
+    email: Annotated[list[str], claim_names("claims that hold the email")] = _names("email")
+    first_name: Annotated[list[str], claim_names("… the first name")] = _names("given_name", "firstName")
+    last_name: Annotated[list[str], claim_names("… the last name")] = _names("family_name", "lastName")
+    phone: Annotated[list[str], claim_names("… the phone number")] = _names("phone_number", "phone")
+    profile_image: Annotated[list[str], claim_names("… the address of a picture")] = _names("picture", "profileImage")
+    user_type: Annotated[list[str], claim_names("… the type of the user")] = _names("userType")
+    trust_score: Annotated[list[str], claim_names("… the trust score, a number")] = _names("trustScore")
+    scope: Annotated[list[str], claim_names("… the scopes: a list, or one text with blanks")] = _names("scope", "scp")
+
+
+class External(Section, frozen=True, kw_only=True):
+    algorithms: Annotated[
+        list[str], choices("algorithms that a token may be signed with, and no other", TOKEN_ALGORITHMS)
+    ] = []
+    secret: Annotated[
+        str, text("shared key of HS256 (at least 32 bytes), HS384 (48) and HS512 (64)", r"(?s:.*)", "a text")
+    ] = ""
+    public_key_file: Annotated[
+        str, text("PEM file of a public key, relative to the folder of this file", r"[^\0\ud800-\udfff]*", "a path")
+    ] = ""
+    jwks_url: Annotated[str, text("address of a JSON Web Key Set", r"|https?://\S+", "an http(s) address")] = ""
+    jwks_refresh: Annotated[float, duration("time between two looks at that address", 1, 30 * DAY)] = 10 * MINUTE
+    issuer: Annotated[str, text("what `iss` must say; empty: anything", r"(?s:.*)", "a text")] = ""
+    audience: Annotated[str, text("what `aud` must hold; empty: anything", r"(?s:.*)", "a text")] = ""
+    leeway: Annotated[float, duration("how far ahead the issuer's clock may be: `iat` and `nbf`", 0, HOUR)] = 10.0
+    claims: Claims = msgspec.field(default_factory=Claims)
+
+
 class Auth(Section, frozen=True, kw_only=True):
-    mode: Annotated[Literal["builtin"], meaning("who signs the tokens")] = "builtin"
+    mode: Annotated[Literal["builtin", "external", "both"], meaning("who has the accounts and signs the tokens")] = (
+        "builtin"
+    )
     secret: Annotated[
         str,
         text(
@@ -99,6 +144,7 @@ class Auth(Section, frozen=True, kw_only=True):
     user_types: Annotated[
         list[str], names("what userType may say at a registration, in any case; rights come with none of them")
     ] = msgspec.field(default_factory=lambda: list(USER_TYPES))
+    external: External = msgspec.field(default_factory=External)
 
 
 class Messages(Section, frozen=True, kw_only=True):

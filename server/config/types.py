@@ -3,7 +3,7 @@
 import ipaddress
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, Final, get_args, get_origin
 
 import msgspec
@@ -121,6 +121,16 @@ def names(words: str) -> msgspec.Meta:
     )
 
 
+def choices(words: str, options: Collection[str]) -> msgspec.Meta:
+    """A list of some of these."""
+    return _strings(words, lambda item: item in options, f"a list of some of {', '.join(options)}")
+
+
+def claim_names(words: str) -> msgspec.Meta:
+    """A list of names of claims of a JSON Web Token."""
+    return _strings(words, lambda item: 0 < len(item) <= 200, "a list of names of claims")
+
+
 def declarations(section: type[msgspec.Struct], prefix: str = "") -> list[Declaration]:
     """The settings of a struct and of its nested structs, in order of declaration."""
     found: list[Declaration] = []
@@ -142,13 +152,15 @@ def write_settings(settings: list[Declaration]) -> str:
         "# Durations: 500ms, 5s, 10m, 24h, 30d. Sizes: 64KiB, 20MB. `--set server.port=8080` and the environment",
         "# variable MADANG_SERVER__PORT=8080 win over this file. Keep secrets in the environment, not here.",
     ]
-    section = ""
+    section: list[str] = []
     for setting in settings:
-        head, _, name = setting.key.rpartition(".")
-        if head != section or not head:
-            lines.extend(["", f"{head}:"] if head else [""])
-            section = head
-        indent = "  " if head else ""
+        *heads, name = setting.key.split(".")
+        if heads != section or not heads:
+            shared = sum(1 for mine, last in zip(heads, section, strict=False) if mine == last)
+            lines.append("")
+            lines.extend(f"{'  ' * depth}{heads[depth]}:" for depth in range(shared, len(heads)))
+            section = heads
+        indent = "  " * len(heads)
         bounds = f" ({setting.kind.bounds})" if setting.kind.bounds else ""
         lines.append(f"{indent}# {setting.meaning}{bounds}")
         lines.append(f"{indent}{name}: {setting.kind.write(setting.default)}")
