@@ -28,7 +28,11 @@ ROUTES: Final = (
     Route(f"{API}/auth/logout", auth.LogoutHandler, {"POST": people.LOG_OUT}),
     Route(f"{API}/users/me", users.MeHandler, {"GET": people.GET_OWN_PROFILE, "PATCH": people.CHANGE_PROFILE}),
     Route(f"{API}/users/search", users.UserSearchHandler, {"GET": people.SEARCH_PEOPLE}),
-    Route(f"{API}/users/{_ID}", users.UserHandler, {"GET": people.GET_PROFILE}),
+    Route(
+        f"{API}/users/{_ID}",
+        users.UserHandler,
+        {"GET": people.GET_PROFILE, "PUT": people.PUT_USER, "DELETE": people.DELETE_USER},
+    ),
     Route(f"{API}/messages/chat-rooms", messages.RoomsHandler, {"POST": rooms.OPEN_ROOM}),
     Route(
         f"{API}/messages/chat-rooms/{_ID}",

@@ -64,7 +64,7 @@ class Context:
         write_queue = WriteQueue(stores.database)
         self.uploads, self.files, self._freed, self._images = build_uploads(settings, stores, self.limits)
         self._index = UserIndex(stores.users, stores.search_terms)
-        self.accounts, self.authenticators, self.people, self._passwords = build_accounts(
+        accounts = build_accounts(
             settings,
             read_secret(settings),
             stores,
@@ -73,7 +73,10 @@ class Context:
             self.files,
             self.limits,
             lambda session_id: self.hub.end_session(session_id, Unauthorized("The session has ended")),
+            self._end_inactive,
         )
+        self.accounts, self.authenticators, self.people = accounts.accounts, accounts.authenticators, accounts.profiles
+        self.directory, self._passwords, self._key_set = accounts.directory, accounts.passwords, accounts.key_set
         self.search = build_search(stores, self.people, self.limits)
         rooms = build_rooms(
             settings,
@@ -174,6 +177,8 @@ class Context:
         every(RETRY_INTERVAL, self.offline_queue.retry_postponed)
         every(RETRY_INTERVAL, self._lost_queues.refill_after_loss)
         every(INACTIVE_INTERVAL, self._inactive.disconnect_inactive)
+        if self._key_set is not None:
+            every(settings.auth.external.jwks_refresh, self._key_set.refresh)
 
     async def open(self) -> None:
         """Start all parts. Raises what a part raises; `close` is to be called then too."""

@@ -31,7 +31,10 @@ def now() -> datetime:
 
 
 class User(msgspec.Struct, frozen=True):
-    """A user. `email` is as shown, `email_key` unique. `last_seen_at` is when the last socket disconnected."""
+    """A user. `email` is as shown, `email_key` unique. `last_seen_at` is when the last socket disconnected.
+
+    `is_external`: another service has the account.
+    """
 
     id: str
     email: str
@@ -44,11 +47,16 @@ class User(msgspec.Struct, frozen=True):
     is_active: bool = True
     last_seen_at: datetime | None = None
     created_at: datetime | None = None
+    is_external: bool = False
 
     @property
     def email_key(self) -> str:
-        """One spelling for all emails that look alike."""
-        return fold(self.email)
+        """One spelling for all emails that look alike.
+
+        Accounts of another service log in elsewhere: their emails may be missing, or be those of others. They have a
+        key that no email is like.
+        """
+        return f"id {self.id}" if self.is_external else fold(self.email)
 
     @property
     def full_name(self) -> str:
@@ -58,16 +66,22 @@ class User(msgspec.Struct, frozen=True):
 class Principal(msgspec.Struct, frozen=True):
     """Who asks: a user, in a login session or without one, until a time in seconds since 1970.
 
-    `scopes` names what they may do; None is everything, as for people in their own sessions.
+    `scopes` names what they may do; None is everything that people may in their own sessions. `granted` names what
+    their token allows them beyond that.
     """
 
     user_id: str
     session_id: str | None
     expires_at: float
     scopes: frozenset[str] | None = None
+    granted: frozenset[str] = frozenset()
 
     def may(self, scope: str) -> bool:
         return self.scopes is None or scope in self.scopes
+
+    def is_granted(self, scope: str) -> bool:
+        """Whether the token itself names this scope."""
+        return scope in self.granted
 
 
 class RoomDetails(msgspec.Struct, frozen=True):

@@ -48,6 +48,20 @@ class ProfilePatch(Inbound, frozen=True):
     profile_image: str | None | msgspec.UnsetType = msgspec.UNSET
 
 
+class DirectoryUser(Inbound, frozen=True):
+    """A user as another service knows them. What is left out is empty."""
+
+    user_id: Id
+    first_name: str
+    last_name: str = ""
+    email: str | None = None
+    phone: str | None = None
+    profile_image: str | None = None
+    user_type: str | None = None
+    trust_score: float | None = None
+    is_active: bool = True
+
+
 class SearchQuery(Inbound, frozen=True):
     q: Annotated[str, Meta(min_length=1, max_length=100)]
     limit: Annotated[int, Meta(ge=1, le=100)] = 20

@@ -58,7 +58,8 @@ def authorise(caller: Caller, operation: Operation[Any, Any]) -> None:
         return
     if caller.principal is None:
         raise Unauthorized
-    if not caller.principal.may(operation.scope):
+    may = caller.principal.is_granted if operation.is_delegated else caller.principal.may
+    if not may(operation.scope):
         raise Forbidden(f"The token lacks the scope {operation.scope}")
 
 

@@ -73,7 +73,8 @@ class Operation(Generic[Q, R]):
     """A verb with what it takes, gives and may refuse.
 
     `scope` is what a principal must be allowed; None makes the operation public. `check` looks at what needs no store,
-    before anything else does, and returns what `call` gets. `errors` names the refusals beside those that every
+    before anything else does, and returns what `call` gets. `is_delegated`: the token itself must name the scope, as
+    it is about other people. `errors` names the refusals beside those that every
     operation may give (`COMMON_ERRORS`). Without `call`, its handler streams the answer.
     """
 
@@ -86,6 +87,7 @@ class Operation(Generic[Q, R]):
     limit: Limit = Limit.NONE
     check: Callable[[Context, Caller, Q], Any] | None = None
     placed: Placed | None = None
+    is_delegated: bool = False
 
     @property
     def is_public(self) -> bool:

@@ -5,9 +5,19 @@ from typing import Final
 
 from server.context import Context
 from server.errors import Conflict, Forbidden, NotFound, Unauthorized
-from server.operations.operation import NOT_FOUND, NOTHING, Caller, Limit, Nothing, Operation
+from server.operations.operation import NOT_FOUND, NOTHING, Caller, Limit, Made, Nothing, Operation
 from server.protocol import PresenceView, SearchResult, TokenPair, UserView, wire_time
-from server.requests import Login, PresenceQuery, ProfilePatch, Refresh, Registration, SearchQuery, TokenRef, UserRef
+from server.requests import (
+    DirectoryUser,
+    Login,
+    PresenceQuery,
+    ProfilePatch,
+    Refresh,
+    Registration,
+    SearchQuery,
+    TokenRef,
+    UserRef,
+)
 
 
 async def _register(context: Context, caller: Caller, request: Registration) -> TokenPair:
@@ -52,6 +62,15 @@ async def _get_profile(context: Context, _caller: Caller, request: UserRef) -> U
     return await context.people.profile(request.user_id)
 
 
+async def _put_user(context: Context, _caller: Caller, request: DirectoryUser) -> Made:
+    return Made(*await context.directory.put(request))
+
+
+async def _delete_user(context: Context, _caller: Caller, request: UserRef) -> Nothing:
+    await context.directory.delete(request.user_id)
+    return NOTHING
+
+
 async def _search_people(context: Context, caller: Caller, request: SearchQuery) -> SearchResult:
     return await context.search.search(caller.user_id, request)
 
@@ -69,10 +88,16 @@ GET_OWN_PROFILE: Final = Operation(
     "users.get_own_profile", "users:read", Nothing, UserView, _get_own_profile, NOT_FOUND, Limit.READS
 )
 CHANGE_PROFILE: Final = Operation(
-    "users.change_profile", "users:write", ProfilePatch, UserView, _change_profile, frozenset({Conflict, NotFound})
+    "users.change_profile", "profile:write", ProfilePatch, UserView, _change_profile, frozenset({Conflict, NotFound})
 )
 GET_PROFILE: Final = Operation(
     "users.get_profile", "users:read", UserRef, UserView, _get_profile, NOT_FOUND, Limit.READS
+)
+PUT_USER: Final = Operation(
+    "users.put", "users:write", DirectoryUser, UserView, _put_user, frozenset({Conflict}), is_delegated=True
+)
+DELETE_USER: Final = Operation(
+    "users.delete", "users:write", UserRef, Nothing, _delete_user, frozenset({Conflict, NotFound}), is_delegated=True
 )
 SEARCH_PEOPLE: Final = Operation(
     "users.search", "users:read", SearchQuery, SearchResult, _search_people, limit=Limit.READS

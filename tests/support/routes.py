@@ -36,6 +36,8 @@ ROUTES = (
     Route("PATCH", f"{API}/users/me", {}),
     Route("GET", f"{API}/users/search?q=x"),
     Route("GET", f"{API}/users/{{user}}"),
+    Route("PUT", f"{API}/users/{{user}}", {"firstName": "x"}),
+    Route("DELETE", f"{API}/users/{{user}}"),
     Route("POST", f"{MESSAGES}/chat-rooms", {"otherUserId": UNKNOWN}),
     Route("GET", f"{MESSAGES}/chat-rooms/{{room}}", is_shared=True),
     Route("PATCH", f"{MESSAGES}/chat-rooms/{{room}}", {"name": "x"}, is_shared=True),

@@ -12,7 +12,7 @@ import msgspec
 
 from server.client_network import client_network
 from server.concurrency.ttl_cache import TtlCache
-from server.errors import Faults, NotFound, Unauthorized
+from server.errors import Faults, Forbidden, NotFound, Unauthorized
 from server.models import Principal, User, now
 from server.protocol import TokenPair
 from server.requests import Login, Refresh, Registration
@@ -56,6 +56,7 @@ class Accounts:
         refresh_grace: float,
         user_types: Sequence[str],
         end_session: EndSession,
+        is_open: bool,
     ) -> None:
         self._users = users
         self._sessions = sessions
@@ -67,6 +68,8 @@ class Accounts:
         self._refresh_grace = timedelta(seconds=refresh_grace)
         self._user_types = user_types
         self._end_session = end_session
+        # False if another service has the accounts.
+        self._is_open = is_open
         self._live: TtlCache[str, LiveState] = TtlCache(CACHED_SESSIONS, CACHE_AGE)
 
     async def register(self, registration: Registration, address: str) -> TokenPair:
@@ -75,6 +78,7 @@ class Accounts:
         Raises `ValidationFailed`, `Conflict` or `RateLimited`, and `Unavailable` if too many requests wait for a
         password hash.
         """
+        self._check_open()
         with Faults() as faults:
             user = _new_user(registration, self._user_types, faults)
             password = faults.of(profile_rules.check_new_password, registration.password)
@@ -91,6 +95,7 @@ class Accounts:
         Raises `Unauthorized`, with the same text and timing for an unknown email; `RateLimited`; and `Unavailable` if
         too many requests wait for a password hash.
         """
+        self._check_open()
         network, emails = client_network(address), profile_rules.login_emails(login.email)
         found = await self._users.find_by_emails(emails)
 
@@ -111,6 +116,7 @@ class Accounts:
         A used token is accepted again within the grace after its first use, because the answer may have been lost.
         Later use ends the session. A token that was never issued ends nothing. Raises `Unauthorized`.
         """
+        self._check_open()
         session_id, _, secret = refresh.refresh_token.partition(".")
         session = await self._sessions.find(session_id) if session_id and secret else None
         if session is None or session.is_ended or session.expires_at <= now() or not _is_issued(secret, session.key):
@@ -156,6 +162,10 @@ class Accounts:
         """Whether this session has ended since it was authenticated, as far as this process knows."""
         state = self._live.get(principal.session_id) if principal.session_id is not None else None
         return state is not None and not state.is_live
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise Forbidden("Another service has the accounts (auth.mode: external)")
 
     async def _check_password(self, found: tuple[User, str | None] | None, password: str, hashing: Hashing) -> User:
         user, password_hash = found if found is not None else (None, None)

@@ -3,12 +3,15 @@
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from server.config.settings import Settings
+from server.config.settings import External, Settings
 from server.services.accounts.accounts import Accounts
-from server.services.accounts.authenticators import Authenticators
+from server.services.accounts.authenticators import Authenticator, Authenticators
+from server.services.accounts.directory import Directory
+from server.services.accounts.external_tokens import ExternalTokens
 from server.services.accounts.passwords import Passwords
 from server.services.accounts.ports import Index, Limits, Presence, ProfileImages
 from server.services.accounts.profiles import Profiles
+from server.services.accounts.signing_keys import KeySet, PublicKeyFile, SharedSecret, SigningKeys
 from server.services.accounts.tokens import Tokens
 from server.storage.stores import Stores
 
@@ -18,6 +21,8 @@ class AccountServices(NamedTuple):
     authenticators: Authenticators
     profiles: Profiles
     passwords: Passwords
+    directory: Directory
+    key_set: KeySet | None
 
 
 def build_accounts(
@@ -29,8 +34,9 @@ def build_accounts(
     images: ProfileImages,
     limits: Limits,
     end_session: Callable[[str], Awaitable[None]],
+    end_user: Callable[[str], Awaitable[None]],
 ) -> AccountServices:
-    """`secret` signs the tokens; `end_session` disconnects every socket of a login session."""
+    """`secret` signs the tokens; `end_session` disconnects every socket of a login session, `end_user` of a user."""
     auth = settings.auth
     profiles = Profiles(stores.users, index, presence, images, limits)
     passwords = Passwords(is_limited=settings.limits.enabled)
@@ -45,5 +51,20 @@ def build_accounts(
         refresh_grace=auth.refresh_grace,
         user_types=auth.user_types,
         end_session=end_session,
+        is_open=auth.mode != "external",
     )
-    return AccountServices(accounts, Authenticators([accounts]), profiles, passwords)
+    chain: list[Authenticator] = [accounts] if auth.mode != "external" else []
+    key_set = KeySet(auth.external.jwks_url) if auth.external.jwks_url else None
+    if auth.mode != "builtin":
+        chain.append(ExternalTokens(auth, _find_keys(auth.external, key_set), profiles))
+    directory = Directory(profiles, end_user, is_shared=auth.mode == "both")
+    return AccountServices(accounts, Authenticators(chain), profiles, passwords, directory, key_set)
+
+
+def _find_keys(external: External, key_set: KeySet | None) -> list[SigningKeys]:
+    keys: list[SigningKeys] = [SharedSecret(external.secret)] if external.secret else []
+    if external.public_key_file:
+        keys.append(PublicKeyFile(external.public_key_file))
+    if key_set is not None:
+        keys.append(key_set)
+    return keys

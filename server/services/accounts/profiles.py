@@ -106,6 +106,19 @@ class Profiles:
             await self._profile_images.release_profile(user_id, before)
         return await self.profile(user_id)
 
+    async def replace(self, user_id: str, fields: dict[str, Any]) -> None:
+        """Set checked fields of any user, and without a limit: for those who keep the directory. Raises `NotFound`."""
+        async with self._changes.take(user_id):
+            before = (await self.get_many([user_id])).get(user_id)
+            await self.change(user_id, fields)
+            image = None if before is None else before.profile_image
+            if image is not None and image != fields["profile_image"]:
+                await self._profile_images.release_profile(user_id, image)
+
+    async def view_any(self, user_id: str) -> UserView:
+        """As `profile`, for inactive users too."""
+        return (await self.views(list((await self.get_many([user_id])).values())))[0]
+
     async def change(self, user_id: str, fields: dict[str, Any]) -> User:
         """Change checked fields (named as in `User`) and the search index. Raises `NotFound`."""
         while True:

@@ -27,7 +27,11 @@ FIELDS: Final = {
     "is_active": "isActive",
     "last_seen_at": "lastSeenAt",
     "created_at": "createdAt",
+    "is_external": "isExternal",
 }
+
+
+SHOWN_EMAIL: Final = "emailShown"
 
 
 class UserRecord(msgspec.Struct, frozen=True):
@@ -132,12 +136,12 @@ class Users:
         return [_record(document) for document in documents]
 
     async def change(self, record: UserRecord, fields: Mapping[str, Any], change: IndexChange) -> bool:
-        """Write fields (named as in `User`, without the email) and the pending index change atomically.
+        """Write fields (named as in `User`) and the pending index change atomically. The email is only that shown.
 
         Returns False if `record` is out of date.
         """
         values = {
-            **{FIELDS[name]: value for name, value in fields.items()},
+            **{FIELDS.get(name, SHOWN_EMAIL): value for name, value in fields.items()},
             "indexed": _index_text(change.indexed),
             "pending": change.to_document(),
         }
@@ -180,13 +184,14 @@ def user_document(user: User, password_hash: str | None, change: IndexChange) ->
 
 def _user(document: dict[str, Any]) -> User:
     fields: dict[str, Any] = {name: document.get(stored) for name, stored in FIELDS.items()}
-    return User(id=document["_id"], email=document.get("emailShown") or document["email"], **fields)
+    fields["is_external"] = bool(fields["is_external"])
+    return User(id=document["_id"], email=document.get(SHOWN_EMAIL, document["email"]), **fields)
 
 
 def _email_fields(user: User) -> dict[str, str]:
     """`email` is the unique, folded form; the displayed form is stored only if it differs."""
     key = user.email_key
-    return {"email": key} if key == user.email else {"email": key, "emailShown": user.email}
+    return {"email": key} if key == user.email else {"email": key, SHOWN_EMAIL: user.email}
 
 
 def _record(document: dict[str, Any]) -> UserRecord:
