@@ -28,6 +28,7 @@ ROUTES: Final = (
     Route(f"{API}/auth/logout", auth.LogoutHandler, {"POST": people.LOG_OUT}),
     Route(f"{API}/users/me", users.MeHandler, {"GET": people.GET_OWN_PROFILE, "PATCH": people.CHANGE_PROFILE}),
     Route(f"{API}/users/search", users.UserSearchHandler, {"GET": people.SEARCH_PEOPLE}),
+    Route(f"{API}/users/presence", users.PresenceHandler, {"GET": people.GET_PRESENCE}),
     Route(
         f"{API}/users/{_ID}",
         users.UserHandler,
@@ -51,7 +52,10 @@ ROUTES: Final = (
         {"PATCH": rooms.CHANGE_ROLE, "DELETE": rooms.REMOVE_MEMBER},
     ),
     Route(f"{API}/messages/open-rooms", messages.OpenRoomsHandler, {"GET": rooms.LIST_OPEN_ROOMS}),
+    Route(f"{API}/messages/unread", messages.UnreadHandler, {"GET": rooms.SUM_UNREAD}),
+    Route(f"{API}/messages/sync", messages.SyncHandler, {"POST": message_operations.SYNC}),
     Route(f"{API}/messages/chats", messages.ChatsHandler, {"GET": rooms.LIST_CHATS}),
+    Route(f"{API}/messages/chats/{_ID}", messages.ChatHandler, {"GET": rooms.GET_CHAT}),
     Route(
         f"{API}/messages/chats/{_ID}/messages",
         messages.ChatMessagesHandler,

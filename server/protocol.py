@@ -236,6 +236,14 @@ class ChatPage(Outbound, frozen=True):
     next_cursor: str | None
 
 
+class UnreadSum(Outbound, frozen=True):
+    """Of all rooms: the unread messages, those that mention the user, and the rooms that have any."""
+
+    unread_count: int
+    mention_count: int
+    chats: int
+
+
 class Pagination(Outbound, frozen=True):
     """`next_before` or `next_after` is set if the answer was cut for its size: where to continue."""
 
@@ -313,7 +321,7 @@ class SyncAnswer(Outbound, frozen=True):
 
     rooms: list[SyncedRoom]
     epoch: str
-    reset: bool
+    reset: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class UploadView(Outbound, frozen=True):

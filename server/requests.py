@@ -1,6 +1,6 @@
 """What clients send: the payloads of requests and events, declared and bounded in one place."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -8,7 +8,10 @@ from msgspec import Meta
 from server.models import HistoryMode, Role, RoomType, SentType, Visibility
 
 # Ids are opaque; the bound is far above any that this server or a sensible token issuer makes.
-Id = Annotated[str, Meta(min_length=1, max_length=128)]
+ID_LENGTH: Final = 128
+Id = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH)]
+# People whose presence is asked for at once.
+MOST_PRESENT: Final = 200
 # JSON numbers stay exact up to 2**53, and the store's integers reach further.
 Seq = Annotated[int, Meta(ge=0, le=2**53)]
 Page = Annotated[int, Meta(ge=1, le=2**31)]
@@ -123,6 +126,9 @@ class OpenRoomsQuery(Inbound, frozen=True):
 
 
 class ChatsQuery(Inbound, frozen=True):
+    """With `booking_id`, only the rooms of that booking."""
+
+    booking_id: Id | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
     cursor: Annotated[str, Meta(max_length=256)] | None = None
 
@@ -184,10 +190,16 @@ class UserRef(Inbound, frozen=True):
     user_id: Id
 
 
+class PresenceList(Inbound, frozen=True):
+    """`ids` are separated by commas."""
+
+    ids: Annotated[str, Meta(min_length=1, max_length=30_000)]
+
+
 class PresenceQuery(Inbound, frozen=True):
     """With `watch`, the socket hears of further changes of these people, and no longer of those it watched before."""
 
-    user_ids: Annotated[list[Id], Meta(max_length=200)]
+    user_ids: Annotated[list[Id], Meta(max_length=MOST_PRESENT)]
     watch: bool = False
 
 

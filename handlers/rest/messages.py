@@ -1,8 +1,11 @@
 """`/api/v1/messages/…`: rooms, the chat list, history, sending and reading."""
 
+from typing import Final
+
 import msgspec
 
 from handlers.base import ApiHandler
+from server.errors import ValidationFailed
 from server.operations.messages import RoomHistory, RoomMessage
 from server.operations.rooms import Invitation, RoleChange, RoomChange, RoomMember, RoomMembers
 from server.requests import (
@@ -22,7 +25,11 @@ from server.requests import (
     RoomRef,
     RoomRequest,
     SendMessage,
+    SyncRequest,
 )
+
+# As of the draft of the IETF (draft-ietf-httpapi-idempotency-key-header).
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
 
 class RoomsHandler(ApiHandler):
@@ -80,14 +87,39 @@ class ChatsHandler(ApiHandler):
         await self.answer_large(msgspec.json.encode(page))
 
 
+class ChatHandler(ApiHandler):
+    async def get(self, room_id: str) -> None:
+        self.answer(await self.execute(lambda: RoomRef(room_id)))
+
+
+class UnreadHandler(ApiHandler):
+    async def get(self) -> None:
+        self.answer(await self.execute())
+
+
+class SyncHandler(ApiHandler):
+    async def post(self) -> None:
+        answer = await self.execute(lambda: self.parse(SyncRequest))
+        await self.answer_large(msgspec.json.encode(answer))
+
+
 class ChatMessagesHandler(ApiHandler):
     async def get(self, room_id: str) -> None:
         page = await self.execute(lambda: RoomHistory(room_id, self.parse_query(HistoryQuery)))
         await self.answer_large(msgspec.json.encode(page))
 
     async def post(self, room_id: str) -> None:
-        message, is_new = await self.execute(lambda: self.parse(SendMessage, roomId=room_id))
+        message, is_new = await self.execute(lambda: self._read_message(room_id))
         self.answer(message, 201 if is_new else 200)
+
+    def _read_message(self, room_id: str) -> SendMessage:
+        """The header `Idempotency-Key` is another name for `clientMessageId`."""
+        message, key = self.parse(SendMessage, roomId=room_id), self.request.headers.get(IDEMPOTENCY_KEY)
+        if key is None or key == message.client_message_id:
+            return message
+        if message.client_message_id is not None:
+            raise ValidationFailed.at("clientMessageId", f"differs from {IDEMPOTENCY_KEY}")
+        return self.parse(SendMessage, roomId=room_id, clientMessageId=key)
 
 
 class ChatReadHandler(ApiHandler):

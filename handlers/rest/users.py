@@ -1,7 +1,17 @@
 """`/api/v1/users/…`: own profile, other profiles, search."""
 
 from handlers.base import ApiHandler
-from server.requests import DirectoryUser, ProfilePatch, SearchQuery, UserRef
+from server.errors import ValidationFailed
+from server.requests import (
+    ID_LENGTH,
+    MOST_PRESENT,
+    DirectoryUser,
+    PresenceList,
+    PresenceQuery,
+    ProfilePatch,
+    SearchQuery,
+    UserRef,
+)
 
 
 class MeHandler(ApiHandler):
@@ -15,6 +25,17 @@ class MeHandler(ApiHandler):
 class UserSearchHandler(ApiHandler):
     async def get(self) -> None:
         self.answer(await self.execute(lambda: self.parse_query(SearchQuery)))
+
+
+class PresenceHandler(ApiHandler):
+    async def get(self) -> None:
+        self.answer({"presence": await self.execute(self._read_query)})
+
+    def _read_query(self) -> PresenceQuery:
+        ids = self.parse_query(PresenceList).ids.split(",")
+        if len(ids) > MOST_PRESENT or not all(0 < len(user_id) <= ID_LENGTH for user_id in ids):
+            raise ValidationFailed.at("ids", f"must be 1 to {MOST_PRESENT} ids of users, separated by commas")
+        return PresenceQuery(ids)
 
 
 class UserHandler(ApiHandler):

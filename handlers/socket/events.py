@@ -56,7 +56,7 @@ class Event(NamedTuple):
 
 
 def _answer_sync(answer: SyncAnswer) -> Answer:
-    return {"epoch": answer.epoch, "rooms": answer.rooms} | ({"reset": True} if answer.reset else {})
+    return {"epoch": answer.epoch, "rooms": answer.rooms} | ({"reset": True} if answer.reset is True else {})
 
 
 def _answer_message(message: MessageView) -> Answer:

@@ -80,7 +80,7 @@ async def _list_receipts(context: Context, caller: Caller, request: MessageRef) 
 READ_HISTORY: Final = Operation(
     "messages.read_history", "messages:read", RoomHistory, HistoryPage, _read_history, NOT_FOUND, Limit.READS
 )
-SYNC: Final = Operation("messages.sync", "messages:read", SyncRequest, SyncAnswer, _sync, NOT_FOUND)
+SYNC: Final = Operation("messages.sync", "messages:read", SyncRequest, SyncAnswer, _sync, NOT_FOUND, Limit.READS)
 SEND: Final = Operation(
     "messages.send",
     "messages:write",

@@ -102,4 +102,6 @@ DELETE_USER: Final = Operation(
 SEARCH_PEOPLE: Final = Operation(
     "users.search", "users:read", SearchQuery, SearchResult, _search_people, limit=Limit.READS
 )
-GET_PRESENCE: Final = Operation("presence.get", "users:read", PresenceQuery, list[PresenceView], _get_presence)
+GET_PRESENCE: Final = Operation(
+    "presence.get", "users:read", PresenceQuery, list[PresenceView], _get_presence, limit=Limit.READS
+)

@@ -4,7 +4,7 @@ from typing import Final, NamedTuple, cast
 
 from server.context import Context
 from server.operations.operation import CHANGE_ERRORS, NOT_FOUND, NOTHING, Caller, Limit, Made, Nothing, Operation
-from server.protocol import AddedMembers, ChatPage, MemberPage, OpenRoomPage, RoomView
+from server.protocol import AddedMembers, ChatPage, ChatView, MemberPage, OpenRoomPage, RoomView, UnreadSum
 from server.requests import (
     ChatsQuery,
     GroupRequest,
@@ -102,6 +102,14 @@ async def _list_chats(context: Context, caller: Caller, request: ChatsQuery) -> 
     return await context.chat_list.list_chats(caller.user_id, request)
 
 
+async def _get_chat(context: Context, caller: Caller, request: RoomRef) -> ChatView:
+    return await context.chat_list.get_chat(caller.user_id, request.room_id)
+
+
+async def _sum_unread(context: Context, caller: Caller, _request: Nothing) -> UnreadSum:
+    return await context.chat_list.sum_unread(caller.user_id)
+
+
 async def _exit_room(context: Context, caller: Caller, request: RoomRef) -> Nothing:
     """Members get the messages of a room without entering it."""
     await context.rooms.access_room(caller.user_id, request.room_id)
@@ -129,6 +137,8 @@ OPEN_ROOM: Final = Operation(
     NOT_FOUND,
 )
 GET_ROOM: Final = Operation("rooms.get", "rooms:read", RoomRef, RoomView, _get_room, NOT_FOUND, Limit.READS)
+GET_CHAT: Final = Operation("rooms.get_line", "rooms:read", RoomRef, ChatView, _get_chat, NOT_FOUND, Limit.READS)
+SUM_UNREAD: Final = Operation("rooms.sum_unread", "rooms:read", Nothing, UnreadSum, _sum_unread, limit=Limit.READS)
 LIST_CHATS: Final = Operation("rooms.list", "rooms:read", ChatsQuery, ChatPage, _list_chats, limit=Limit.READS)
 # Over sockets: to look at a room and away from it, which changes no membership.
 ENTER_ROOM: Final = Operation("rooms.enter", "rooms:read", RoomRef, RoomView, _enter_room, NOT_FOUND)

@@ -7,7 +7,7 @@ import msgspec
 
 from server.errors import NotFound
 from server.models import Role
-from server.protocol import ROOM_NEW, ChatPage, ChatView, RoomView
+from server.protocol import ROOM_NEW, ChatPage, ChatView, RoomView, UnreadSum
 from server.realtime.fan_out import FanOut
 from server.requests import ChatsQuery, GroupRequest, RoomPatch, RoomRequest
 from server.room_state import RoomState
@@ -96,18 +96,39 @@ class ChatList:
         """One page of the list. The cursor is a sort key: rooms that move up later are on an earlier page."""
         after = None if query.cursor is None else read_cursor(query.cursor, SortKey)
         rooms = sorted(await self._rooms.of_user(user_id), key=_sort_key, reverse=True)
+        if query.booking_id is not None:
+            rooms = [room for room in rooms if room.booking_id == query.booking_id]
         if after is not None:
             rooms = [room for room in rooms if _sort_key(room) < after]
         page = rooms[: query.limit]
+        shown = await self._view_chats(user_id, page)
+        chats = _within_bytes([chat for _, chat in shown])
+        last = shown[len(chats) - 1][0] if len(chats) < len(shown) else page[-1] if len(rooms) > len(page) else None
+        return ChatPage(chats=chats, next_cursor=None if last is None else write_cursor(_sort_key(last)))
+
+    async def get_chat(self, user_id: str, room_id: str) -> ChatView:
+        """One line of the list. Raises `NotFound` for rooms of others."""
+        shown = await self._view_chats(user_id, [await self._rooms.access_room(user_id, room_id)])
+        if not shown:
+            raise NotFound("No such room")
+        return shown[0][1]
+
+    async def sum_unread(self, user_id: str) -> UnreadSum:
+        """What is unread in all rooms together."""
+        rooms = await self._rooms.of_user(user_id)
+        mentions = await self._count_mentions(user_id, rooms)
+        unread = [count for room in rooms if (count := room.unread(user_id))]
+        return UnreadSum(sum(unread), sum(mentions.values()), len(unread))
+
+    async def _view_chats(self, user_id: str, page: Sequence[RoomState]) -> list[tuple[RoomState, ChatView]]:
         peers = {room.id: peer_of(room, user_id) for room in page if room.type == "DIRECT"}
         senders = {room.id: room.last_message.sender_id for room in page if room.last_message is not None}
         people = await self._people.get_many({*peers.values(), *senders.values()})
         online = await self._presence.online(set(peers.values()))
         mentions = await self._count_mentions(user_id, page)
-        # A room that was left meanwhile is no longer in the list.
-        shown = [room for room in page if user_id in room.members]
-        chats = _within_bytes(
-            [
+        return [
+            (
+                room,
                 view_chat(
                     room,
                     user_id,
@@ -116,12 +137,12 @@ class ChatList:
                     people.get(senders.get(room.id, "")),
                     peers.get(room.id) in online,
                     mentions.get(room.id, 0),
-                )
-                for room in shown
-            ]
-        )
-        last = shown[len(chats) - 1] if len(chats) < len(shown) else page[-1] if len(rooms) > len(page) else None
-        return ChatPage(chats=chats, next_cursor=None if last is None else write_cursor(_sort_key(last)))
+                ),
+            )
+            for room in page
+            # A room that was left meanwhile is no longer in the list.
+            if user_id in room.members
+        ]
 
     async def _view_room(self, user_id: str, room: RoomState) -> RoomView:
         last = room.last_message

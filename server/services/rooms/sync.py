@@ -84,7 +84,7 @@ class Sync:
         mine = {room.id: room for room in await self._rooms.of_user(user_id)}
         answer = [room for room in synced if mine.pop(room.room_id, None) is not None]
         answer += [self._view_synced(user_id, room, [], [], has_all=True) for room in mine.values()]
-        return SyncAnswer(answer, epoch, reset=is_reset)
+        return SyncAnswer(answer, epoch, reset=is_reset or msgspec.UNSET)
 
     async def _read(self, user_id: str, rooms: Sequence[RoomState], ranges: Mapping[str, "_Range"]) -> list[SyncedRoom]:
         """All rooms, with as many messages as fit in one frame beside them. Rooms that are cut have `has_more` set."""
