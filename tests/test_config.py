@@ -375,6 +375,10 @@ EXTERNAL = "auth:\n  mode: external\n"
             "    algorithms: [HS256]\n    secret: '-----BEGIN PUBLIC KEY-----aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'\n",
             "5: auth.external.secret: holds a key of another kind",
         ),
+        (
+            "    algorithms: [HS256]\n    secret: " + "x" * 32 + "\n  secret: " + "x" * 32 + "\n",
+            "5: auth.external.secret: must not be auth.secret",
+        ),
         ("    algorithms: [RS256]\n", "2: auth.external.public_key_file: these algorithms need a public key"),
         ("    algorithms: [RS256]\n    jwks_url: ftp://x\n", "5: auth.external.jwks_url: expected an http(s) address"),
         (

@@ -34,6 +34,8 @@ def check_external(auth: Auth, entries: Mapping[str, Entry]) -> None:
             fail(SHARED_KEY, f"{algorithm} needs at least {least} bytes")
     if "BEGIN" in external.secret and "KEY" in external.secret:
         fail(SHARED_KEY, f"holds a key of another kind: put it into a file and name it in {PUBLIC_KEY_KEY}")
+    if external.secret and external.secret == auth.secret:
+        fail(SHARED_KEY, "must not be auth.secret: the other service could sign for the accounts of this server")
     if external.public_key_file and external.jwks_url:
         fail(JWKS_KEY, f"cannot go together with {PUBLIC_KEY_KEY}")
     if has_public_algorithm(external) and not (external.public_key_file or external.jwks_url):
