@@ -84,6 +84,7 @@ ROUTES: Final = (
     Route("/uploads/([^/]+)", downloads.FileHandler, {"GET": others.GET_FILE}),
     Route("/healthz", system.HealthHandler, {"GET": others.TELL_ALIVE}),
     Route("/readyz", system.ReadyHandler, {"GET": others.FIND_UNAVAILABLE}),
+    Route("/metrics", system.MetricsHandler, {"GET": others.READ_METRICS}),
     Route("/", web.WebFileHandler, {"GET": others.GET_WEB_FILE}),
     Route("/web/settings.json", web.WebSettingsHandler, {"GET": others.GET_WEB_SETTINGS}),
     Route("/web/(.+)", web.WebFileHandler, {"GET": others.GET_WEB_FILE}),

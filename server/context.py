@@ -1,5 +1,6 @@
 """The composition root: stores, then services, and the order in which they start."""
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +14,8 @@ from server.embedded import EmbeddedStores, StartFailed
 from server.errors import Unauthorized, Unavailable, Unusable
 from server.failpoints import Failpoints
 from server.lifecycle import Lifecycle, Part
+from server.metrics import Metrics
+from server.readings import readings_of
 from server.realtime.hub import Hub
 from server.realtime.unsent import Unsent
 from server.room_state import RoomState
@@ -29,6 +32,7 @@ from server.services.room_log.build import build_room_log
 from server.services.room_log.notices import Notices
 from server.services.room_log.write_queue import WriteQueue
 from server.services.rooms.build import build_rooms
+from server.services.scrapers import Scrapers
 from server.services.search.build import build_search
 from server.services.search.index import UserIndex
 from server.services.upgrades import Upgrades
@@ -37,6 +41,8 @@ from server.storage.stores import Stores
 
 # Ends and cursors can be derived from the log: storing them late only costs some reading after a crash.
 SAVE_INTERVAL: Final = 1.0
+LAG_INTERVAL: Final = 0.25
+LAG_STEP: Final = 0.01
 RETRY_INTERVAL: Final = 1.0
 INACTIVE_INTERVAL: Final = 0.1
 # After a crash, messages confirmed since the last run are delivered again.
@@ -58,6 +64,8 @@ class Context:
         self._periodic = PeriodicWork()
         self.hub = Hub(Unsent(per_user=settings.server.max_unsent_per_user, total=settings.server.max_unsent))
         self.health = Health(stores.database, stores.redis)
+        self.metrics = Metrics()
+        self.scrapers = Scrapers(settings.metrics.allow, settings.metrics.token)
         self.limits = Limits(settings.limits, stores.counters)
         failpoints = Failpoints(os.environ)
         online = OnlineUsers()
@@ -130,6 +138,7 @@ class Context:
             delivery,
             consumers,
             failpoints,
+            self.metrics.message_batch.observe,
         )
         self.messages, self.changes = room_log.messages, room_log.changes
         self._log, self._change_writer = room_log.writer, room_log.change_writer
@@ -142,6 +151,9 @@ class Context:
         )
         self._other_servers = OtherServers(stores.servers)
         self._lifecycle = Lifecycle(self._parts())
+        self.metrics.readings = readings_of(
+            self.hub, self.room_loader, self._in_flight, write_queue, self.offline_writer, stores
+        )
 
     def _parts(self) -> list[Part]:
         """In the order of their start. They are drained and stopped in reverse."""
@@ -174,6 +186,7 @@ class Context:
         every(settings.presence.lease / RENEWALS_PER_LEASE, self.presence.renew_leases)
         every(ADVANCE_INTERVAL, self._advance_delivered)
         every(SAVE_INTERVAL, self.save_ends)
+        every(LAG_INTERVAL, self._measure_lag)
         every(RETRY_INTERVAL, self.offline_queue.retry_postponed)
         every(RETRY_INTERVAL, self._lost_queues.refill_after_loss)
         every(INACTIVE_INTERVAL, self._inactive.disconnect_inactive)
@@ -206,6 +219,12 @@ class Context:
             self._other_servers.look,
         ):
             await do_quietly(work)
+
+    async def _measure_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + LAG_STEP
+        await asyncio.sleep(LAG_STEP)
+        self.metrics.loop_lag.observe(max(0.0, loop.time() - due))
 
     async def save_ends(self) -> None:
         """Store changed ends, cursors and marks, and trim the in-flight journal."""

@@ -26,6 +26,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             "server.log",
             "server.lookalikes",
             "server.member_state",
+            "server.metrics",
             "server.models",
             "server.changes",
             "server.notices",
@@ -44,7 +45,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "services": ({"server.services"}, {"vocabulary", "config", "concurrency", "realtime", "storage"}),
     "lifecycle": ({"server.lifecycle"}, {"concurrency"}),
     "context": (
-        {"server.context"},
+        {"server.context", "server.readings"},
         {"vocabulary", "config", "concurrency", "realtime", "storage", "embedded", "services", "lifecycle"},
     ),
     "operations": (

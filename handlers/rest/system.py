@@ -1,6 +1,8 @@
-"""`/healthz` and `/readyz`: liveness and readiness."""
+"""`/healthz`, `/readyz` and `/metrics`: liveness, readiness, and what there is to be watched."""
 
 from handlers.base import ApiHandler
+from server.metrics import CONTENT_TYPE
+from server.operations.others import Scrape
 
 
 class HealthHandler(ApiHandler):
@@ -17,3 +19,12 @@ class ReadyHandler(ApiHandler):
     async def get(self) -> None:
         missing = await self.execute()
         self.answer({"status": "unavailable" if missing else "ok", "missing": missing}, 503 if missing else 200)
+
+
+class MetricsHandler(ApiHandler):
+    """Prometheus's text format, for the addresses and the token of the settings."""
+
+    async def get(self) -> None:
+        token = self.request.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.set_header("Content-Type", CONTENT_TYPE)
+        self.write(await self.execute(lambda: Scrape(token)))

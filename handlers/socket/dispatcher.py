@@ -153,7 +153,7 @@ class Dispatcher:
         result, operation = message.result, call.event.operation
         error = Unavailable() if result.cancelled() else result.exception()
         known = None if error is None else to_chat_error(operation, error)
-        observe(operation, begun, known)
+        observe(self._context, operation, begun, known)
         if known is not None:
             self._fail(connection, call.name, call.ack_id, known)
         elif call.ack_id is not None and connection.is_open:

@@ -249,6 +249,18 @@ class Web(Section, frozen=True, kw_only=True):
     )
 
 
+class Metrics(Section, frozen=True, kw_only=True):
+    allow: Annotated[list[str], ip_networks("addresses and networks that may read /metrics without a token")] = (
+        msgspec.field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
+    )
+    token: Annotated[
+        str,
+        text(
+            "whoever sends it as a bearer token may read /metrics; empty: nobody", r"|\S{16,}", "16 characters or more"
+        ),
+    ] = ""
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """The whole configuration. Durations are seconds, sizes are bytes; after `load`, `data_dir` is absolute."""
 
@@ -277,3 +289,4 @@ class Settings(Section, frozen=True, kw_only=True):
     cors: Cors = msgspec.field(default_factory=Cors)
     uploads: Uploads = msgspec.field(default_factory=Uploads)
     web: Web = msgspec.field(default_factory=Web)
+    metrics: Metrics = msgspec.field(default_factory=Metrics)

@@ -17,6 +17,7 @@ from server.errors import (
     Unavailable,
     ValidationFailed,
 )
+from server.metrics import OK
 from server.operations.operation import Caller, Limit, Operation
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,14 @@ def admit(
 
     The limit comes first, so that malformed input counts too. `size` is that of an event in bytes.
     """
+    try:
+        return _admit(context, caller, operation, read, size)
+    except ChatError as error:
+        context.metrics.note_operation(operation.name, error.code, 0.0)
+        raise
+
+
+def _admit(context: Context, caller: Caller, operation: Operation[Q, Any], read: Callable[[], Q], size: int) -> Any:
     if operation.limit is Limit.MESSAGES:
         context.limits.check_message(caller.user_id)
     elif caller.connection is not None:
@@ -74,9 +83,9 @@ async def perform(context: Context, caller: Caller, operation: Operation[Any, R]
         raise
     except Exception as error:
         known = to_chat_error(operation, error)
-        observe(operation, begun, known)
+        observe(context, operation, begun, known)
         raise known from error
-    observe(operation, begun, None)
+    observe(context, operation, begun, None)
     return reply
 
 
@@ -90,8 +99,9 @@ def to_chat_error(operation: Operation[Any, Any], error: BaseException) -> ChatE
     return Internal()
 
 
-def observe(operation: Operation[Any, Any], begun: float, error: ChatError | None) -> None:
-    """Every call ends here, with its outcome and its duration."""
+def observe(context: Context, operation: Operation[Any, Any], begun: float, error: ChatError | None) -> None:
+    """Every call that was admitted ends here, with its outcome and its duration."""
+    context.metrics.note_operation(operation.name, OK if error is None else error.code, time.monotonic() - begun)
     if log.isEnabledFor(logging.DEBUG):
         outcome = "OK" if error is None else error.code
         log.debug("operation=%s outcome=%s seconds=%.4f", operation.name, outcome, time.monotonic() - begun)

@@ -1,6 +1,6 @@
 """Operations on files, health and the web page; most are answered by their handlers."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from server.context import Context
 from server.errors import NotFound, PayloadTooLarge, RangeNotSatisfiable, UnsupportedMediaType
@@ -16,6 +16,17 @@ async def _tell_alive(_context: Context, _caller: Caller, _request: Nothing) -> 
     return NOTHING
 
 
+class Scrape(NamedTuple):
+    """A request for the metrics, with its bearer token or an empty text."""
+
+    token: str
+
+
+async def _read_metrics(context: Context, caller: Caller, request: Scrape) -> bytes:
+    context.scrapers.check(caller.address, request.token)
+    return context.metrics.expose()
+
+
 UPLOAD: Final[Operation[Nothing, Any]] = Operation(
     "uploads.create",
     "messages:write",
@@ -29,5 +40,6 @@ GET_FILE: Final[Operation[Nothing, Any]] = Operation(
 )
 TELL_ALIVE: Final = Operation("health.tell_alive", None, Nothing, Nothing, _tell_alive)
 FIND_UNAVAILABLE: Final = Operation("health.find_unavailable", None, Nothing, list[str], _find_unavailable)
+READ_METRICS: Final = Operation("metrics.read", None, Scrape, bytes, _read_metrics)
 GET_WEB_FILE: Final[Operation[Nothing, Any]] = Operation("web.get_file", None, Nothing, bytes, None, NOT_FOUND)
 GET_WEB_SETTINGS: Final[Operation[Nothing, Any]] = Operation("web.get_settings", None, Nothing, dict, None, NOT_FOUND)

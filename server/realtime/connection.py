@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from server.models import Principal, now
 from server.realtime.frames import Frame
@@ -15,6 +15,8 @@ Acknowledge = Callable[[], None]
 class Transport(Protocol):
     """Sends to one client, by its WebSocket or its polls. Disconnects a client that reads too slowly."""
 
+    # What it is called in metrics.
+    kind: ClassVar[str]
     # Whether frames may still arrive.
     is_open: bool
 
@@ -28,6 +30,7 @@ class Transport(Protocol):
 class _NoTransport:
     """The transport of a closed connection."""
 
+    kind: ClassVar[str] = "closed"
     is_open = False
 
     def send(self, frame: Frame) -> None:

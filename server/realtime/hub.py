@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -108,6 +109,10 @@ class Hub:
 
     def find(self, engine_sid: str) -> Connection | None:
         return self._by_engine_sid.get(engine_sid)
+
+    def count_by_transport(self) -> dict[str, int]:
+        """Open connections by the kind of their transport."""
+        return dict(Counter(connection.transport.kind for connection in self._by_sid.values()))
 
     def user_ids(self) -> list[str]:
         """All connected users."""

@@ -71,4 +71,5 @@ ROUTES = (
     Route("GET", "/web/{file}", is_public=True),
     Route("GET", "/healthz", is_public=True),
     Route("GET", "/readyz", is_public=True),
+    Route("GET", "/metrics", is_public=True),
 )

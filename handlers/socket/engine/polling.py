@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE, NOOP, PING, Packet
@@ -53,6 +53,8 @@ class PolledSocket:
     It exists for each session from the beginning, so that packets of the library are bounded too and pings use the
     monotonic clock. A poll confirms the answer to the one before.
     """
+
+    kind: ClassVar[str] = "polling"
 
     __slots__ = (
         "_aborted_poll",

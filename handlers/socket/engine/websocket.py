@@ -1,7 +1,7 @@
 """Server side of a WebSocket (RFC 6455) on an asyncio transport, after the handshake."""
 
 import asyncio
-from typing import Final, Protocol, cast
+from typing import ClassVar, Final, Protocol, cast
 
 from tornado.util import _websocket_mask as unmask
 
@@ -66,6 +66,8 @@ class WebSocket(asyncio.Protocol):
     the client violates the protocol, sends a message of more than `max_size` bytes, or leaves more than `max_unsent`
     bytes unread for longer than the grace of `SendBuffer`.
     """
+
+    kind: ClassVar[str] = "websocket"
 
     __slots__ = (
         "_buffer",

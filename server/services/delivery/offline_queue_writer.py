@@ -52,6 +52,11 @@ class OfflineQueueWriter:
         self._refused: set[str] = set()
         self._stalled = asyncio.Event()
 
+    @property
+    def waiting_bytes(self) -> int:
+        """The size of what is not written yet."""
+        return self._buffered
+
     def enqueue(self, user_id: str, payload: bytes, at: datetime) -> "asyncio.Future[None]":
         """Queue one message; calls share round trips. Its age counts from `at`, without the time in the buffer.
 

@@ -1,6 +1,6 @@
 """Wires the room log: sending, the writer behind it, its consumers, and recovery after a crash."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from server.config.settings import Settings
@@ -53,8 +53,11 @@ def build_room_log(
     delivery: Consumer,
     background: Sequence[LogConsumer],
     failpoints: Failpoints,
+    note_batch: Callable[[float], None],
 ) -> RoomLogServices:
-    """`delivery` and the `background` consumers get every stored message in log order."""
+    """`delivery` and the `background` consumers get every stored message in log order. `note_batch` is called
+    with the number of messages of each write.
+    """
     in_flight = InFlightRooms(stores.in_flight_journal)
     consumers = Consumers(
         delivery,
@@ -99,6 +102,7 @@ def build_room_log(
             failpoints.end_before(AFTER_ACK, consumers.take),
             in_flight,
             failpoints,
+            note_batch,
             max_batch=settings.messages.max_batch,
         ),
         change_writer,

@@ -26,6 +26,9 @@ class InFlightRooms:
         self._rooms: dict[str, RoomState] = {}
         self._retry_at = 0.0
 
+    def __len__(self) -> int:
+        return len(self._rooms)
+
     async def enter(self, rooms: Iterable[RoomState]) -> None:
         """Await before storing messages of these rooms. Disk errors are logged, not raised, so that sending goes on."""
         new = []

@@ -44,9 +44,11 @@ class RoomLog:
         on_stored: Callable[[Sequence[StoredMessage]], None],
         in_flight: InFlightRooms,
         failpoints: Failpoints,
+        note_batch: Callable[[float], None],
         *,
         max_batch: int,
     ) -> None:
+        self._note_batch = note_batch
         self._queue = write_queue
         self._messages = messages
         self._mentions = mentions
@@ -115,6 +117,7 @@ class RoomLog:
                 await self._in_flight.enter(pending.room for pending in batch)
                 messages = self._number(batch)
                 stored = await self._messages.insert(messages)
+                self._note_batch(stored)
                 self._failpoints.reach(AFTER_INSERT)
                 await self._note_mentions(messages[:stored])
             except Unavailable:

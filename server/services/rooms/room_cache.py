@@ -20,6 +20,9 @@ class RoomCache:
         self._cached: OrderedDict[str, RoomState] = OrderedDict()
         self._evicted: WeakValueDictionary[str, RoomState] = WeakValueDictionary()
 
+    def __len__(self) -> int:
+        return len(self._cached)
+
     def find(self, room_id: str) -> RoomState | None:
         """The room if it is in memory. It becomes the most recently used."""
         state = self._cached.get(room_id)

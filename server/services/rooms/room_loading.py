@@ -50,6 +50,11 @@ class RoomLoader:
         self._on_loaded = on_loaded
         self._loading: dict[str, asyncio.Task[Mapping[str, RoomState]]] = {}
 
+    @property
+    def cached_rooms(self) -> int:
+        """The number of rooms in memory."""
+        return len(self._cache)
+
     def cached(self, room_id: str) -> RoomState | None:
         """The room if it is in memory and read to the end of its log; for callers that must not wait."""
         state = self._cache.find(room_id)

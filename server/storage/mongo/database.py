@@ -80,6 +80,8 @@ class Database:
         self._half_open: asyncio.Task[None] | None = None
         self._health_check: asyncio.Task[None] | None = None
         self._is_shut_down = False
+        # Since the start: calls that were begun, and those that the store did not answer.
+        self.calls = self.failures = 0
         self._circuit_closed = asyncio.Event()
         self._circuit_closed.set()
 
@@ -111,6 +113,14 @@ class Database:
         Raises `Unavailable` if the circuit is open (the call is not begun then), if the store cannot be reached in
         time, or if it does not confirm that a write is durable.
         """
+        self.calls += 1
+        try:
+            return await self._run(call, *arguments, timeout=timeout, **options)
+        except Unavailable:
+            self.failures += 1
+            raise
+
+    async def _run(self, call: Callable[..., Awaitable[T]], *arguments: Any, timeout: float, **options: Any) -> T:
         if not self._circuit_closed.is_set():
             raise Unavailable("The database is away")
         # With a shorter timeout, the failure of the call itself is early enough.

@@ -61,6 +61,8 @@ class RedisClient:
         self._half_open: asyncio.Task[None] | None = None
         # How often the circuit has tripped.
         self.losses = 0
+        # Since the start: calls that were begun, and those that the store did not answer.
+        self.calls = self.failures = 0
         self._circuit_closed = asyncio.Event()
         self._circuit_closed.set()
         self._slots = asyncio.Semaphore(MAX_CALLS)
@@ -80,6 +82,14 @@ class RedisClient:
 
     async def run(self, call: Awaitable[T]) -> T:
         """Await one Redis call. Raises `Unavailable`, or `Unusable` if Redis refuses this command."""
+        self.calls += 1
+        try:
+            return await self._run(call)
+        except Unavailable:
+            self.failures += 1
+            raise
+
+    async def _run(self, call: Awaitable[T]) -> T:
         async with self._slots:
             if not self._circuit_closed.is_set():
                 if asyncio.iscoroutine(call):

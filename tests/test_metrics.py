@@ -1,0 +1,94 @@
+"""`/metrics`: who may read it, that it holds what is declared and nothing else, and that its numbers move."""
+
+import re
+from typing import Any
+
+from server.metrics import READ
+from tests.conftest import StartServer
+from tests.support.people import Town
+from tests.support.rest import MESSAGES
+from tests.support.shapes import check_problem
+
+TOKEN = "a-token-that-only-prometheus-has"
+COUNTED = {"madang_operation_seconds", "madang_message_batch", "madang_loop_lag_seconds"}
+# Of Python and the process, by the library itself.
+OTHERS = ("process_", "python_")
+
+
+async def scrape(town: Town, token: str | None = None) -> dict[str, float]:
+    """Each sample by its name and labels."""
+    answer = await town.rest.call("GET", "/metrics", token=token)
+    assert answer.status == 200, answer
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    lines = answer.raw.decode().splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+
+async def families(town: Town) -> set[str]:
+    answer = await town.rest.call("GET", "/metrics")
+    named = {str(name) for name in re.findall(r"^# TYPE (\S+) ", answer.raw.decode(), re.M)}
+    return {name for name in named if not name.startswith(OTHERS) and not name.endswith("_created")}
+
+
+async def test_it_holds_what_is_declared_and_nothing_else(town: Town) -> None:
+    await town.pair()
+    declared = {one.name + ("_total" if one.is_counter else "") for one in READ}
+    assert await families(town) == declared | COUNTED
+
+
+async def test_every_number_moves(town: Town) -> None:
+    before = await scrape(town)
+    one, other, room_id = await town.pair()
+    device = await other.connect()
+    polling = await one.connect(["polling"])
+    for number in range(3):
+        await one.send(room_id, f"{number}")
+    assert (await device.call("message:send", {"roomId": room_id, "content": "by socket"}))["ok"]
+    check_problem(await one.post(f"{MESSAGES}/chats/{room_id}/messages", {"content": " "}), "VALIDATION_FAILED")
+    check_problem(await one.get(f"{MESSAGES}/chats/{'0' * 32}"), "NOT_FOUND")
+    after = await scrape(town)
+
+    def grown(name: str) -> float:
+        return after.get(name, 0.0) - before.get(name, 0.0)
+
+    def operations(name: str, outcome: str) -> float:
+        return grown(f'madang_operation_seconds_count{{operation="{name}",outcome="{outcome}"}}')
+
+    assert operations("messages.send", "OK") >= 4, "of both transports"
+    assert operations("messages.send", "VALIDATION_FAILED") >= 1
+    assert operations("rooms.get_line", "NOT_FOUND") >= 1
+    assert grown("madang_message_batch_count") >= 2 and grown("madang_message_batch_sum") >= 4
+    assert grown('madang_sockets{transport="websocket"}') >= 1 and grown('madang_sockets{transport="polling"}') >= 1
+    assert grown("madang_users_online") >= 2
+    assert grown("madang_rooms_cached") >= 1
+    assert (
+        grown('madang_store_calls_total{store="mongodb"}') >= 5 and grown('madang_store_calls_total{store="redis"}') > 0
+    )
+    assert after['madang_store_up{store="mongodb"}'] == after['madang_store_up{store="redis"}'] == 1
+    assert after["madang_loop_lag_seconds_count"] > 0
+    await polling.close()
+
+
+async def test_refusals_by_a_limit_are_counted(start_server: StartServer, town_at: Any) -> None:
+    town: Town = town_at(start_server({"limits.enabled": True, "limits.messages": 1, "limits.messages_burst": 1}))
+    one, _other, room_id = await town.pair()
+    for number in range(4):
+        await one.post(f"{MESSAGES}/chats/{room_id}/messages", {"content": f"{number}"})
+    counts = await scrape(town)
+    assert counts['madang_operation_seconds_count{operation="messages.send",outcome="RATE_LIMITED"}'] >= 1
+
+
+async def test_who_comes_through_a_proxy_is_judged_by_their_own_address(
+    start_server: StartServer, town_at: Any
+) -> None:
+    server = start_server({"server.trusted_proxies": ["127.0.0.1"]})
+    town: Town = town_at(server)
+    check_problem(await town.rest.call("GET", "/metrics", headers={"X-Forwarded-For": "203.0.113.7"}), "UNAUTHORIZED")
+    assert await scrape(town)
+
+
+async def test_others_need_the_token(start_server: StartServer, town_at: Any) -> None:
+    town: Town = town_at(start_server({"metrics.allow": ["203.0.113.0/24"], "metrics.token": TOKEN}))
+    for token in (None, "x" * 32, TOKEN[:-1]):
+        check_problem(await town.rest.call("GET", "/metrics", token=token), "UNAUTHORIZED")
+    assert await scrape(town, TOKEN)
