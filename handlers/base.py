@@ -36,6 +36,10 @@ MAX_LENGTH_DIGITS: Final = len(str(sys.maxsize))
 REFUSAL_PAUSE: Final = 0.5
 # A refused body is read and discarded up to this size, so that the client gets the answer instead of a reset.
 DRAIN_LIMIT = 256 * 1024 * 1024
+# As of the draft of the IETF (draft-ietf-httpapi-idempotency-key-header).
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+# What pages of other origins may send.
+ALLOWED_HEADERS: Final = f"Authorization, Content-Type, {IDEMPOTENCY_KEY}, {REQUEST_ID}"
 
 
 @stream_request_body
@@ -267,7 +271,7 @@ class ApiHandler(RequestHandler):
     def _allow_origin(self) -> None:
         if allow_origin(self, self.context.settings):
             self.set_header("Access-Control-Allow-Methods", ", ".join(self.allowed_methods()))
-            self.set_header("Access-Control-Allow-Headers", f"Authorization, Content-Type, {REQUEST_ID}")
+            self.set_header("Access-Control-Allow-Headers", ALLOWED_HEADERS)
             self.set_header("Access-Control-Expose-Headers", f"Retry-After, WWW-Authenticate, {REQUEST_ID}")
             self.set_header("Access-Control-Max-Age", "600")
 

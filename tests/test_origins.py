@@ -151,7 +151,7 @@ async def test_the_shared_server_without_a_list(town: Town) -> None:
 async def test_a_preflight_is_answered_by_the_same_rule(open_server: ServerProcess, town_at: Any) -> None:
     town: Town = town_at(open_server)
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization, x-mine"}
-    ours = "Authorization, Content-Type, X-Request-Id"
+    ours = "Authorization, Content-Type, Idempotency-Key, X-Request-Id"
     for path, allowed in ((POLLING, "authorization, x-mine"), (f"{API}/auth/login", ours)):
         answer = await town.rest.call("OPTIONS", path, headers={**asked, "Origin": LISTED})
         assert answer.status in (200, 204), path

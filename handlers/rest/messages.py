@@ -1,10 +1,8 @@
 """`/api/v1/messages/…`: rooms, the chat list, history, sending and reading."""
 
-from typing import Final
-
 import msgspec
 
-from handlers.base import ApiHandler
+from handlers.base import IDEMPOTENCY_KEY, ApiHandler
 from server.errors import ValidationFailed
 from server.operations.messages import RoomHistory, RoomMessage
 from server.operations.rooms import Invitation, RoleChange, RoomChange, RoomMember, RoomMembers
@@ -27,9 +25,6 @@ from server.requests import (
     SendMessage,
     SyncRequest,
 )
-
-# As of the draft of the IETF (draft-ietf-httpapi-idempotency-key-header).
-IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
 
 class RoomsHandler(ApiHandler):
