@@ -137,3 +137,16 @@ async def test_all_rooms_of_a_person_are_found(tmp_path: Path) -> None:
             await members.create([Member(f"room {number}", "me", peer_id="you") for number in numbers])
         assert {member.room_id for member in await members.of_user("me")} == {f"room {n}" for n in range(count)}
         assert await members.of_user("you") == []
+
+
+async def test_a_cursor_that_the_store_has_forgotten_is_an_outage_and_no_fault(tmp_path: Path) -> None:
+    """As after a restart of the store in the middle of a long read."""
+    async with database_in(tmp_path) as database:
+        things = database.collection("things")
+        await database.run(things.insert_many, [{"_id": number} for number in range(9)])
+        cursor = things.find({}, batch_size=2)
+        await anext(cursor)
+        await database.run(things.database.command, "killCursors", "things", cursors=[cursor.cursor_id])
+        with pytest.raises(Unavailable):
+            await database.run(cursor.to_list, None)
+        assert await database.run(things.count_documents, {}) == 9

@@ -67,6 +67,8 @@ class Device:
         # Some messages that may be changed, as they were when they came.
         self.known: deque[dict[str, Any]] = deque(maxlen=MOST_KNOWN)
         self._syncing: asyncio.Task[None] | None = None
+        # Something was missed after the running one had been asked.
+        self._has_missed = False
 
     async def live(self) -> None:
         """Connected for a while, away for a while, until the round is over; from settling on, connected only."""
@@ -131,21 +133,25 @@ class Device:
         finally:
             if self._syncing is not None:
                 self._syncing.cancel()
+                self._syncing = None
 
     def _sync(self, socket: ChatSocket) -> None:
+        """One at a time: in a crowd, each device that asked anew at each gap would keep the others from an answer."""
         self.is_synced = False
-        if self._syncing is not None:
-            self._syncing.cancel()
-        self._syncing = asyncio.create_task(self._sync_until_done(socket))
+        if self._syncing is None or self._syncing.done():
+            self._syncing = asyncio.create_task(self._sync_until_done(socket))
+        else:
+            self._has_missed = True
 
     async def _sync_until_done(self, socket: ChatSocket) -> None:
-        while True:
+        while not socket.ended.is_set():
+            self._has_missed = False
             self._world.history.note("ask", s=self.number, rooms=list(self.have))
             try:
                 points = {room_id: {"seq": seq, "rev": self.revs[room_id]} for room_id, seq in self.have.items()}
                 answer = await socket.call("sync", {"rooms": points}, ANSWER_DEADLINE)
             except Lost:
-                return
+                continue
             if answer["ok"]:
                 rooms = [room for room in answer["rooms"] if room["roomId"] in self.have]
                 self._world.history.note(
@@ -159,7 +165,7 @@ class Device:
                     for message in (*room["messages"], *room["changed"]):
                         self._take_state(message)
                     self.revs[room["roomId"]] = max(self.revs[room["roomId"]], room["lastRev"])
-                if not any(room["hasMore"] for room in rooms):
+                if not self._has_missed and not any(room["hasMore"] for room in rooms):
                     self.is_synced = True
                     return
             else:

@@ -109,7 +109,9 @@ class Guest:
                     have = {room_id: self._have[room_id] for room_id in self.room_ids if self.is_in[room_id]}
                     answer = await socket.call("sync", {"rooms": have}, ANSWER_DEADLINE)
             except Lost:
-                return
+                if socket.ended.is_set():
+                    return
+                continue
             if answer["ok"]:
                 rooms = [room for room in answer["rooms"] if room["roomId"] in have]
                 items = [_item(message) for room in rooms for message in room["messages"]]

@@ -38,10 +38,11 @@ DUPLICATE_KEY: Final = 11_000
 MAX_CLOCK_SKEW: Final = timedelta(seconds=2)
 
 # Errors of a replica set during an election, startup or shutdown that the driver does not report as connection
-# failures: HostUnreachable, HostNotFound, NetworkTimeout, ShutdownInProgress, ReadConcernMajorityNotAvailableYet,
-# PrimarySteppedDown, ExceededTimeLimit, SocketException, NotWritablePrimary, InterruptedAtShutdown,
-# InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary.
-TRANSIENT_ERRORS: Final = frozenset({6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
+# failures: HostUnreachable, HostNotFound, CursorNotFound (of a store that was restarted), NetworkTimeout,
+# ShutdownInProgress, ReadConcernMajorityNotAvailableYet, PrimarySteppedDown, ExceededTimeLimit, SocketException,
+# NotWritablePrimary, InterruptedAtShutdown, InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk,
+# NotPrimaryOrSecondary.
+TRANSIENT_ERRORS: Final = frozenset({6, 7, 43, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
 
 # One call was slow, or slow calls occupy all connections: neither proves that the store is unavailable.
 TIMEOUT_ERRORS: Final = (

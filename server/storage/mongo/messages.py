@@ -108,7 +108,8 @@ class MessageStore:
         while after < upto:
             step = min(upto, after + RANGE_STEP)
             bounds = {"roomId": room_id, "seq": {"$gt": after, "$lte": step}}
-            cursor = self._messages.find(bounds).sort("seq", 1)
+            # In one reply: a second one costs another round trip, and fails if the store was restarted in between.
+            cursor = self._messages.find(bounds, batch_size=RANGE_STEP + 1).sort("seq", 1)
             documents = await self._database.run(cursor.to_list, None)
             messages.extend(message_from_document(document) for document in documents)
             after = step
