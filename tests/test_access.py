@@ -188,6 +188,7 @@ def test_only_what_names_nobodys_objects_is_public() -> None:
         "uploads.get",
         "health.tell_alive",
         "health.find_unavailable",
+        "metrics.read",
         "web.get_file",
         "web.get_settings",
     }

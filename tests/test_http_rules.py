@@ -42,7 +42,7 @@ async def test_a_wrong_method_is_told_the_right_ones(town: Town, path: str) -> N
         f"{API}/users",
         f"{API}/users/me/",
         f"{API}/users/a/b",
-        f"{MESSAGES}/chats/x",
+        f"{MESSAGES}/chats/x/y",
         f"{API}//users/me",
         "/api/v1/%00",
         "/%ff",

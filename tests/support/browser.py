@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 START_DEADLINE = 60.0
+MOST_STARTS = 5
 DEADLINE = 60.0  # of one wait; a slow machine is no failure
 PAUSE = 0.05
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key that the WebDriver standard gives to an element's id
@@ -45,11 +46,21 @@ class Browsers:
         self._chromium = chromium
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._opened: list[Browser] = []
+        port = next((port for port in (self._start(driver) for _ in range(MOST_STARTS)) if port is not None), None)
+        assert port is not None, f"chromedriver did not start {MOST_STARTS} times"
+        self.url = f"http://127.0.0.1:{port}"
+
+    def _start(self, driver: str) -> str | None:
+        """The port of chromedriver; None if it ended, as it does where the port that it chose is taken over IPv6."""
         log = Path(self._folder.name) / "chromedriver.log"
         with log.open("wb") as output:
             self._process = subprocess.Popen([driver, "--port=0"], stdout=output, stderr=subprocess.STDOUT)
-        port = wait_for(lambda: READY_LINE.search(log.read_text()), "chromedriver started").group(1)
-        self.url = f"http://127.0.0.1:{port}"
+        wait_for(
+            lambda: READY_LINE.search(log.read_text()) or self._process.poll() is not None,
+            f"chromedriver started: {log.read_text()}",
+        )
+        found = READY_LINE.search(log.read_text())
+        return None if found is None else found.group(1)
 
     def open(self, *, width: int = 1100, height: int = 760) -> "Browser":
         """A browser of its own: nothing is shared with the others."""
