@@ -77,7 +77,7 @@ async def test_strangers_cannot_fill_it(start_server: StartServer, town_at) -> N
 @pytest.fixture
 def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """Where a logger named `server.tests` and one named `others` write, with a short minute."""
-    monkeypatch.setattr("server.log.PERIOD", 0.3)
+    monkeypatch.setattr("server.log.PERIOD", 3.0)
     stream = io.StringIO()
     handler = OncePerMinute(stream)
     for name in ("server.tests", "server.embedded.tests", "others"):
