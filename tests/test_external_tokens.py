@@ -19,6 +19,7 @@ from tests.support.people import Town, unique
 from tests.support.rest import API, MESSAGES, Answer
 from tests.support.server_process import ServerProcess
 from tests.support.shapes import USER_KEYS, check_error, check_problem
+from tests.support.waiting import eventually
 
 SECRET = "a secret that the shop and the chat server share, long enough for HS512 too"
 CHECKED = {"auth.external.issuer": ISSUER, "auth.external.audience": AUDIENCE}
@@ -277,9 +278,18 @@ async def test_keys_are_rotated_and_a_flood_of_unknown_ids_asks_once(
         }
         own.add("old", "ES256")
         own.is_down = True
-        town = town_at(start_server(settings))
+        server = start_server(settings)
+        town = town_at(server)
         check_problem(await me(town, own.token("a", "old")), "UNAVAILABLE")
-        own.is_down = False
+        own.is_down, own.speaks_http = False, False
+        asked = own.asked
+
+        async def was_asked() -> bool:
+            return own.asked > asked
+
+        await eventually(was_asked, "it is asked again")
+        check_problem(await me(town, own.token("a", "old")), "UNAVAILABLE")
+        own.speaks_http = True
         await _until(lambda: me(town, own.token("a", "old")), 200)
         own.add("new", "ES256")
         await _until(lambda: me(town, own.token("a", "new")), 200)
@@ -291,6 +301,7 @@ async def test_keys_are_rotated_and_a_flood_of_unknown_ids_asks_once(
             check_problem(answer, "UNAUTHORIZED")
         assert own.asked - asked <= 5, "only what looks by itself has asked"
         assert (await me(town, own.token("a", "new"))).status == 200, "known keys stay"
+        assert "Traceback" not in server.log()
 
 
 async def _until(ask: Callable[[], Any], status: int) -> None:

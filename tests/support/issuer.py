@@ -53,6 +53,7 @@ class Issuer:
         self.extra: list[dict[str, Any]] = []
         self.asked = 0
         self.is_down = False
+        self.speaks_http = True
 
     def add(self, key_id: str, algorithm: str) -> None:
         self.keys[key_id] = algorithm, make_key(algorithm)
@@ -73,6 +74,9 @@ def run_issuer() -> Iterator[Issuer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             issuer.asked += 1
+            if not issuer.speaks_http:
+                self.wfile.write(b"nothing that HTTP knows\r\n\r\n")
+                return
             self.send_response(503 if issuer.is_down else 200)
             self.end_headers()
             self.wfile.write(b"" if issuer.is_down else issuer.document())

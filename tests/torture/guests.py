@@ -38,7 +38,6 @@ class Guest:
         self.is_in = dict.fromkeys(room_ids, False)
         self._have: dict[str, int] = dict.fromkeys(room_ids, 0)
         self._number = 0
-        self._tasks: set[asyncio.Task[None]] = set()
         self.socket: ChatSocket | None = None
         self.is_synced = False
 

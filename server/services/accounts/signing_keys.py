@@ -6,6 +6,7 @@ import logging
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
 from typing import Any, Final, Protocol
 
 import jwt
@@ -54,7 +55,7 @@ class PublicKeyFile:
 
 
 def fetch(url: str) -> bytes:
-    """Read a URL, without following redirects. Blocks; raises `OSError` or `ValueError`."""
+    """Read a URL, without following redirects. Blocks; raises `OSError`, `ValueError` or `HTTPException`."""
     opener = urllib.request.build_opener(_NoRedirect)
     with opener.open(url, timeout=FETCH_SECONDS) as answer:
         content: bytes = answer.read(MOST_BYTES + 1)
@@ -87,11 +88,9 @@ class KeySet:
             return ()
         found = self._matching(algorithm, key_id)
         if not found:
-            asked_before = self._asked_at
             async with self._fetching:
-                # Another caller may have asked meanwhile.
-                is_due = time.monotonic() - self._asked_at >= SHORTEST_PAUSE
-                if self._asked_at == asked_before and is_due:
+                # Another caller may have asked while this one waited for the lock.
+                if time.monotonic() - self._asked_at >= SHORTEST_PAUSE:
                     await self._ask()
             found = self._matching(algorithm, key_id)
         if not found and not self._has_answered:
@@ -107,7 +106,8 @@ class KeySet:
         self._asked_at = time.monotonic()
         try:
             keys = _read_keys(await asyncio.to_thread(self._fetch, self._url))
-        except (OSError, ValueError) as error:
+        # What speaks no HTTP, and what is nested beyond reason, is an outage too.
+        except (OSError, ValueError, HTTPException, RecursionError) as error:
             if not self._is_failing:
                 log.warning("key set unavailable url=%s known_keys=%d error=%s", self._url, len(self._keys), error)
             self._is_failing = True
