@@ -139,14 +139,15 @@ class Acceptor:
 
 def _answer(error: ChatError) -> bytes:
     """The HTTP response for a refused connection; its request is not read."""
-    body = msgspec.json.encode({"type": "about:blank", "title": error.title, **error.body()})
+    problem = error.problem()
+    body = msgspec.json.encode(problem)
     head = (
         f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
         "Server: madang",
         "Content-Type: application/problem+json",
         f"Content-Length: {len(body)}",
         f"{REQUEST_ID}: {secrets.token_hex(8)}",
-        f"Retry-After: {error.body().get('retryAfter', 1)}",
+        f"Retry-After: {problem.retry_after or 1}",
         "Connection: close",
     )
     return "\r\n".join((*head, "", "")).encode() + body

@@ -16,7 +16,7 @@ from handlers.acceptor import Acceptor
 from handlers.base import UnknownPath
 from handlers.connection_limits import ConnectionLimits, bounds
 from handlers.descriptors import raise_limit
-from handlers.routes import ROUTES
+from handlers.routes import ROUTES, pattern_of
 from handlers.socket.engine.gateway import Gateway
 from handlers.socket.engine.http_handler import make_socket_handler
 from handlers.socket.engine.sessions import EngineSessions
@@ -80,12 +80,12 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], consumers: 
 def make_application(context: Context, sessions: EngineSessions) -> Application:
     """The Tornado application: all routes, Socket.IO, and a 404 problem document for unknown paths."""
     routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
-        (route.pattern, route.handler, {"context": context, "operations": route.operations}) for route in ROUTES
+        (pattern_of(route.path), route.handler, {"context": context, "endpoints": route.endpoints}) for route in ROUTES
     ]
     return Application(
         [(r"/socket\.io/?", make_socket_handler(sessions, context.settings)), *routes],
         default_handler_class=UnknownPath,
-        default_handler_args={"context": context, "operations": {}},
+        default_handler_args={"context": context, "endpoints": {}},
         websocket_max_message_size=context.settings.server.max_payload,
         log_function=_log_nothing,
     )

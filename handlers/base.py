@@ -12,6 +12,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.client_address import client_address
 from handlers.connection_limits import slot_of
+from handlers.endpoint import JSON, Endpoint
 from handlers.origins import allow_origin
 from handlers.problems import to_chat_error, write_problem
 from handlers.request_id import HEADER as REQUEST_ID
@@ -23,10 +24,12 @@ from server.errors import ChatError
 from server.inbound import parse_arguments, parse_json
 from server.models import Principal
 from server.operations.executor import execute
-from server.operations.operation import NOTHING, Caller, Operation
+from server.operations.operation import NOTHING, Caller
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+JSON_UTF8: Final = f"{JSON}; charset=utf-8"
 
 # RFC 8259, and the +json types of RFC 6839; parameters are ignored.
 JSON_TYPE: Final = re.compile(r"application/(?:[a-z0-9!#$&^_.-]+\+)?json")
@@ -49,10 +52,10 @@ class ApiHandler(RequestHandler):
     context: Context
     principal: Principal
 
-    def initialize(self, context: Context, operations: Mapping[str, Operation[Any, Any]]) -> None:
-        """`operations` has the operation of each method; HEAD is GET."""
+    def initialize(self, context: Context, endpoints: Mapping[str, Endpoint]) -> None:
+        """`endpoints` has what each method does; HEAD is GET."""
         self.context = context
-        self._operations = operations
+        self._endpoints = endpoints
         self._chunks: list[bytes] = []
         self._received = 0
         headers = self.request.headers
@@ -89,8 +92,7 @@ class ApiHandler(RequestHandler):
             return
         if self.request.method not in self.allowed_methods():
             raise errors.MethodNotAllowed
-        operation = self._operation()
-        if operation is None or not operation.is_public:
+        if not self.endpoint.operation.is_public:
             self.principal = await self.context.authenticators.authenticate(self._bearer_token())
         if self._is_undrainable():
             self._check_size(self._declared_size())
@@ -120,16 +122,14 @@ class ApiHandler(RequestHandler):
     def options(self, *_path: str) -> None:
         """Answer a CORS preflight; `_allow_origin` has set its headers."""
         self.set_header("Allow", ", ".join(self.allowed_methods()))
-        self.answer_nothing()
+        self.set_status(204)
 
     async def execute(self, read: Callable[[], Any] = lambda: NOTHING) -> Any:
         """Execute the operation of this method; `read` parses its request. Returns the reply, or raises a `ChatError`.
 
         `RateLimited` is delayed for reads and changes, which clients would repeat at once.
         """
-        operation = self._operation()
-        if operation is None:
-            raise errors.MethodNotAllowed
+        operation = self.endpoint.operation
         caller = Caller(None if operation.is_public else self.principal, self.client_address())
         try:
             return await execute(self.context, caller, operation, read)
@@ -143,12 +143,18 @@ class ApiHandler(RequestHandler):
 
         Raises `PayloadTooLarge`, `UnsupportedMediaType` or `ValidationFailed`.
         """
+        self.endpoint.check_body(kind)
+        return self.peek(kind, **path_fields)
+
+    def peek(self, kind: type[T], **path_fields: str) -> T:
+        """The same for a part of the body, which tells of what kind the whole is."""
         self._check_size(self._received)
         self._check_type()
         return parse_json(b"".join(self._chunks), kind, path_fields)
 
     def parse_query(self, kind: type[T]) -> T:
         """The query arguments as `kind`; the last of a repeated argument counts."""
+        self.endpoint.check_query(kind)
         # Tornado's getter would silently strip control characters.
         arguments = {name: values[-1] for name, values in self.request.query_arguments.items()}
         return parse_arguments(arguments, kind)
@@ -158,14 +164,16 @@ class ApiHandler(RequestHandler):
         peer = self.request.remote_ip or ""
         return client_address(peer, self.request.headers, self.context.settings.server.trusted_proxies)
 
-    def answer(self, value: Any, status: int = 200) -> None:
-        self.set_status(status)
-        self.set_header("Content-Type", "application/json; charset=utf-8")
+    def answer(self, value: Any, status: int | None = None) -> None:
+        """Answer with the first declared status, or with another one of these."""
+        self._set_declared(self.endpoint.statuses[0] if status is None else status)
+        self.set_header("Content-Type", JSON_UTF8)
         self.write(msgspec.json.encode(value))
 
     async def answer_large(self, body: bytes) -> None:
         """Like `answer`, for encoded JSON; sent in pieces as the client reads."""
-        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self._set_declared(self.endpoint.statuses[0])
+        self.set_header("Content-Type", JSON_UTF8)
         if len(body) <= PIECE_BYTES or self.request.method == "HEAD":
             self.write(body)
             return
@@ -186,21 +194,15 @@ class ApiHandler(RequestHandler):
         return written
 
     def answer_nothing(self) -> None:
-        self.set_status(204)
+        self._set_declared(204)
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:  # noqa: ARG002 - passed by this name
         """A part of the path as text. Invalid UTF-8 is replaced and so matches nothing."""
         return value.decode("utf-8", "replace")
 
-    @classmethod
-    def allowed_methods(cls) -> Sequence[str]:
-        """The methods that this handler implements, without OPTIONS; with HEAD if it has GET."""
-        names = {method: "get" if method == "HEAD" else method.lower() for method in cls.SUPPORTED_METHODS}
-        return [
-            method
-            for method, name in names.items()
-            if method != "OPTIONS" and getattr(cls, name) is not getattr(RequestHandler, name)
-        ]
+    def allowed_methods(self) -> Sequence[str]:
+        """The methods of this route, without OPTIONS; with HEAD if it has GET."""
+        return [*self._endpoints, *(["HEAD"] if "GET" in self._endpoints else [])]
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Write any failure as RFC 9457 `application/problem+json`."""
@@ -226,8 +228,14 @@ class ApiHandler(RequestHandler):
             "request failed method=%s handler=%s", self.request.method, type(self).__name__, exc_info=(typ, value, tb)
         )
 
-    def _operation(self) -> Operation[Any, Any] | None:
-        return self._operations.get("GET" if self.request.method == "HEAD" else str(self.request.method))
+    @property
+    def endpoint(self) -> Endpoint:
+        """What the requested method does."""
+        return self._endpoints["GET" if self.request.method == "HEAD" else str(self.request.method)]
+
+    def _set_declared(self, status: int) -> None:
+        self.endpoint.check_status(status)
+        self.set_status(status)
 
     def _bearer_token(self) -> str:
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")

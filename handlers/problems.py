@@ -23,12 +23,12 @@ BY_STATUS: dict[int, type[ChatError]] = {
 
 def write_problem(handler: RequestHandler, error: ChatError) -> None:
     """Write an error as an RFC 9457 problem document."""
-    body = error.body()
-    if "retryAfter" in body:
-        handler.set_header("Retry-After", str(body["retryAfter"]))
+    problem = error.problem()
+    if problem.retry_after is not msgspec.UNSET:
+        handler.set_header("Retry-After", str(problem.retry_after))
     handler.set_status(error.status, error.title)
     handler.set_header("Content-Type", "application/problem+json")
-    handler.write(msgspec.json.encode({"type": "about:blank", "title": error.title, **body}))
+    handler.write(msgspec.json.encode(problem))
 
 
 def to_chat_error(error: BaseException | None, status: int = 500) -> ChatError:

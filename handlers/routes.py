@@ -1,91 +1,166 @@
-"""The route table: for each path its handler, and the operation of each method (HEAD is GET)."""
+"""The route table: for each path its handler, and what each of its methods does (HEAD is GET)."""
 
+import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from handlers.base import ApiHandler
+from handlers.base import IDEMPOTENCY_KEY, ApiHandler
+from handlers.endpoint import CREATED, CREATED_OR_FOUND, NO_CONTENT, Endpoint
 from handlers.rest import auth, downloads, messages, system, uploads, users, web
 from server.operations import messages as message_operations
 from server.operations import others, people, rooms
-from server.operations.operation import Operation
+from server.requests import (
+    ChatsQuery,
+    DirectoryUser,
+    Edit,
+    GroupRequest,
+    HistoryQuery,
+    Login,
+    MembersQuery,
+    MessageRef,
+    NewMembers,
+    NewRole,
+    OpenRoomsQuery,
+    PresenceIds,
+    ProfilePatch,
+    Refresh,
+    Registration,
+    RoomPatch,
+    RoomRequest,
+    SearchQuery,
+    SendMessage,
+    SyncRequest,
+    UploadForm,
+)
 
 API: Final = "/api/v1"
-_ID: Final = "([^/]+)"
 
 
 class Route(NamedTuple):
-    """A method without an operation needs a token and is refused."""
+    """`path` has names in braces for its variable parts. They override fields of the body that have the same name.
 
-    pattern: str
+    What is not `is_described` serves the page, and is no part of the contract.
+    """
+
+    path: str
     handler: type[ApiHandler]
-    operations: Mapping[str, Operation[Any, Any]]
+    endpoints: Mapping[str, Endpoint]
+    is_described: bool = True
+
+
+def pattern_of(path: str) -> str:
+    """The path as a regular expression: a name in braces is one part of it, `{path*}` any number of parts."""
+    return re.sub(r"\{\w+\}", "([^/]+)", path).replace("{path*}", "(.+)")
 
 
 ROUTES: Final = (
-    Route(f"{API}/auth/register", auth.RegisterHandler, {"POST": people.REGISTER}),
-    Route(f"{API}/auth/login", auth.LoginHandler, {"POST": people.LOG_IN}),
-    Route(f"{API}/auth/refresh", auth.RefreshHandler, {"POST": people.REFRESH}),
-    Route(f"{API}/auth/logout", auth.LogoutHandler, {"POST": people.LOG_OUT}),
-    Route(f"{API}/users/me", users.MeHandler, {"GET": people.GET_OWN_PROFILE, "PATCH": people.CHANGE_PROFILE}),
-    Route(f"{API}/users/search", users.UserSearchHandler, {"GET": people.SEARCH_PEOPLE}),
-    Route(f"{API}/users/presence", users.PresenceHandler, {"GET": people.GET_PRESENCE}),
     Route(
-        f"{API}/users/{_ID}",
+        f"{API}/auth/register",
+        auth.RegisterHandler,
+        {"POST": Endpoint(people.REGISTER, Registration, statuses=CREATED)},
+    ),
+    Route(f"{API}/auth/login", auth.LoginHandler, {"POST": Endpoint(people.LOG_IN, Login)}),
+    Route(f"{API}/auth/refresh", auth.RefreshHandler, {"POST": Endpoint(people.REFRESH, Refresh)}),
+    Route(f"{API}/auth/logout", auth.LogoutHandler, {"POST": Endpoint(people.LOG_OUT, statuses=NO_CONTENT)}),
+    Route(
+        f"{API}/users/me",
+        users.MeHandler,
+        {"GET": Endpoint(people.GET_OWN_PROFILE), "PATCH": Endpoint(people.CHANGE_PROFILE, ProfilePatch)},
+    ),
+    Route(f"{API}/users/search", users.UserSearchHandler, {"GET": Endpoint(people.SEARCH_PEOPLE, query=SearchQuery)}),
+    Route(f"{API}/users/presence", users.PresenceHandler, {"GET": Endpoint(people.GET_PRESENCE, query=PresenceIds)}),
+    Route(
+        f"{API}/users/{{userId}}",
         users.UserHandler,
-        {"GET": people.GET_PROFILE, "PUT": people.PUT_USER, "DELETE": people.DELETE_USER},
+        {
+            "GET": Endpoint(people.GET_PROFILE),
+            "PUT": Endpoint(people.PUT_USER, DirectoryUser, statuses=CREATED_OR_FOUND),
+            "DELETE": Endpoint(people.DELETE_USER, statuses=NO_CONTENT),
+        },
     ),
-    Route(f"{API}/messages/chat-rooms", messages.RoomsHandler, {"POST": rooms.OPEN_ROOM}),
     Route(
-        f"{API}/messages/chat-rooms/{_ID}",
+        f"{API}/messages/chat-rooms",
+        messages.RoomsHandler,
+        {"POST": Endpoint(rooms.OPEN_ROOM, RoomRequest | GroupRequest, statuses=CREATED_OR_FOUND)},
+    ),
+    Route(
+        f"{API}/messages/chat-rooms/{{roomId}}",
         messages.RoomHandler,
-        {"GET": rooms.GET_ROOM, "PATCH": rooms.CHANGE_ROOM, "DELETE": rooms.DELETE_ROOM},
+        {
+            "GET": Endpoint(rooms.GET_ROOM),
+            "PATCH": Endpoint(rooms.CHANGE_ROOM, RoomPatch),
+            "DELETE": Endpoint(rooms.DELETE_ROOM, statuses=NO_CONTENT),
+        },
     ),
-    Route(f"{API}/messages/chat-rooms/{_ID}/join", messages.JoinHandler, {"POST": rooms.JOIN_ROOM}),
+    Route(f"{API}/messages/chat-rooms/{{roomId}}/join", messages.JoinHandler, {"POST": Endpoint(rooms.JOIN_ROOM)}),
     Route(
-        f"{API}/messages/chat-rooms/{_ID}/members",
+        f"{API}/messages/chat-rooms/{{roomId}}/members",
         messages.MembersHandler,
-        {"GET": rooms.LIST_MEMBERS, "POST": rooms.ADD_MEMBERS},
+        {"GET": Endpoint(rooms.LIST_MEMBERS, query=MembersQuery), "POST": Endpoint(rooms.ADD_MEMBERS, NewMembers)},
     ),
     Route(
-        f"{API}/messages/chat-rooms/{_ID}/members/{_ID}",
+        f"{API}/messages/chat-rooms/{{roomId}}/members/{{userId}}",
         messages.MemberHandler,
-        {"PATCH": rooms.CHANGE_ROLE, "DELETE": rooms.REMOVE_MEMBER},
+        {"PATCH": Endpoint(rooms.CHANGE_ROLE, NewRole), "DELETE": Endpoint(rooms.REMOVE_MEMBER, statuses=NO_CONTENT)},
     ),
-    Route(f"{API}/messages/open-rooms", messages.OpenRoomsHandler, {"GET": rooms.LIST_OPEN_ROOMS}),
-    Route(f"{API}/messages/unread", messages.UnreadHandler, {"GET": rooms.SUM_UNREAD}),
-    Route(f"{API}/messages/sync", messages.SyncHandler, {"POST": message_operations.SYNC}),
-    Route(f"{API}/messages/chats", messages.ChatsHandler, {"GET": rooms.LIST_CHATS}),
-    Route(f"{API}/messages/chats/{_ID}", messages.ChatHandler, {"GET": rooms.GET_CHAT}),
     Route(
-        f"{API}/messages/chats/{_ID}/messages",
+        f"{API}/messages/open-rooms",
+        messages.OpenRoomsHandler,
+        {"GET": Endpoint(rooms.LIST_OPEN_ROOMS, query=OpenRoomsQuery)},
+    ),
+    Route(f"{API}/messages/unread", messages.UnreadHandler, {"GET": Endpoint(rooms.SUM_UNREAD)}),
+    Route(f"{API}/messages/sync", messages.SyncHandler, {"POST": Endpoint(message_operations.SYNC, SyncRequest)}),
+    Route(f"{API}/messages/chats", messages.ChatsHandler, {"GET": Endpoint(rooms.LIST_CHATS, query=ChatsQuery)}),
+    Route(f"{API}/messages/chats/{{roomId}}", messages.ChatHandler, {"GET": Endpoint(rooms.GET_CHAT)}),
+    Route(
+        f"{API}/messages/chats/{{roomId}}/messages",
         messages.ChatMessagesHandler,
-        {"GET": message_operations.READ_HISTORY, "POST": message_operations.SEND},
+        {
+            "GET": Endpoint(message_operations.READ_HISTORY, query=HistoryQuery),
+            "POST": Endpoint(
+                message_operations.SEND, SendMessage, headers=(IDEMPOTENCY_KEY,), statuses=CREATED_OR_FOUND
+            ),
+        },
     ),
-    Route(f"{API}/messages/chats/{_ID}/read", messages.ChatReadHandler, {"POST": message_operations.MARK_READ}),
-    Route(f"{API}/messages/chats/{_ID}/pins", messages.PinsHandler, {"GET": message_operations.LIST_PINS}),
     Route(
-        f"{API}/messages/{_ID}",
+        f"{API}/messages/chats/{{roomId}}/read",
+        messages.ChatReadHandler,
+        {"POST": Endpoint(message_operations.MARK_READ, MessageRef)},
+    ),
+    Route(
+        f"{API}/messages/chats/{{roomId}}/pins", messages.PinsHandler, {"GET": Endpoint(message_operations.LIST_PINS)}
+    ),
+    Route(
+        f"{API}/messages/{{messageId}}",
         messages.MessageHandler,
-        {"PATCH": message_operations.EDIT, "DELETE": message_operations.DELETE},
+        {"PATCH": Endpoint(message_operations.EDIT, Edit), "DELETE": Endpoint(message_operations.DELETE)},
     ),
     Route(
-        f"{API}/messages/{_ID}/reactions/{_ID}",
+        f"{API}/messages/{{messageId}}/reactions/{{emoji}}",
         messages.ReactionHandler,
-        {"PUT": message_operations.REACT, "DELETE": message_operations.REACT},
+        {"PUT": Endpoint(message_operations.REACT), "DELETE": Endpoint(message_operations.REACT)},
     ),
     Route(
-        f"{API}/messages/{_ID}/pin",
+        f"{API}/messages/{{messageId}}/pin",
         messages.PinHandler,
-        {"PUT": message_operations.PIN, "DELETE": message_operations.PIN},
+        {"PUT": Endpoint(message_operations.PIN), "DELETE": Endpoint(message_operations.PIN)},
     ),
-    Route(f"{API}/messages/{_ID}/receipts", messages.ReceiptsHandler, {"GET": message_operations.LIST_RECEIPTS}),
-    Route(f"{API}/upload", uploads.UploadHandler, {"POST": others.UPLOAD}),
+    Route(
+        f"{API}/messages/{{messageId}}/receipts",
+        messages.ReceiptsHandler,
+        {"GET": Endpoint(message_operations.LIST_RECEIPTS)},
+    ),
+    Route(f"{API}/upload", uploads.UploadHandler, {"POST": Endpoint(others.UPLOAD, form=UploadForm, statuses=CREATED)}),
     # Public, because `<img>` sends no token: anyone who has the address may read the file.
-    Route("/uploads/([^/]+)", downloads.FileHandler, {"GET": others.GET_FILE}),
-    Route("/healthz", system.HealthHandler, {"GET": others.TELL_ALIVE}),
-    Route("/readyz", system.ReadyHandler, {"GET": others.FIND_UNAVAILABLE}),
-    Route("/metrics", system.MetricsHandler, {"GET": others.READ_METRICS}),
-    Route("/", web.WebFileHandler, {"GET": others.GET_WEB_FILE}),
-    Route("/web/settings.json", web.WebSettingsHandler, {"GET": others.GET_WEB_SETTINGS}),
-    Route("/web/(.+)", web.WebFileHandler, {"GET": others.GET_WEB_FILE}),
+    Route(
+        "/uploads/{name}",
+        downloads.FileHandler,
+        {"GET": Endpoint(others.GET_FILE, statuses=(200, 206, 304), media="*/*")},
+    ),
+    Route("/healthz", system.HealthHandler, {"GET": Endpoint(others.TELL_ALIVE)}),
+    Route("/readyz", system.ReadyHandler, {"GET": Endpoint(others.FIND_UNAVAILABLE, statuses=(200, 503))}),
+    Route("/metrics", system.MetricsHandler, {"GET": Endpoint(others.READ_METRICS, media="text/plain")}),
+    Route("/", web.WebFileHandler, {"GET": Endpoint(others.GET_WEB_FILE)}, is_described=False),
+    Route("/web/settings.json", web.WebSettingsHandler, {"GET": Endpoint(others.GET_WEB_SETTINGS)}, is_described=False),
+    Route("/web/{path*}", web.WebFileHandler, {"GET": Endpoint(others.GET_WEB_FILE)}, is_described=False),
 )

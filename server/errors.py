@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar, cast
+from typing import ClassVar, Final, ParamSpec, Self, TypeVar, cast
 
 import msgspec
 
@@ -21,6 +21,30 @@ class FieldError(msgspec.Struct, frozen=True):
     message: str
 
 
+class ErrorView(msgspec.Struct, frozen=True, rename="camel"):
+    """An error as clients get it.
+
+    `retry_after` is in whole seconds, rounded up: a client that waits that long is not refused again.
+    `reason` is set where one code stands for several causes that clients show in different ways. `event` is the name
+    of the client's event that has failed, if that was sent without an ack.
+    """
+
+    code: str
+    status: int
+    detail: str
+    errors: tuple[FieldError, ...] | msgspec.UnsetType = msgspec.UNSET
+    retry_after: int | msgspec.UnsetType = msgspec.UNSET
+    reason: str | msgspec.UnsetType = msgspec.UNSET
+    event: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Problem(ErrorView, frozen=True, kw_only=True):
+    """The same as an RFC 9457 problem document."""
+
+    type: str = "about:blank"
+    title: str
+
+
 class ChatError(Exception):
     """An error that may be shown to a client as it is. Subclasses fix its code and status.
 
@@ -33,24 +57,34 @@ class ChatError(Exception):
     words: ClassVar[str] = "Internal error"
 
     def __init__(
-        self, detail: str = "", *, errors: Sequence[FieldError] = (), retry_after: float | None = None
+        self,
+        detail: str = "",
+        *,
+        errors: Sequence[FieldError] = (),
+        retry_after: float | None = None,
+        reason: str | msgspec.UnsetType = msgspec.UNSET,
     ) -> None:
         self.detail = detail or self.words
         super().__init__(self.detail)
         self.errors = tuple(errors)
         self.retry_after = retry_after
+        self.reason = reason
 
-    def body(self) -> dict[str, Any]:
-        """The part of the error that both transports share: `{code, status, detail, errors?, retryAfter?}`.
+    def body(self, event: str | msgspec.UnsetType = msgspec.UNSET) -> ErrorView:
+        """The error as both transports show it; with `event` if that was sent without an ack."""
+        return ErrorView(
+            code=self.code,
+            status=self.status,
+            detail=self.detail,
+            errors=self.errors or msgspec.UNSET,
+            retry_after=msgspec.UNSET if self.retry_after is None else max(1, math.ceil(self.retry_after)),
+            reason=self.reason,
+            event=event,
+        )
 
-        `retryAfter` is in whole seconds, rounded up: a client that waits that long is not refused again.
-        """
-        body: dict[str, Any] = {"code": self.code, "status": self.status, "detail": self.detail}
-        if self.errors:
-            body["errors"] = [{"path": error.path, "message": error.message} for error in self.errors]
-        if self.retry_after is not None:
-            body["retryAfter"] = max(1, math.ceil(self.retry_after))
-        return body
+    def problem(self) -> Problem:
+        """The error as REST shows it."""
+        return Problem(title=self.title, **msgspec.structs.asdict(self.body()))
 
 
 class ValidationFailed(ChatError):

@@ -1,32 +1,22 @@
-"""What clients get: the names of events, and the shapes of answers and events. What they send is in `requests.py`."""
+"""The shapes that clients get. What they send is in `requests.py`; the events are in `events.py`."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from server.models import ChangeKind, HistoryMode, MessageType, NoticeKind, Role, RoomType, SentType, Visibility
+from server.errors import ErrorView
+from server.models import HistoryMode, MessageType, NoticeKind, Role, RoomType, SentType, Visibility
 
 NAMESPACE: Final = "/chat"
-
-MESSAGE_NEW: Final = "message:new"
-MESSAGES_OFFLINE: Final = "messages:offline"
-MESSAGE_READ: Final = "message:read"
-MESSAGE_DELIVERED: Final = "message:delivered"
-TYPING_START: Final = "typing:start"
-TYPING_STOP: Final = "typing:stop"
-USER_ONLINE: Final = "user:online"
-USER_OFFLINE: Final = "user:offline"
-ROOM_NEW: Final = "room:new"
-ROOM_CHANGED: Final = "room:changed"
-ROOM_REMOVED: Final = "room:removed"
-MEMBER_CHANGED: Final = "member:changed"
-MESSAGE_CHANGED: Final = "message:changed"
-EXCEPTION: Final = "exception"
 
 
 class Outbound(msgspec.Struct, frozen=True, rename="camel"):
     """A shape that goes to clients, in camelCase."""
+
+
+# A message that is encoded already.
+EncodedMessage = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/MessageView"})]
 
 
 class UserView(Outbound, frozen=True):
@@ -118,17 +108,6 @@ class MessageView(Outbound, frozen=True):
     reactions: list[ReactionView] | msgspec.UnsetType = msgspec.UNSET
     pinned_at: str | msgspec.UnsetType = msgspec.UNSET
     pinned_by: str | msgspec.UnsetType = msgspec.UNSET
-
-
-class ChangedView(Outbound, frozen=True):
-    """`message:changed`: a message after a change. Who has another `rev` than `prev_rev` has missed something."""
-
-    room_id: str
-    rev: int
-    prev_rev: int
-    kind: ChangeKind
-    by: str
-    message: MessageView
 
 
 class Pins(Outbound, frozen=True):
@@ -257,9 +236,7 @@ class Pagination(Outbound, frozen=True):
 
 
 class HistoryPage(Outbound, frozen=True):
-    """`messages` are `MessageView`s, already encoded as JSON."""
-
-    messages: list[msgspec.Raw]
+    messages: list[EncodedMessage]
     pagination: Pagination
 
 
@@ -269,17 +246,7 @@ class ReadMark(Outbound, frozen=True):
     room_id: str
     seq: int
     unread_count: int
-    ok: bool = True
-
-
-class Receipt(Outbound, frozen=True):
-    """`message:read` and `message:delivered`: everything up to `seq` of the room."""
-
-    room_id: str
-    message_id: str
-    seq: int
-    user_id: str
-    at: str
+    ok: Literal[True] = True
 
 
 class Reader(Outbound, frozen=True):
@@ -300,16 +267,20 @@ class PresenceView(Outbound, frozen=True):
     last_seen_at: str | None
 
 
+class PresenceList(Outbound, frozen=True):
+    presence: list[PresenceView]
+
+
 class SyncedRoom(Outbound, frozen=True):
-    """`messages` and `changed` are `MessageView`s, already encoded as JSON.
+    """What one room has for this user beyond what they know.
 
     `changed` has the messages up to the `seq` of the request that have changed since its `rev`, in the order of their
     changes, and `last_rev` is where the client goes on. If `has_more` is set, there is more of either.
     """
 
     room_id: str
-    messages: list[msgspec.Raw]
-    changed: list[msgspec.Raw]
+    messages: list[EncodedMessage]
+    changed: list[EncodedMessage]
     last_seq: int
     last_rev: int
     unread_count: int
@@ -337,6 +308,63 @@ class UploadView(Outbound, frozen=True):
     width: int | msgspec.UnsetType = msgspec.UNSET
     height: int | msgspec.UnsetType = msgspec.UNSET
     thumbnail_url: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Liveness(Outbound, frozen=True):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Outbound, frozen=True):
+    """`missing` names what does not answer."""
+
+    status: Literal["ok", "unavailable"]
+    missing: list[str]
+
+
+class PageSettings(Outbound, frozen=True):
+    """What the browser client needs to know before anybody has logged in."""
+
+    load_remote_images: bool
+
+
+class Ack(Outbound, frozen=True, kw_only=True):
+    """The acknowledgement of a client's event that succeeded."""
+
+    ok: Literal[True] = True
+
+
+class MessageAck(Ack, frozen=True):
+    """The message as it now stands."""
+
+    message: MessageView
+
+
+class RoomAck(Ack, frozen=True):
+    room: RoomView
+    last_seq: int
+
+
+class PresenceAck(Ack, frozen=True):
+    presence: list[PresenceView]
+
+
+class SyncAck(Ack, frozen=True):
+    """As the answer of `POST /api/v1/messages/sync`."""
+
+    rooms: list[SyncedRoom]
+    epoch: str
+    reset: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class RenewalAck(Ack, frozen=True):
+    expires_at: str
+
+
+class Refusal(Outbound, frozen=True):
+    """The acknowledgement of a client's event that failed."""
+
+    error: ErrorView
+    ok: Literal[False] = False
 
 
 def wire_time(moment: datetime) -> str:

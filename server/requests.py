@@ -1,6 +1,6 @@
 """What clients send: the payloads of requests and events, declared and bounded in one place."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -65,6 +65,14 @@ class DirectoryUser(Inbound, frozen=True):
     is_active: bool = True
 
 
+class UploadForm(Inbound, frozen=True):
+    """A form of `multipart/form-data`: the file, with a name, and plain fields."""
+
+    file: Annotated[str, Meta(extra_json_schema={"contentMediaType": "application/octet-stream"})]
+    type: SentType | None = None
+    purpose: str | None = None
+
+
 class SearchQuery(Inbound, frozen=True):
     q: Annotated[str, Meta(min_length=1, max_length=100)]
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
@@ -81,11 +89,13 @@ class RoomRequest(Inbound, frozen=True):
 
     other_user_id: Id
     booking_id: Id | None = None
+    type: Literal["DIRECT"] = "DIRECT"
 
 
 class GroupRequest(Inbound, frozen=True):
     """A group of its maker and `user_ids`."""
 
+    type: Literal["GROUP"]
     name: str
     description: str | None = None
     image: str | None = None
@@ -190,7 +200,7 @@ class UserRef(Inbound, frozen=True):
     user_id: Id
 
 
-class PresenceList(Inbound, frozen=True):
+class PresenceIds(Inbound, frozen=True):
     """`ids` are separated by commas."""
 
     ids: Annotated[str, Meta(min_length=1, max_length=30_000)]

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from tornado.web import RequestHandler
 
 from handlers.routes import ROUTES as SERVED
+from handlers.routes import pattern_of
 from handlers.socket.events import EVENTS as HANDLED
 from server.errors import Forbidden, Unauthorized
 from server.models import Principal
@@ -145,31 +147,37 @@ async def test_an_event_on_a_strangers_object_answers_like_none(town: Town, resi
     assert json.dumps(theirs).replace(residents.room_id, UNKNOWN) == json.dumps(nobodys)
 
 
-def pattern_of(route: Route) -> str:
+def served_path(route: Route) -> str:
     path = route.path.split("?")[0]
-    return next((served.pattern for served in SERVED if re.fullmatch(served.pattern, path)), f"nothing serves {path}")
+    served = (served.path for served in SERVED if re.fullmatch(pattern_of(served.path), path))
+    return next(served, f"nothing serves {path}")
 
 
 def find_untried(operations: Mapping[str, Operation[Any, Any]]) -> set[str]:
     """The operations that no test here calls, or that these tests take for public although they are not."""
     tried = {HANDLED[event].operation.name: False for event in EVENTS}
-    by_pattern = {served.pattern: served.operations for served in SERVED}
+    by_path = {served.path: served.endpoints for served in SERVED}
     for route in ROUTES:
-        operation = by_pattern[pattern_of(route)].get(route.method)
-        if operation is not None:
-            tried[operation.name] = route.is_public
+        endpoint = by_path[served_path(route)].get(route.method)
+        if endpoint is not None:
+            tried[endpoint.operation.name] = route.is_public
     return {name for name, operation in operations.items() if tried.get(name) != operation.is_public}
 
 
 def test_the_tables_name_every_route_and_every_event() -> None:
-    served = {(method, route.pattern) for route in SERVED for method in route.handler.allowed_methods()}
-    assert {(method, pattern_of(route)) for route in ROUTES for method in route.methods} == served
+    served = {(method, route.path) for route in SERVED for method in route.endpoints}
+    assert {(route.method, served_path(route)) for route in ROUTES} == served
     assert EVENTS.keys() == HANDLED.keys()
 
 
-def test_every_method_of_a_route_has_an_operation() -> None:
+def test_every_method_of_a_route_is_declared() -> None:
     for route in SERVED:
-        assert {method for method in route.handler.allowed_methods() if method != "HEAD"} == route.operations.keys()
+        methods = {method for method in RequestHandler.SUPPORTED_METHODS if is_implemented(route.handler, method)}
+        assert methods - {"HEAD", "OPTIONS"} == route.endpoints.keys(), route.path
+
+
+def is_implemented(handler: type[RequestHandler], method: str) -> bool:
+    return getattr(handler, method.lower()) is not getattr(RequestHandler, method.lower())
 
 
 def test_every_operation_is_tried() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from handlers.routes import ROUTES
+from handlers.routes import ROUTES, pattern_of
 from handlers.socket.events import EVENTS
-from server import protocol
 from server.config.load import declared
+from server.events import SERVER_EVENTS
 from server.operations.table import OPERATIONS
 from tests.conftest import StartServer
 from tests.support.people import Town
@@ -23,8 +23,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
 KEYS = {setting.key for setting in declared()}
 SECTIONS = {key.partition(".")[0] for key in KEYS if "." in key}
-SERVER_EVENTS = {value for name, value in vars(protocol).items() if name.isupper() and isinstance(value, str)}
-EVENT_NAMES = set(EVENTS) | SERVER_EVENTS | {"connect_error", "connect", "disconnect"}
+EVENT_NAMES = EVENTS.keys() | SERVER_EVENTS.keys() | {"connect_error", "connect", "disconnect"}
 # Files that a name such as `server.py` or `config.yaml` may stand for are no settings.
 FILE_ENDINGS = {"py", "yaml", "md", "log", "txt", "sock"}
 # What a Socket.IO client calls its token looks like a setting.
@@ -104,10 +103,10 @@ def test_named_routes_exist(page: Path) -> None:
         if found is None:
             continue
         path = re.sub(r"\{\w+\}|…", "x", found[2].partition("?")[0])
-        handlers = [route.handler for route in ROUTES if re.fullmatch(route.pattern, path)]
-        assert handlers, f"{page.name} names the route {span}"
+        routes = [route for route in ROUTES if re.fullmatch(pattern_of(route.path), path)]
+        assert routes, f"{page.name} names the route {span}"
         # The first that fits takes the request.
-        assert found[1] in handlers[0].allowed_methods(), f"{page.name} names the method of {span}"
+        assert found[1] in routes[0].endpoints, f"{page.name} names the method of {span}"
 
 
 @by_page

@@ -19,6 +19,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             "server",
             "server.client_network",
             "server.errors",
+            "server.events",
             "server.explain",
             "server.failpoints",
             "server.file_types",

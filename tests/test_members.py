@@ -144,7 +144,7 @@ async def test_sync_lists_rooms_that_one_came_into_while_it_was_read(tmp_path: P
             await busy.enter_async_context(context.sync._log.slot(bob))
         asked = asyncio.ensure_future(context.sync.catch_up(bob, SyncRequest(rooms={})))
         await asyncio.sleep(0)
-        room = await context.chat_list.create_group(ann, GroupRequest(name="Yard", user_ids=[bob]))
+        room = await context.chat_list.create_group(ann, GroupRequest(type="GROUP", name="Yard", user_ids=[bob]))
         await busy.aclose()
         assert [synced.room_id for synced in (await asked).rooms] == [room[0].id]
         await context.drain()

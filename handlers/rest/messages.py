@@ -33,7 +33,7 @@ class RoomsHandler(ApiHandler):
         self.answer(room, 201 if is_new else 200)
 
     def _read_request(self) -> RoomRequest | GroupRequest:
-        return self.parse(GroupRequest) if self.parse(RoomKind).type == "GROUP" else self.parse(RoomRequest)
+        return self.parse(GroupRequest) if self.peek(RoomKind).type == "GROUP" else self.parse(RoomRequest)
 
 
 class RoomHandler(ApiHandler):

@@ -9,16 +9,15 @@ class HealthHandler(ApiHandler):
     """Liveness: answers 200 while the event loop runs."""
 
     async def get(self) -> None:
-        await self.execute()
-        self.answer({"status": "ok"})
+        self.answer(await self.execute())
 
 
 class ReadyHandler(ApiHandler):
     """Readiness: 200 if both stores answer, else 503 naming those that do not."""
 
     async def get(self) -> None:
-        missing = await self.execute()
-        self.answer({"status": "unavailable" if missing else "ok", "missing": missing}, 503 if missing else 200)
+        readiness = await self.execute()
+        self.answer(readiness, 503 if readiness.missing else 200)
 
 
 class MetricsHandler(ApiHandler):

@@ -6,7 +6,7 @@ from server.requests import (
     ID_LENGTH,
     MOST_PRESENT,
     DirectoryUser,
-    PresenceList,
+    PresenceIds,
     PresenceQuery,
     ProfilePatch,
     SearchQuery,
@@ -29,10 +29,10 @@ class UserSearchHandler(ApiHandler):
 
 class PresenceHandler(ApiHandler):
     async def get(self) -> None:
-        self.answer({"presence": await self.execute(self._read_query)})
+        self.answer(await self.execute(self._read_query))
 
     def _read_query(self) -> PresenceQuery:
-        ids = self.parse_query(PresenceList).ids.split(",")
+        ids = self.parse_query(PresenceIds).ids.split(",")
         if len(ids) > MOST_PRESENT or not all(0 < len(user_id) <= ID_LENGTH for user_id in ids):
             raise ValidationFailed.at("ids", f"must be 1 to {MOST_PRESENT} ids of users, separated by commas")
         return PresenceQuery(ids)

@@ -7,6 +7,7 @@ from typing import Final
 
 from handlers.base import ApiHandler
 from server.errors import NotFound, Unavailable
+from server.protocol import PageSettings
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "web"
 START_PAGE: Final = "index.html"
@@ -69,4 +70,4 @@ class WebSettingsHandler(ApiHandler):
         settings = self.context.settings.web
         if not settings.enabled:
             raise NotFound("No such path")
-        self.answer({"loadRemoteImages": settings.load_remote_images})
+        self.answer(PageSettings(settings.load_remote_images))

@@ -10,10 +10,11 @@ from handlers.socket.packets import UNREADABLE, BinaryPacket, EventPacket, read_
 from server.concurrency.tasks import Tasks
 from server.context import Context
 from server.errors import ChatError, NotFound, Unavailable
+from server.events import EXCEPTION
 from server.inbound import parse_json
 from server.operations.executor import admit, observe, perform, to_chat_error
 from server.operations.operation import Caller, Placed
-from server.protocol import EXCEPTION
+from server.protocol import Outbound, Refusal
 from server.realtime.connection import Connection
 from server.realtime.frames import ack_frame, event_frame
 from server.services.room_log.pending import PendingMessage
@@ -133,7 +134,7 @@ class Dispatcher:
                     self._answer_when_sent(connection, call, reply)
                 else:
                     self._end_event(connection)
-                    self._answer(connection, call.ack_id, call.event.to_answer(reply))
+                    self._answer(connection, call.ack_id, call.event.to_ack(reply))
         finally:
             connection.inbox = None
 
@@ -157,17 +158,17 @@ class Dispatcher:
         if known is not None:
             self._fail(connection, call.name, call.ack_id, known)
         elif call.ack_id is not None and connection.is_open:
-            self._answer(connection, call.ack_id, {"message": message.view()})
+            self._answer(connection, call.ack_id, call.event.to_ack(message.view()))
 
-    def _answer(self, connection: Connection, ack_id: int | None, answer: dict[str, Any]) -> None:
+    def _answer(self, connection: Connection, ack_id: int | None, answer: Outbound) -> None:
         if ack_id is not None:
-            connection.send(ack_frame(ack_id, {"ok": True, **answer}))
+            connection.send(ack_frame(ack_id, answer))
 
     def _fail(self, connection: Connection, name: str, ack_id: int | None, error: ChatError) -> None:
         if ack_id is not None:
-            connection.send(ack_frame(ack_id, {"ok": False, "error": error.body()}))
+            connection.send(ack_frame(ack_id, Refusal(error.body())))
         else:
-            connection.send(event_frame(EXCEPTION, {**error.body(), "event": name}))
+            connection.send(event_frame(EXCEPTION, error.body(name)))
 
     def _end_event(self, connection: Connection) -> None:
         connection.pending_events -= 1

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from server.events import MESSAGE_DELIVERED, MESSAGE_READ, TYPING_START, TYPING_STOP
 from server.operations.messages import (
     DELETE,
     EDIT,
@@ -18,14 +19,15 @@ from server.operations.operation import Operation
 from server.operations.people import GET_PRESENCE, RENEW_CONNECTION
 from server.operations.rooms import ENTER_ROOM, EXIT_ROOM, START_TYPING, STOP_TYPING
 from server.protocol import (
-    MESSAGE_DELIVERED,
-    MESSAGE_READ,
-    TYPING_START,
-    TYPING_STOP,
+    Ack,
+    MessageAck,
     MessageView,
-    RoomView,
-    SyncAnswer,
-    to_wire,
+    Outbound,
+    PresenceAck,
+    ReadMark,
+    RenewalAck,
+    RoomAck,
+    SyncAck,
 )
 from server.requests import (
     Edit,
@@ -40,48 +42,39 @@ from server.requests import (
     TokenRef,
 )
 
-Answer = dict[str, Any]
-
 
 class Event(NamedTuple):
     """`payload` is the type that clients send; `to_request` makes the operation's request of it, if that differs.
 
-    `to_answer` makes the content of the ack of the operation's reply.
+    `to_ack` makes the ack, of the type `ack`, of the operation's reply.
     """
 
     operation: Operation[Any, Any]
     payload: type[Inbound]
-    to_answer: Callable[[Any], Answer] = lambda _reply: {}
+    ack: type[Outbound] = Ack
+    to_ack: Callable[[Any], Outbound] = lambda _reply: Ack()
     to_request: Callable[[Any], Any] | None = None
 
 
-def _answer_sync(answer: SyncAnswer) -> Answer:
-    return {"epoch": answer.epoch, "rooms": answer.rooms} | ({"reset": True} if answer.reset is True else {})
-
-
-def _answer_message(message: MessageView) -> Answer:
-    return {"message": message}
-
-
-def _answer_room(room: RoomView) -> Answer:
-    return {"room": room, "lastSeq": room.last_seq}
+def _ack_message(message: MessageView) -> MessageAck:
+    return MessageAck(message)
 
 
 EVENTS: Final[Mapping[str, Event]] = {
-    "message:send": Event(SEND, SendMessage),
+    "message:send": Event(SEND, SendMessage, MessageAck, _ack_message),
     MESSAGE_READ: Event(
-        MARK_READ, MessageRef, lambda mark: dict(to_wire(mark)), lambda payload: RoomMessage(payload.message_id)
+        MARK_READ, MessageRef, ReadMark, lambda mark: mark, lambda payload: RoomMessage(payload.message_id)
     ),
     MESSAGE_DELIVERED: Event(MARK_DELIVERED, MessageRef),
-    "message:edit": Event(EDIT, Edit, _answer_message),
-    "message:delete": Event(DELETE, MessageRef, _answer_message),
-    "message:react": Event(REACT, React, _answer_message),
-    "message:pin": Event(PIN, Pin, _answer_message),
+    "message:edit": Event(EDIT, Edit, MessageAck, _ack_message),
+    "message:delete": Event(DELETE, MessageRef, MessageAck, _ack_message),
+    "message:react": Event(REACT, React, MessageAck, _ack_message),
+    "message:pin": Event(PIN, Pin, MessageAck, _ack_message),
     TYPING_START: Event(START_TYPING, RoomRef),
     TYPING_STOP: Event(STOP_TYPING, RoomRef),
-    "room:join": Event(ENTER_ROOM, RoomRef, _answer_room),
+    "room:join": Event(ENTER_ROOM, RoomRef, RoomAck, lambda room: RoomAck(room, room.last_seq)),
     "room:leave": Event(EXIT_ROOM, RoomRef),
-    "presence:get": Event(GET_PRESENCE, PresenceQuery, lambda presence: {"presence": presence}),
-    "sync": Event(SYNC, SyncRequest, _answer_sync),
-    "auth:refresh": Event(RENEW_CONNECTION, TokenRef, lambda expires_at: {"expiresAt": expires_at}),
+    "presence:get": Event(GET_PRESENCE, PresenceQuery, PresenceAck, lambda listed: PresenceAck(listed.presence)),
+    "sync": Event(SYNC, SyncRequest, SyncAck, lambda answer: SyncAck(answer.rooms, answer.epoch, answer.reset)),
+    "auth:refresh": Event(RENEW_CONNECTION, TokenRef, RenewalAck, RenewalAck),
 }

@@ -4,16 +4,17 @@ from typing import Any, Final, NamedTuple
 
 from server.context import Context
 from server.errors import NotFound, PayloadTooLarge, RangeNotSatisfiable, UnsupportedMediaType
-from server.operations.operation import NOT_FOUND, NOTHING, Caller, Nothing, Operation
-from server.protocol import UploadView
+from server.operations.operation import NOT_FOUND, Caller, Nothing, Operation
+from server.protocol import Liveness, PageSettings, Readiness, UploadView
 
 
-async def _find_unavailable(context: Context, _caller: Caller, _request: Nothing) -> list[str]:
-    return await context.health.find_unavailable()
+async def _find_unavailable(context: Context, _caller: Caller, _request: Nothing) -> Readiness:
+    missing = await context.health.find_unavailable()
+    return Readiness("unavailable" if missing else "ok", missing)
 
 
-async def _tell_alive(_context: Context, _caller: Caller, _request: Nothing) -> Nothing:
-    return NOTHING
+async def _tell_alive(_context: Context, _caller: Caller, _request: Nothing) -> Liveness:
+    return Liveness()
 
 
 class Scrape(NamedTuple):
@@ -38,8 +39,10 @@ UPLOAD: Final[Operation[Nothing, Any]] = Operation(
 GET_FILE: Final[Operation[Nothing, Any]] = Operation(
     "uploads.get", None, Nothing, bytes, None, frozenset({NotFound, RangeNotSatisfiable})
 )
-TELL_ALIVE: Final = Operation("health.tell_alive", None, Nothing, Nothing, _tell_alive)
-FIND_UNAVAILABLE: Final = Operation("health.find_unavailable", None, Nothing, list[str], _find_unavailable)
+TELL_ALIVE: Final = Operation("health.tell_alive", None, Nothing, Liveness, _tell_alive)
+FIND_UNAVAILABLE: Final = Operation("health.find_unavailable", None, Nothing, Readiness, _find_unavailable)
 READ_METRICS: Final = Operation("metrics.read", None, Scrape, bytes, _read_metrics)
 GET_WEB_FILE: Final[Operation[Nothing, Any]] = Operation("web.get_file", None, Nothing, bytes, None, NOT_FOUND)
-GET_WEB_SETTINGS: Final[Operation[Nothing, Any]] = Operation("web.get_settings", None, Nothing, dict, None, NOT_FOUND)
+GET_WEB_SETTINGS: Final[Operation[Nothing, Any]] = Operation(
+    "web.get_settings", None, Nothing, PageSettings, None, NOT_FOUND
+)

@@ -6,7 +6,7 @@ from typing import Final
 from server.context import Context
 from server.errors import Conflict, Forbidden, NotFound, Unauthorized
 from server.operations.operation import NOT_FOUND, NOTHING, Caller, Limit, Made, Nothing, Operation
-from server.protocol import PresenceView, SearchResult, TokenPair, UserView, wire_time
+from server.protocol import PresenceList, SearchResult, TokenPair, UserView, wire_time
 from server.requests import (
     DirectoryUser,
     Login,
@@ -75,8 +75,8 @@ async def _search_people(context: Context, caller: Caller, request: SearchQuery)
     return await context.search.search(caller.user_id, request)
 
 
-async def _get_presence(context: Context, caller: Caller, request: PresenceQuery) -> list[PresenceView]:
-    return await context.presence.query(request, caller.connection)
+async def _get_presence(context: Context, caller: Caller, request: PresenceQuery) -> PresenceList:
+    return PresenceList(await context.presence.query(request, caller.connection))
 
 
 REGISTER: Final = Operation("accounts.register", None, Registration, TokenPair, _register, frozenset({Conflict}))
@@ -103,5 +103,5 @@ SEARCH_PEOPLE: Final = Operation(
     "users.search", "users:read", SearchQuery, SearchResult, _search_people, limit=Limit.READS
 )
 GET_PRESENCE: Final = Operation(
-    "presence.get", "users:read", PresenceQuery, list[PresenceView], _get_presence, limit=Limit.READS
+    "presence.get", "users:read", PresenceQuery, PresenceList, _get_presence, limit=Limit.READS
 )

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from server.concurrency.tasks import Tasks
 from server.errors import ChatError, TokenExpired
+from server.events import EXCEPTION
 from server.models import Principal
-from server.protocol import EXCEPTION
 from server.realtime.confirmations import Confirmations, Span
 from server.realtime.connection import Connection, Transport
 from server.realtime.fan_out import Delivered

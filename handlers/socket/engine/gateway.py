@@ -18,7 +18,7 @@ from server.concurrency.tasks import Tasks
 from server.context import Context
 from server.errors import ChatError, Internal, NotFound, TokenExpired, Unauthorized, Unavailable
 from server.models import Principal
-from server.protocol import NAMESPACE
+from server.protocol import NAMESPACE, to_wire
 from server.realtime.connection import Connection, Transport
 from server.realtime.frames import refusal_packet
 from server.realtime.hub import Hub
@@ -127,18 +127,18 @@ class Gateway:
             principal = await self._connections.authenticate(auth, environ.get(AUTHORIZATION))
         except TokenExpired as error:
             # Every failed authentication has one code; `reason` tells an expired token.
-            raise RefusedError(Unauthorized.code, {**Unauthorized(error.detail).body(), "reason": error.code}) from None
+            raise RefusedError(Unauthorized.code, _wire(Unauthorized(error.detail, reason=error.code))) from None
         except ChatError as error:
-            raise RefusedError(error.code, error.body()) from None
+            raise RefusedError(error.code, _wire(error)) from None
         except TimeoutError:
-            raise RefusedError(Unavailable.code, Unavailable().body()) from None
+            raise RefusedError(Unavailable.code, _wire(Unavailable())) from None
         except Exception:
             log.exception("socket authentication failed")
-            raise RefusedError(Internal.code, Internal().body()) from None
+            raise RefusedError(Internal.code, _wire(Internal())) from None
         engine_socket = self.sessions.engine.sockets.get(engine_sid)
         if engine_socket is None or engine_socket.closed or engine_socket.closing:
             # It closed during authentication: accepting it now would leak it.
-            raise RefusedError(Unavailable.code, Unavailable().body())
+            raise RefusedError(Unavailable.code, _wire(Unavailable()))
         # The answer to CONNECT is queued when this returns; it must be sent first.
         self._connections.reserve(principal.user_id)
         self._loop.call_soon(self._open, sid, engine_sid, principal)
@@ -220,3 +220,7 @@ def _strip(environ: Environ) -> None:
     if authorization is not None:
         # A client may disconnect and connect again on the same session.
         environ[AUTHORIZATION] = authorization
+
+
+def _wire(error: ChatError) -> Any:
+    return to_wire(error.body())

@@ -13,7 +13,7 @@ from handlers.socket.engine.websocket import WebSocket
 from handlers.socket.engine.websocket_protocol import NOT_ACCEPTED
 from server.concurrency.tasks import Tasks
 from server.errors import PayloadTooLarge
-from server.protocol import EXCEPTION
+from server.events import EXCEPTION
 from server.realtime.connection import Connection
 from server.realtime.frames import event_frame
 
@@ -141,7 +141,7 @@ class EngineSession:
         connection = self._shared.hub.find(self.sid)
         if connection is not None:
             # The message is not read, so its event name is unknown.
-            connection.send(event_frame(EXCEPTION, {**PayloadTooLarge().body(), "event": ""}))
+            connection.send(event_frame(EXCEPTION, PayloadTooLarge().body("")))
 
     def note_unsent(self, size: int) -> None:
         self._shared.hub.note_unsent(self.websocket, self.sid, size)

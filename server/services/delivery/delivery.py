@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from server.events import MESSAGE_CHANGED, MESSAGE_NEW, ChangedView
 from server.models import DELIVERY, Message
-from server.protocol import MESSAGE_CHANGED, MESSAGE_NEW, ChangedView
 from server.realtime.fan_out import FanOut
 from server.realtime.frames import Frame, event_frame
 from server.room_state import RoomState, StoredChange, StoredMessage

@@ -9,8 +9,8 @@ import msgspec
 
 from server.concurrency.tasks import Tasks
 from server.errors import Unavailable, Unusable
+from server.events import MESSAGES_OFFLINE
 from server.failpoints import BEFORE_TRIM, Failpoints
-from server.protocol import MESSAGES_OFFLINE
 from server.realtime.connection import Connection
 from server.realtime.frames import event_frame
 from server.realtime.hub import Hub

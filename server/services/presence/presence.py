@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from server.concurrency.batcher import Batcher
 from server.errors import Unavailable
+from server.events import USER_OFFLINE, USER_ONLINE, UserOffline, UserOnline
 from server.models import now
-from server.protocol import USER_OFFLINE, USER_ONLINE, PresenceView, wire_time
+from server.protocol import PresenceView, wire_time
 from server.realtime.connection import Connection
 from server.realtime.fan_out import FanOut
 from server.realtime.frames import event_frame
@@ -84,7 +85,7 @@ class Presence:
         self._online.add(user_id)
         await self._renew([user_id])
         try:
-            self._tell(user_id, await self._rooms.peers(user_id), USER_ONLINE, {"userId": user_id})
+            self._tell(user_id, await self._rooms.peers(user_id), USER_ONLINE, UserOnline(user_id))
         except Unavailable:
             log.debug("online event dropped: MongoDB unavailable user=%s", user_id)
 
@@ -150,7 +151,7 @@ class Presence:
         for user_id, last_seen in users:
             peers = await self._rooms.peers(user_id)
             if user_id not in self._online:
-                self._tell(user_id, peers, USER_OFFLINE, {"userId": user_id, "lastSeenAt": wire_time(last_seen)})
+                self._tell(user_id, peers, USER_OFFLINE, UserOffline(user_id, wire_time(last_seen)))
         # Some may have reconnected during the calls above.
         await self._leases.release([user_id for user_id, _ in users if user_id not in self._online])
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from server.protocol import TYPING_START, TYPING_STOP
+from server.events import TYPING_START, TYPING_STOP, WhoTypes
 from server.realtime.connection import Connection
 from server.realtime.fan_out import FanOut
 from server.realtime.frames import event_frame
@@ -72,7 +72,7 @@ class Typing:
         return room
 
     def _emit(self, event: str, room: RoomState, user_id: str) -> None:
-        frame = event_frame(event, {"roomId": room.id, "userId": user_id})
+        frame = event_frame(event, WhoTypes(room.id, user_id))
         if room.tells_receipts:
             self._fan_out.send(room.others(user_id), frame)
         else:

@@ -6,8 +6,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from server.errors import NotFound
+from server.events import ROOM_NEW
 from server.models import Role
-from server.protocol import ROOM_NEW, ChatPage, ChatView, RoomView, UnreadSum
+from server.protocol import ChatPage, ChatView, RoomView, UnreadSum
 from server.realtime.fan_out import FanOut
 from server.requests import ChatsQuery, GroupRequest, RoomPatch, RoomRequest
 from server.room_state import RoomState

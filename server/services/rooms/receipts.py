@@ -7,9 +7,10 @@ from typing import Any, Final, Protocol
 
 from server.concurrency.batcher import Batcher
 from server.errors import NotFound
+from server.events import MESSAGE_DELIVERED, MESSAGE_READ, Receipt
 from server.member_state import MemberState
 from server.models import Member, Message, Position, now
-from server.protocol import MESSAGE_DELIVERED, MESSAGE_READ, Reader, ReadMark, Receipt, ReceiptsView, wire_time
+from server.protocol import Reader, ReadMark, ReceiptsView, wire_time
 from server.realtime.fan_out import FanOut
 from server.room_state import RoomState
 from server.services.rooms.message_access import MessageAccess

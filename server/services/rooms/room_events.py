@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from server.events import MEMBER_CHANGED, ROOM_CHANGED, ROOM_NEW, ROOM_REMOVED, MemberChanged, RoomChanged, RoomRemoved
 from server.models import Message, Notice
-from server.protocol import MEMBER_CHANGED, ROOM_CHANGED, ROOM_NEW, ROOM_REMOVED
 from server.realtime.fan_out import FanOut
 from server.realtime.frames import Frame, event_frame
 from server.room_state import RoomState, StoredMessage
@@ -31,14 +31,14 @@ class RoomEvents:
             self._tell_room(room, ROOM_NEW, joined, sender_name)
         elif notice.kind in ("LEFT", "REMOVED"):
             gone = [user_id for user_id in notice.user_ids if user_id not in room.members]
-            self._fan_out.emit(gone, ROOM_REMOVED, {"roomId": room.id, "reason": notice.kind})
+            self._fan_out.emit(gone, ROOM_REMOVED, RoomRemoved(room.id, notice.kind))
         if notice.details is not None:
             self._tell_room(room, ROOM_CHANGED, room.members, sender_name)
         self._tell_members(room, message, notice)
 
     def end(self, room: RoomState) -> None:
         """Tell the members that the room is deleted."""
-        self._fan_out.emit(room.members, ROOM_REMOVED, {"roomId": room.id, "reason": "DELETED"})
+        self._fan_out.emit(room.members, ROOM_REMOVED, RoomRemoved(room.id, "DELETED"))
 
     def _tell_members(self, room: RoomState, message: Message, notice: Notice) -> None:
         changed = [] if notice.kind == "CREATED" else list(notice.user_ids)
@@ -48,7 +48,7 @@ class RoomEvents:
             member = room.members.get(user_id)
             role = None if member is None else member.role
             told = room.members if member is None or message.seq != member.joined.seq + 1 else room.others(user_id)
-            self._fan_out.emit(told, MEMBER_CHANGED, {"roomId": room.id, "userId": user_id, "role": role})
+            self._fan_out.emit(told, MEMBER_CHANGED, MemberChanged(room.id, user_id, role))
 
     def _tell_room(self, room: RoomState, event: str, user_ids: Iterable[str], sender_name: str) -> None:
         """Send the room as each of these members sees it: one frame for all who see the same."""
@@ -60,5 +60,5 @@ class RoomEvents:
             seen = room.role_of(user_id), last is not None and room.is_read(last, user_id)
             if seen not in frames:
                 view = view_room(room, user_id, None, sender_name, epoch)
-                frames[seen] = event_frame(event, view if event == ROOM_NEW else {"room": view})
+                frames[seen] = event_frame(event, view if event == ROOM_NEW else RoomChanged(view))
             self._fan_out.send((user_id,), frames[seen])
