@@ -15,6 +15,7 @@ from tornado.web import Application, RequestHandler
 from handlers.acceptor import Acceptor
 from handlers.base import UnknownPath
 from handlers.connection_limits import ConnectionLimits, bounds
+from handlers.description.documents import make_documents
 from handlers.descriptors import raise_limit
 from handlers.routes import ROUTES, pattern_of
 from handlers.socket.engine.gateway import Gateway
@@ -88,6 +89,7 @@ def make_application(context: Context, sessions: EngineSessions) -> Application:
         default_handler_args={"context": context, "endpoints": {}},
         websocket_max_message_size=context.settings.server.max_payload,
         log_function=_log_nothing,
+        documents=make_documents(context.settings),
     )
 
 

@@ -11,6 +11,7 @@ import msgspec
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.client_address import client_address
+from handlers.compression import compress
 from handlers.connection_limits import slot_of
 from handlers.endpoint import JSON, Endpoint
 from handlers.origins import allow_origin
@@ -170,15 +171,19 @@ class ApiHandler(RequestHandler):
         self.set_header("Content-Type", JSON_UTF8)
         self.write(msgspec.json.encode(value))
 
-    async def answer_large(self, body: bytes) -> None:
-        """Like `answer`, for encoded JSON; sent in pieces as the client reads."""
+    async def answer_large(self, value: Any) -> None:
+        """Like `answer`; compressed if the endpoint and the client allow it, and sent in pieces as the client reads."""
         self._set_declared(self.endpoint.statuses[0])
         self.set_header("Content-Type", JSON_UTF8)
+        body = msgspec.json.encode(value)
+        if self.endpoint.is_compressible:
+            body = await compress(self, body)
         if len(body) <= PIECE_BYTES or self.request.method == "HEAD":
             self.write(body)
             return
         unsent = self.context.hub.unsent
-        user_id = self.principal.user_id
+        # Those without a name share one allowance.
+        user_id = "" if self.endpoint.operation.is_public else self.principal.user_id
         await write_pieces(self, body, lambda waiting: unsent.note(self, user_id, waiting))
 
     def cut(self) -> None:

@@ -16,6 +16,9 @@ class Endpoint(NamedTuple):
 
     Handlers parse no other types and answer with no other status. `form` is that of a multipart body. `headers` names
     those that change what is done. `media` is the type of the answer.
+
+    `is_compressible`: the answer holds nothing that is secret from others whose words it holds. The size of a
+    compressed answer tells those on the way what is alike in it (BREACH).
     """
 
     operation: Operation[Any, Any]
@@ -25,6 +28,7 @@ class Endpoint(NamedTuple):
     headers: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     media: str = JSON
+    is_compressible: bool = False
 
     def check_body(self, kind: type) -> None:
         if kind is not self.body and kind not in get_args(self.body):

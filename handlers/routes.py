@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from handlers.base import IDEMPOTENCY_KEY, ApiHandler
 from handlers.endpoint import CREATED, CREATED_OR_FOUND, NO_CONTENT, Endpoint
-from handlers.rest import auth, downloads, messages, system, uploads, users, web
+from handlers.rest import auth, contract, downloads, messages, system, uploads, users, web
 from server.operations import messages as message_operations
 from server.operations import others, people, rooms
 from server.requests import (
@@ -67,7 +67,11 @@ ROUTES: Final = (
         users.MeHandler,
         {"GET": Endpoint(people.GET_OWN_PROFILE), "PATCH": Endpoint(people.CHANGE_PROFILE, ProfilePatch)},
     ),
-    Route(f"{API}/users/search", users.UserSearchHandler, {"GET": Endpoint(people.SEARCH_PEOPLE, query=SearchQuery)}),
+    Route(
+        f"{API}/users/search",
+        users.UserSearchHandler,
+        {"GET": Endpoint(people.SEARCH_PEOPLE, query=SearchQuery, is_compressible=True)},
+    ),
     Route(f"{API}/users/presence", users.PresenceHandler, {"GET": Endpoint(people.GET_PRESENCE, query=PresenceIds)}),
     Route(
         f"{API}/users/{{userId}}",
@@ -96,7 +100,10 @@ ROUTES: Final = (
     Route(
         f"{API}/messages/chat-rooms/{{roomId}}/members",
         messages.MembersHandler,
-        {"GET": Endpoint(rooms.LIST_MEMBERS, query=MembersQuery), "POST": Endpoint(rooms.ADD_MEMBERS, NewMembers)},
+        {
+            "GET": Endpoint(rooms.LIST_MEMBERS, query=MembersQuery, is_compressible=True),
+            "POST": Endpoint(rooms.ADD_MEMBERS, NewMembers),
+        },
     ),
     Route(
         f"{API}/messages/chat-rooms/{{roomId}}/members/{{userId}}",
@@ -106,7 +113,7 @@ ROUTES: Final = (
     Route(
         f"{API}/messages/open-rooms",
         messages.OpenRoomsHandler,
-        {"GET": Endpoint(rooms.LIST_OPEN_ROOMS, query=OpenRoomsQuery)},
+        {"GET": Endpoint(rooms.LIST_OPEN_ROOMS, query=OpenRoomsQuery, is_compressible=True)},
     ),
     Route(f"{API}/messages/unread", messages.UnreadHandler, {"GET": Endpoint(rooms.SUM_UNREAD)}),
     Route(f"{API}/messages/sync", messages.SyncHandler, {"POST": Endpoint(message_operations.SYNC, SyncRequest)}),
@@ -116,7 +123,7 @@ ROUTES: Final = (
         f"{API}/messages/chats/{{roomId}}/messages",
         messages.ChatMessagesHandler,
         {
-            "GET": Endpoint(message_operations.READ_HISTORY, query=HistoryQuery),
+            "GET": Endpoint(message_operations.READ_HISTORY, query=HistoryQuery, is_compressible=True),
             "POST": Endpoint(
                 message_operations.SEND, SendMessage, headers=(IDEMPOTENCY_KEY,), statuses=CREATED_OR_FOUND
             ),
@@ -128,7 +135,9 @@ ROUTES: Final = (
         {"POST": Endpoint(message_operations.MARK_READ, MessageRef)},
     ),
     Route(
-        f"{API}/messages/chats/{{roomId}}/pins", messages.PinsHandler, {"GET": Endpoint(message_operations.LIST_PINS)}
+        f"{API}/messages/chats/{{roomId}}/pins",
+        messages.PinsHandler,
+        {"GET": Endpoint(message_operations.LIST_PINS, is_compressible=True)},
     ),
     Route(
         f"{API}/messages/{{messageId}}",
@@ -157,6 +166,15 @@ ROUTES: Final = (
         downloads.FileHandler,
         {"GET": Endpoint(others.GET_FILE, statuses=(200, 206, 304), media="*/*")},
     ),
+    Route(
+        f"{API}/openapi.json", contract.DocumentHandler, {"GET": Endpoint(others.DESCRIBE_REST, is_compressible=True)}
+    ),
+    Route(
+        f"{API}/asyncapi.json",
+        contract.DocumentHandler,
+        {"GET": Endpoint(others.DESCRIBE_SOCKETS, is_compressible=True)},
+    ),
+    Route("/docs", web.DocsHandler, {"GET": Endpoint(others.GET_WEB_FILE)}, is_described=False),
     Route("/healthz", system.HealthHandler, {"GET": Endpoint(others.TELL_ALIVE)}),
     Route("/readyz", system.ReadyHandler, {"GET": Endpoint(others.FIND_UNAVAILABLE, statuses=(200, 503))}),
     Route("/metrics", system.MetricsHandler, {"GET": Endpoint(others.READ_METRICS, media="text/plain")}),

@@ -39,7 +39,7 @@ class ErrorView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Problem(ErrorView, frozen=True, kw_only=True):
-    """The same as an RFC 9457 problem document."""
+    """An error as REST shows it: an RFC 9457 problem document."""
 
     type: str = "about:blank"
     title: str

@@ -7,7 +7,7 @@ import msgspec
 
 from server.errors import ErrorView
 from server.models import ChangeKind, Role
-from server.protocol import EncodedMessage, MessageView, Outbound, RoomView
+from server.protocol import EncodedMessage, MessageView, Outbound, RoomView, WireTime
 
 MESSAGE_NEW: Final = "message:new"
 MESSAGES_OFFLINE: Final = "messages:offline"
@@ -32,7 +32,7 @@ class Receipt(Outbound, frozen=True):
     message_id: str
     seq: int
     user_id: str
-    at: str
+    at: WireTime
 
 
 class ChangedView(Outbound, frozen=True):
@@ -63,7 +63,7 @@ class UserOffline(Outbound, frozen=True):
     """The last socket of somebody who shares a room is gone, and none came back within the grace time."""
 
     user_id: str
-    last_seen_at: str
+    last_seen_at: WireTime
 
 
 class RoomChanged(Outbound, frozen=True):

@@ -15,6 +15,8 @@ class Outbound(msgspec.Struct, frozen=True, rename="camel"):
     """A shape that goes to clients, in camelCase."""
 
 
+# ISO 8601 in UTC with milliseconds and `Z`.
+WireTime = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 # A message that is encoded already.
 EncodedMessage = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/MessageView"})]
 
@@ -30,7 +32,7 @@ class UserView(Outbound, frozen=True):
     trust_score: float | None
     full_name: str
     is_online: bool
-    last_seen_at: str | None
+    last_seen_at: WireTime | None
 
 
 class TokenPair(Outbound, frozen=True):
@@ -66,7 +68,7 @@ class QuoteView(Outbound, frozen=True):
     sender_name: str
     content: str
     type: MessageType
-    deleted_at: str | msgspec.UnsetType = msgspec.UNSET
+    deleted_at: WireTime | msgspec.UnsetType = msgspec.UNSET
 
 
 class ReactionView(Outbound, frozen=True):
@@ -95,7 +97,7 @@ class MessageView(Outbound, frozen=True):
     type: MessageType
     message_type: MessageType
     attachment_url: str | None
-    timestamp: str
+    timestamp: WireTime
     is_read: bool
     notice: NoticeView | msgspec.UnsetType = msgspec.UNSET
     reply_to: QuoteView | msgspec.UnsetType = msgspec.UNSET
@@ -103,10 +105,10 @@ class MessageView(Outbound, frozen=True):
     mentions_room: bool | msgspec.UnsetType = msgspec.UNSET
     forwarded_from: Forwarded | msgspec.UnsetType = msgspec.UNSET
     rev: int | msgspec.UnsetType = msgspec.UNSET
-    edited_at: str | msgspec.UnsetType = msgspec.UNSET
-    deleted_at: str | msgspec.UnsetType = msgspec.UNSET
+    edited_at: WireTime | msgspec.UnsetType = msgspec.UNSET
+    deleted_at: WireTime | msgspec.UnsetType = msgspec.UNSET
     reactions: list[ReactionView] | msgspec.UnsetType = msgspec.UNSET
-    pinned_at: str | msgspec.UnsetType = msgspec.UNSET
+    pinned_at: WireTime | msgspec.UnsetType = msgspec.UNSET
     pinned_by: str | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -121,7 +123,7 @@ class MemberView(Outbound, frozen=True):
     last_delivered_seq: int
     last_read_seq: int
     role: Role
-    joined_at: str
+    joined_at: WireTime
 
 
 class RoomView(Outbound, frozen=True):
@@ -140,7 +142,7 @@ class RoomView(Outbound, frozen=True):
     member_count: int
     my_role: Role
     created_by: str
-    created_at: str
+    created_at: WireTime
     last_seq: int
     last_rev: int
     last_message: MessageView | None
@@ -160,7 +162,7 @@ class OpenRoomView(Outbound, frozen=True):
     history: HistoryMode
     member_count: int
     created_by: str
-    created_at: str
+    created_at: WireTime
     is_member: bool
 
 
@@ -181,7 +183,7 @@ class ChatView(Outbound, frozen=True):
     last_rev: int
     last_message: str | None
     last_message_type: MessageType | None
-    last_message_time: str | None
+    last_message_time: WireTime | None
     last_sender_name: str | None
     unread_count: int
     mention_count: int
@@ -192,7 +194,7 @@ class ChatView(Outbound, frozen=True):
 class MemberLine(Outbound, frozen=True):
     user: UserView
     role: Role
-    joined_at: str
+    joined_at: WireTime
     last_read_seq: int
     last_delivered_seq: int
 
@@ -264,7 +266,7 @@ class ReceiptsView(Outbound, frozen=True):
 class PresenceView(Outbound, frozen=True):
     user_id: str
     is_online: bool
-    last_seen_at: str | None
+    last_seen_at: WireTime | None
 
 
 class PresenceList(Outbound, frozen=True):
@@ -357,7 +359,7 @@ class SyncAck(Ack, frozen=True):
 
 
 class RenewalAck(Ack, frozen=True):
-    expires_at: str
+    expires_at: WireTime
 
 
 class Refusal(Outbound, frozen=True):

@@ -5,6 +5,18 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from server.bounds import (
+    DESCRIPTION_LENGTH,
+    EMAIL_LENGTH,
+    NAME_LENGTH,
+    PASSWORD_MAX,
+    PASSWORD_MIN,
+    PHONE_LENGTH,
+    PURPOSE_LENGTH,
+    ROOM_NAME_LENGTH,
+    URL_LENGTH,
+    USER_TYPE_LENGTH,
+)
 from server.models import HistoryMode, Role, RoomType, SentType, Visibility
 
 # Ids are opaque; the bound is far above any that this server or a sensible token issuer makes.
@@ -12,11 +24,31 @@ ID_LENGTH: Final = 128
 Id = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH)]
 # People whose presence is asked for at once.
 MOST_PRESENT: Final = 200
+# Stands before the name of a setting in whose place descriptions show its value.
+SETTING: Final = "setting:"
 # JSON numbers stay exact up to 2**53, and the store's integers reach further.
 Seq = Annotated[int, Meta(ge=0, le=2**53)]
 Page = Annotated[int, Meta(ge=1, le=2**31)]
 UserIds = Annotated[list[Id], Meta(max_length=100)]
-Url = Annotated[str, Meta(min_length=1, max_length=2048)]
+Url = Annotated[str, Meta(min_length=1, max_length=URL_LENGTH)]
+
+
+def _checked_later(**schema: object) -> Meta:
+    """For descriptions: bounds that services check, after they have trimmed the text."""
+    return Meta(extra_json_schema=schema)
+
+
+Email = Annotated[str, _checked_later(format="email", maxLength=EMAIL_LENGTH)]
+NewPassword = Annotated[str, _checked_later(format="password", minLength=PASSWORD_MIN, maxLength=PASSWORD_MAX)]
+Password = Annotated[str, _checked_later(format="password")]
+Name = Annotated[str, _checked_later(minLength=1, maxLength=NAME_LENGTH)]
+LastName = Annotated[str, _checked_later(maxLength=NAME_LENGTH)]
+Phone = Annotated[str, _checked_later(maxLength=PHONE_LENGTH)]
+UserType = Annotated[str, _checked_later(maxLength=USER_TYPE_LENGTH)]
+Image = Annotated[str, _checked_later(format="uri-reference", maxLength=URL_LENGTH)]
+RoomName = Annotated[str, _checked_later(minLength=1, maxLength=ROOM_NAME_LENGTH)]
+Description = Annotated[str, _checked_later(maxLength=DESCRIPTION_LENGTH)]
+Content = Annotated[str, _checked_later(maxLength=f"{SETTING}messages.max_length")]
 
 
 class Inbound(msgspec.Struct, frozen=True, rename="camel"):
@@ -24,18 +56,18 @@ class Inbound(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Registration(Inbound, frozen=True):
-    email: str
-    password: str
-    first_name: str
-    last_name: str
-    phone: str | None = None
-    user_type: str | None = None
-    profile_image: str | None = None
+    email: Email
+    password: NewPassword
+    first_name: Name
+    last_name: Name
+    phone: Phone | None = None
+    user_type: UserType | None = None
+    profile_image: Image | None = None
 
 
 class Login(Inbound, frozen=True):
     email: str
-    password: str
+    password: Password
 
 
 class Refresh(Inbound, frozen=True):
@@ -45,22 +77,22 @@ class Refresh(Inbound, frozen=True):
 class ProfilePatch(Inbound, frozen=True):
     """Fields left out stay as they are; `null` clears the two that may be empty."""
 
-    first_name: str | msgspec.UnsetType = msgspec.UNSET
-    last_name: str | msgspec.UnsetType = msgspec.UNSET
-    phone: str | None | msgspec.UnsetType = msgspec.UNSET
-    profile_image: str | None | msgspec.UnsetType = msgspec.UNSET
+    first_name: Name | msgspec.UnsetType = msgspec.UNSET
+    last_name: Name | msgspec.UnsetType = msgspec.UNSET
+    phone: Phone | None | msgspec.UnsetType = msgspec.UNSET
+    profile_image: Image | None | msgspec.UnsetType = msgspec.UNSET
 
 
 class DirectoryUser(Inbound, frozen=True):
     """A user as another service knows them. What is left out is empty."""
 
     user_id: Id
-    first_name: str
-    last_name: str = ""
-    email: str | None = None
-    phone: str | None = None
-    profile_image: str | None = None
-    user_type: str | None = None
+    first_name: Name
+    last_name: LastName = ""
+    email: Email | None = None
+    phone: Phone | None = None
+    profile_image: Image | None = None
+    user_type: UserType | None = None
     trust_score: float | None = None
     is_active: bool = True
 
@@ -70,7 +102,7 @@ class UploadForm(Inbound, frozen=True):
 
     file: Annotated[str, Meta(extra_json_schema={"contentMediaType": "application/octet-stream"})]
     type: SentType | None = None
-    purpose: str | None = None
+    purpose: Annotated[str, _checked_later(maxLength=PURPOSE_LENGTH)] | None = None
 
 
 class SearchQuery(Inbound, frozen=True):
@@ -96,9 +128,9 @@ class GroupRequest(Inbound, frozen=True):
     """A group of its maker and `user_ids`."""
 
     type: Literal["GROUP"]
-    name: str
-    description: str | None = None
-    image: str | None = None
+    name: RoomName
+    description: Description | None = None
+    image: Url | None = None
     visibility: Visibility = "PRIVATE"
     history: HistoryMode | None = None
     user_ids: UserIds = msgspec.field(default_factory=list)
@@ -108,9 +140,9 @@ class GroupRequest(Inbound, frozen=True):
 class RoomPatch(Inbound, frozen=True):
     """Fields left out stay as they are; `null` clears the two that may be empty."""
 
-    name: str | msgspec.UnsetType = msgspec.UNSET
-    description: str | None | msgspec.UnsetType = msgspec.UNSET
-    image: str | None | msgspec.UnsetType = msgspec.UNSET
+    name: RoomName | msgspec.UnsetType = msgspec.UNSET
+    description: Description | None | msgspec.UnsetType = msgspec.UNSET
+    image: Url | None | msgspec.UnsetType = msgspec.UNSET
     visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
     history: HistoryMode | msgspec.UnsetType = msgspec.UNSET
 
@@ -154,7 +186,7 @@ class SendMessage(Inbound, frozen=True):
     """`message:send`; over REST the room comes from the path. `forward` is the id of a message to copy."""
 
     room_id: Id
-    content: str | None = None
+    content: Content | None = None
     type: SentType | None = None
     message_type: SentType | None = None
     attachment_url: Url | None = None
@@ -173,7 +205,7 @@ class Edit(Inbound, frozen=True):
     """`message:edit`; over REST the message comes from the path. Mentions that are left out stay as they are."""
 
     message_id: Id
-    content: str
+    content: Content
     mentions: UserIds | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -197,6 +197,8 @@ def test_only_what_names_nobodys_objects_is_public() -> None:
         "health.tell_alive",
         "health.find_unavailable",
         "metrics.read",
+        "contract.describe_rest",
+        "contract.describe_sockets",
         "web.get_file",
         "web.get_settings",
     }

@@ -131,7 +131,7 @@ def test_every_script_is_a_module_of_ours() -> None:
     assert re.findall(r"<script[^>]*>", page) == ['<script src="/web/js/main.js" type="module">']
     imported = [name for file in OWN_SCRIPTS for name in IMPORT.findall((FOLDER / file).read_text())]
     assert imported and all(name.startswith(".") for name in imported)
-    assert {Path(name).parts[0] for name in FILES} == {"css", "icon.svg", "index.html", "js"}
+    assert {Path(name).parts[0] for name in FILES} == {"css", "docs.html", "icon.svg", "index.html", "js"}
 
 
 def test_the_page_has_no_script_or_style_of_its_own() -> None:

@@ -1,7 +1,5 @@
 """`/api/v1/messages/…`: rooms, the chat list, history, sending and reading."""
 
-import msgspec
-
 from handlers.base import IDEMPOTENCY_KEY, ApiHandler
 from server.errors import ValidationFailed
 from server.operations.messages import RoomHistory, RoomMessage
@@ -55,13 +53,12 @@ class JoinHandler(ApiHandler):
 
 class OpenRoomsHandler(ApiHandler):
     async def get(self) -> None:
-        self.answer(await self.execute(lambda: self.parse_query(OpenRoomsQuery)))
+        await self.answer_large(await self.execute(lambda: self.parse_query(OpenRoomsQuery)))
 
 
 class MembersHandler(ApiHandler):
     async def get(self, room_id: str) -> None:
-        page = await self.execute(lambda: RoomMembers(room_id, self.parse_query(MembersQuery)))
-        await self.answer_large(msgspec.json.encode(page))
+        await self.answer_large(await self.execute(lambda: RoomMembers(room_id, self.parse_query(MembersQuery))))
 
     async def post(self, room_id: str) -> None:
         self.answer(await self.execute(lambda: Invitation(room_id, self.parse(NewMembers))))
@@ -78,8 +75,7 @@ class MemberHandler(ApiHandler):
 
 class ChatsHandler(ApiHandler):
     async def get(self) -> None:
-        page = await self.execute(lambda: self.parse_query(ChatsQuery))
-        await self.answer_large(msgspec.json.encode(page))
+        await self.answer_large(await self.execute(lambda: self.parse_query(ChatsQuery)))
 
 
 class ChatHandler(ApiHandler):
@@ -94,14 +90,12 @@ class UnreadHandler(ApiHandler):
 
 class SyncHandler(ApiHandler):
     async def post(self) -> None:
-        answer = await self.execute(lambda: self.parse(SyncRequest))
-        await self.answer_large(msgspec.json.encode(answer))
+        await self.answer_large(await self.execute(lambda: self.parse(SyncRequest)))
 
 
 class ChatMessagesHandler(ApiHandler):
     async def get(self, room_id: str) -> None:
-        page = await self.execute(lambda: RoomHistory(room_id, self.parse_query(HistoryQuery)))
-        await self.answer_large(msgspec.json.encode(page))
+        await self.answer_large(await self.execute(lambda: RoomHistory(room_id, self.parse_query(HistoryQuery))))
 
     async def post(self, room_id: str) -> None:
         message, is_new = await self.execute(lambda: self._read_message(room_id))
@@ -124,8 +118,7 @@ class ChatReadHandler(ApiHandler):
 
 class PinsHandler(ApiHandler):
     async def get(self, room_id: str) -> None:
-        pins = await self.execute(lambda: RoomRef(room_id))
-        await self.answer_large(msgspec.json.encode(pins))
+        await self.answer_large(await self.execute(lambda: RoomRef(room_id)))
 
 
 class MessageHandler(ApiHandler):

@@ -24,7 +24,7 @@ class MeHandler(ApiHandler):
 
 class UserSearchHandler(ApiHandler):
     async def get(self) -> None:
-        self.answer(await self.execute(lambda: self.parse_query(SearchQuery)))
+        await self.answer_large(await self.execute(lambda: self.parse_query(SearchQuery)))
 
 
 class PresenceHandler(ApiHandler):

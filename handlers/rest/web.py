@@ -11,6 +11,7 @@ from server.protocol import PageSettings
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "web"
 START_PAGE: Final = "index.html"
+DOCS_PAGE: Final = "docs.html"
 NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
 # Path parts begin with a letter or digit, so that none is `..`, and fit any file system.
 FILE_NAME: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,63}/){0,4}[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -61,6 +62,13 @@ class WebFileHandler(ApiHandler):
             if error.errno not in NO_DESCRIPTORS:
                 raise
             raise Unavailable from error
+
+
+class DocsHandler(WebFileHandler):
+    """The page of both descriptions of the contract."""
+
+    def get(self, name: str = DOCS_PAGE) -> None:
+        super().get(name)
 
 
 class WebSettingsHandler(ApiHandler):

@@ -78,11 +78,28 @@ async def _list_receipts(context: Context, caller: Caller, request: MessageRef) 
 
 
 READ_HISTORY: Final = Operation(
-    "messages.read_history", "messages:read", RoomHistory, HistoryPage, _read_history, NOT_FOUND, Limit.READS
+    "messages.read_history",
+    "The messages of a room: by pages, or before or after a number",
+    "messages:read",
+    RoomHistory,
+    HistoryPage,
+    _read_history,
+    NOT_FOUND,
+    Limit.READS,
 )
-SYNC: Final = Operation("messages.sync", "messages:read", SyncRequest, SyncAnswer, _sync, NOT_FOUND, Limit.READS)
+SYNC: Final = Operation(
+    "messages.sync",
+    "What was missed in all rooms since the numbers that one knows",
+    "messages:read",
+    SyncRequest,
+    SyncAnswer,
+    _sync,
+    NOT_FOUND,
+    Limit.READS,
+)
 SEND: Final = Operation(
     "messages.send",
+    "Send a message",
     "messages:write",
     SendMessage,
     MessageView,
@@ -95,17 +112,74 @@ SEND: Final = Operation(
         lambda context, admitted: context.messages.place_now(admitted),
     ),
 )
-MARK_READ: Final = Operation("messages.mark_read", "messages:read", RoomMessage, ReadMark, _mark_read, NOT_FOUND)
+MARK_READ: Final = Operation(
+    "messages.mark_read",
+    "Mark a message and all before it as read",
+    "messages:read",
+    RoomMessage,
+    ReadMark,
+    _mark_read,
+    NOT_FOUND,
+)
 MARK_DELIVERED: Final = Operation(
-    "messages.mark_delivered", "messages:read", MessageRef, Nothing, _mark_delivered, NOT_FOUND
+    "messages.mark_delivered",
+    "Mark a message and all before it as delivered",
+    "messages:read",
+    MessageRef,
+    Nothing,
+    _mark_delivered,
+    NOT_FOUND,
 )
-EDIT: Final = Operation("messages.edit", "messages:write", Edit, MessageView, _edit, CHANGE_ERRORS, Limit.MESSAGES)
+EDIT: Final = Operation(
+    "messages.edit", "Edit one's message", "messages:write", Edit, MessageView, _edit, CHANGE_ERRORS, Limit.MESSAGES
+)
 DELETE: Final = Operation(
-    "messages.delete", "messages:write", MessageRef, MessageView, _delete, CHANGE_ERRORS, Limit.MESSAGES
+    "messages.delete",
+    "Delete a message",
+    "messages:write",
+    MessageRef,
+    MessageView,
+    _delete,
+    CHANGE_ERRORS,
+    Limit.MESSAGES,
 )
-REACT: Final = Operation("messages.react", "messages:write", React, MessageView, _react, CHANGE_ERRORS, Limit.MESSAGES)
-PIN: Final = Operation("messages.pin", "messages:write", Pin, MessageView, _pin, CHANGE_ERRORS, Limit.MESSAGES)
-LIST_PINS: Final = Operation("messages.list_pins", "messages:read", RoomRef, Pins, _list_pins, NOT_FOUND, Limit.READS)
+REACT: Final = Operation(
+    "messages.react",
+    "Give a reaction, or take it back",
+    "messages:write",
+    React,
+    MessageView,
+    _react,
+    CHANGE_ERRORS,
+    Limit.MESSAGES,
+)
+PIN: Final = Operation(
+    "messages.pin",
+    "Pin a message, or unpin it",
+    "messages:write",
+    Pin,
+    MessageView,
+    _pin,
+    CHANGE_ERRORS,
+    Limit.MESSAGES,
+)
+LIST_PINS: Final = Operation(
+    "messages.list_pins",
+    "The pinned messages of a room",
+    "messages:read",
+    RoomRef,
+    Pins,
+    _list_pins,
+    NOT_FOUND,
+    Limit.READS,
+)
 LIST_RECEIPTS: Final = Operation(
-    "messages.list_receipts", "messages:read", MessageRef, ReceiptsView, _list_receipts, NOT_FOUND, Limit.READS
+    "messages.list_receipts",
+    "Who has got and who has read a message",
+    "messages:read",
+    MessageRef,
+    ReceiptsView,
+    _list_receipts,
+    NOT_FOUND,
+    Limit.READS,
 )

@@ -70,7 +70,7 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[Q, R]):
-    """A verb with what it takes, gives and may refuse.
+    """A verb with what it takes, gives and may refuse. `summary` says in a line what it does.
 
     `scope` is what a principal must be allowed; None makes the operation public. `check` looks at what needs no store,
     before anything else does, and returns what `call` gets. `is_delegated`: the token itself must name the scope, as
@@ -79,6 +79,7 @@ class Operation(Generic[Q, R]):
     """
 
     name: str
+    summary: str
     scope: str | None
     request: type[Q]
     reply: Any

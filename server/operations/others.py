@@ -30,6 +30,7 @@ async def _read_metrics(context: Context, caller: Caller, request: Scrape) -> by
 
 UPLOAD: Final[Operation[Nothing, Any]] = Operation(
     "uploads.create",
+    "Upload a file",
     "messages:write",
     Nothing,
     UploadView,
@@ -37,12 +38,25 @@ UPLOAD: Final[Operation[Nothing, Any]] = Operation(
     frozenset({PayloadTooLarge, UnsupportedMediaType}),
 )
 GET_FILE: Final[Operation[Nothing, Any]] = Operation(
-    "uploads.get", None, Nothing, bytes, None, frozenset({NotFound, RangeNotSatisfiable})
+    "uploads.get", "A file, whole or in part", None, Nothing, bytes, None, frozenset({NotFound, RangeNotSatisfiable})
 )
-TELL_ALIVE: Final = Operation("health.tell_alive", None, Nothing, Liveness, _tell_alive)
-FIND_UNAVAILABLE: Final = Operation("health.find_unavailable", None, Nothing, Readiness, _find_unavailable)
-READ_METRICS: Final = Operation("metrics.read", None, Scrape, bytes, _read_metrics)
-GET_WEB_FILE: Final[Operation[Nothing, Any]] = Operation("web.get_file", None, Nothing, bytes, None, NOT_FOUND)
+# Their handlers answer with what was made at the start.
+DESCRIBE_REST: Final[Operation[Nothing, Any]] = Operation(
+    "contract.describe_rest", "The contract of REST, as OpenAPI", None, Nothing, dict[str, Any], None
+)
+DESCRIBE_SOCKETS: Final[Operation[Nothing, Any]] = Operation(
+    "contract.describe_sockets", "The contract of the sockets, as AsyncAPI", None, Nothing, dict[str, Any], None
+)
+TELL_ALIVE: Final = Operation("health.tell_alive", "Whether the process runs", None, Nothing, Liveness, _tell_alive)
+FIND_UNAVAILABLE: Final = Operation(
+    "health.find_unavailable", "Whether both stores answer", None, Nothing, Readiness, _find_unavailable
+)
+READ_METRICS: Final = Operation(
+    "metrics.read", "The metrics, in Prometheus's text format", None, Scrape, bytes, _read_metrics
+)
+GET_WEB_FILE: Final[Operation[Nothing, Any]] = Operation(
+    "web.get_file", "A file of the page", None, Nothing, bytes, None, NOT_FOUND
+)
 GET_WEB_SETTINGS: Final[Operation[Nothing, Any]] = Operation(
-    "web.get_settings", None, Nothing, PageSettings, None, NOT_FOUND
+    "web.get_settings", "The settings of the page", None, Nothing, PageSettings, None, NOT_FOUND
 )

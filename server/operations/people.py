@@ -79,29 +79,81 @@ async def _get_presence(context: Context, caller: Caller, request: PresenceQuery
     return PresenceList(await context.presence.query(request, caller.connection))
 
 
-REGISTER: Final = Operation("accounts.register", None, Registration, TokenPair, _register, frozenset({Conflict}))
-LOG_IN: Final = Operation("accounts.log_in", None, Login, TokenPair, _log_in)
-REFRESH: Final = Operation("accounts.refresh", None, Refresh, TokenPair, _refresh)
-LOG_OUT: Final = Operation("accounts.log_out", "sessions:write", Nothing, Nothing, _log_out)
-RENEW_CONNECTION: Final = Operation("accounts.renew_connection", "sessions:write", TokenRef, str, _renew_connection)
+REGISTER: Final = Operation(
+    "accounts.register", "Create an account and log in", None, Registration, TokenPair, _register, frozenset({Conflict})
+)
+LOG_IN: Final = Operation("accounts.log_in", "Log in by email and password", None, Login, TokenPair, _log_in)
+REFRESH: Final = Operation(
+    "accounts.refresh", "Get a new pair of tokens for a refresh token", None, Refresh, TokenPair, _refresh
+)
+LOG_OUT: Final = Operation(
+    "accounts.log_out", "End this session with its tokens and sockets", "sessions:write", Nothing, Nothing, _log_out
+)
+RENEW_CONNECTION: Final = Operation(
+    "accounts.renew_connection",
+    "Continue a connection under a fresh token of the same user",
+    "sessions:write",
+    TokenRef,
+    str,
+    _renew_connection,
+)
 GET_OWN_PROFILE: Final = Operation(
-    "users.get_own_profile", "users:read", Nothing, UserView, _get_own_profile, NOT_FOUND, Limit.READS
+    "users.get_own_profile",
+    "One's own profile",
+    "users:read",
+    Nothing,
+    UserView,
+    _get_own_profile,
+    NOT_FOUND,
+    Limit.READS,
 )
 CHANGE_PROFILE: Final = Operation(
-    "users.change_profile", "profile:write", ProfilePatch, UserView, _change_profile, frozenset({Conflict, NotFound})
+    "users.change_profile",
+    "Change one's own profile",
+    "profile:write",
+    ProfilePatch,
+    UserView,
+    _change_profile,
+    frozenset({Conflict, NotFound}),
 )
 GET_PROFILE: Final = Operation(
-    "users.get_profile", "users:read", UserRef, UserView, _get_profile, NOT_FOUND, Limit.READS
+    "users.get_profile", "The profile of a user", "users:read", UserRef, UserView, _get_profile, NOT_FOUND, Limit.READS
 )
 PUT_USER: Final = Operation(
-    "users.put", "users:write", DirectoryUser, UserView, _put_user, frozenset({Conflict}), is_delegated=True
+    "users.put",
+    "Create or replace a user, for the service that has the accounts",
+    "users:write",
+    DirectoryUser,
+    UserView,
+    _put_user,
+    frozenset({Conflict}),
+    is_delegated=True,
 )
 DELETE_USER: Final = Operation(
-    "users.delete", "users:write", UserRef, Nothing, _delete_user, frozenset({Conflict, NotFound}), is_delegated=True
+    "users.delete",
+    "Deactivate a user and empty the profile, for the service that has the accounts",
+    "users:write",
+    UserRef,
+    Nothing,
+    _delete_user,
+    frozenset({Conflict, NotFound}),
+    is_delegated=True,
 )
 SEARCH_PEOPLE: Final = Operation(
-    "users.search", "users:read", SearchQuery, SearchResult, _search_people, limit=Limit.READS
+    "users.search",
+    "Find people by name, email, phone or id",
+    "users:read",
+    SearchQuery,
+    SearchResult,
+    _search_people,
+    limit=Limit.READS,
 )
 GET_PRESENCE: Final = Operation(
-    "presence.get", "users:read", PresenceQuery, PresenceList, _get_presence, limit=Limit.READS
+    "presence.get",
+    "Who is online, and when others were last seen",
+    "users:read",
+    PresenceQuery,
+    PresenceList,
+    _get_presence,
+    limit=Limit.READS,
 )

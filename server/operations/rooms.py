@@ -130,40 +130,132 @@ async def _stop_typing(context: Context, caller: Caller, request: RoomRef) -> No
 
 OPEN_ROOM: Final = Operation(
     "rooms.open",
+    "Open a direct room or create a group",
     "rooms:write",
     cast(type[RoomRequest | GroupRequest], RoomRequest | GroupRequest),
     RoomView,
     _open_room,
     NOT_FOUND,
 )
-GET_ROOM: Final = Operation("rooms.get", "rooms:read", RoomRef, RoomView, _get_room, NOT_FOUND, Limit.READS)
-GET_CHAT: Final = Operation("rooms.get_line", "rooms:read", RoomRef, ChatView, _get_chat, NOT_FOUND, Limit.READS)
-SUM_UNREAD: Final = Operation("rooms.sum_unread", "rooms:read", Nothing, UnreadSum, _sum_unread, limit=Limit.READS)
-LIST_CHATS: Final = Operation("rooms.list", "rooms:read", ChatsQuery, ChatPage, _list_chats, limit=Limit.READS)
+GET_ROOM: Final = Operation(
+    "rooms.get",
+    "A room with its members and their marks",
+    "rooms:read",
+    RoomRef,
+    RoomView,
+    _get_room,
+    NOT_FOUND,
+    Limit.READS,
+)
+GET_CHAT: Final = Operation(
+    "rooms.get_line", "One line of the chat list", "rooms:read", RoomRef, ChatView, _get_chat, NOT_FOUND, Limit.READS
+)
+SUM_UNREAD: Final = Operation(
+    "rooms.sum_unread",
+    "The sum of all unread messages",
+    "rooms:read",
+    Nothing,
+    UnreadSum,
+    _sum_unread,
+    limit=Limit.READS,
+)
+LIST_CHATS: Final = Operation(
+    "rooms.list", "The chat list, the latest first", "rooms:read", ChatsQuery, ChatPage, _list_chats, limit=Limit.READS
+)
 # Over sockets: to look at a room and away from it, which changes no membership.
-ENTER_ROOM: Final = Operation("rooms.enter", "rooms:read", RoomRef, RoomView, _enter_room, NOT_FOUND)
-EXIT_ROOM: Final = Operation("rooms.exit", "rooms:read", RoomRef, Nothing, _exit_room, NOT_FOUND)
+ENTER_ROOM: Final = Operation(
+    "rooms.enter",
+    "Look at a room: hear who types there, however many members it has",
+    "rooms:read",
+    RoomRef,
+    RoomView,
+    _enter_room,
+    NOT_FOUND,
+)
+EXIT_ROOM: Final = Operation(
+    "rooms.exit", "Look away from a room; messages still come", "rooms:read", RoomRef, Nothing, _exit_room, NOT_FOUND
+)
 CHANGE_ROOM: Final = Operation(
-    "rooms.change", "rooms:write", RoomChange, RoomView, _change_room, CHANGE_ERRORS, Limit.MESSAGES
+    "rooms.change",
+    "Change the name or another detail of a group",
+    "rooms:write",
+    RoomChange,
+    RoomView,
+    _change_room,
+    CHANGE_ERRORS,
+    Limit.MESSAGES,
 )
 DELETE_ROOM: Final = Operation(
-    "rooms.delete", "rooms:write", RoomRef, Nothing, _delete_room, CHANGE_ERRORS, Limit.MESSAGES
+    "rooms.delete",
+    "Delete a group for everybody",
+    "rooms:write",
+    RoomRef,
+    Nothing,
+    _delete_room,
+    CHANGE_ERRORS,
+    Limit.MESSAGES,
 )
-JOIN_ROOM: Final = Operation("rooms.join", "rooms:write", RoomRef, RoomView, _join_room, CHANGE_ERRORS, Limit.MESSAGES)
+JOIN_ROOM: Final = Operation(
+    "rooms.join", "Join an open group", "rooms:write", RoomRef, RoomView, _join_room, CHANGE_ERRORS, Limit.MESSAGES
+)
 LIST_OPEN_ROOMS: Final = Operation(
-    "rooms.list_open", "rooms:read", OpenRoomsQuery, OpenRoomPage, _list_open_rooms, limit=Limit.READS
+    "rooms.list_open",
+    "Groups that anybody may join",
+    "rooms:read",
+    OpenRoomsQuery,
+    OpenRoomPage,
+    _list_open_rooms,
+    limit=Limit.READS,
 )
 LIST_MEMBERS: Final = Operation(
-    "members.list", "rooms:read", RoomMembers, MemberPage, _list_members, NOT_FOUND, Limit.READS
+    "members.list",
+    "The members of a room, by pages",
+    "rooms:read",
+    RoomMembers,
+    MemberPage,
+    _list_members,
+    NOT_FOUND,
+    Limit.READS,
 )
 ADD_MEMBERS: Final = Operation(
-    "members.add", "rooms:write", Invitation, AddedMembers, _add_members, CHANGE_ERRORS, Limit.MESSAGES
+    "members.add",
+    "Bring people into a group",
+    "rooms:write",
+    Invitation,
+    AddedMembers,
+    _add_members,
+    CHANGE_ERRORS,
+    Limit.MESSAGES,
 )
 CHANGE_ROLE: Final = Operation(
-    "members.change_role", "rooms:write", RoleChange, RoomView, _change_role, CHANGE_ERRORS, Limit.MESSAGES
+    "members.change_role",
+    "Change the role of a member",
+    "rooms:write",
+    RoleChange,
+    RoomView,
+    _change_role,
+    CHANGE_ERRORS,
+    Limit.MESSAGES,
 )
 REMOVE_MEMBER: Final = Operation(
-    "members.remove", "rooms:write", RoomMember, Nothing, _remove_member, CHANGE_ERRORS, Limit.MESSAGES
+    "members.remove",
+    "Remove a member, or leave (`me`)",
+    "rooms:write",
+    RoomMember,
+    Nothing,
+    _remove_member,
+    CHANGE_ERRORS,
+    Limit.MESSAGES,
 )
-START_TYPING: Final = Operation("typing.start", "messages:write", RoomRef, Nothing, _start_typing, NOT_FOUND)
-STOP_TYPING: Final = Operation("typing.stop", "messages:write", RoomRef, Nothing, _stop_typing, NOT_FOUND)
+START_TYPING: Final = Operation(
+    "typing.start", "Tell the others that one types", "messages:write", RoomRef, Nothing, _start_typing, NOT_FOUND
+)
+STOP_TYPING: Final = Operation(
+    "typing.stop",
+    "Tell the others that one no longer types",
+    "messages:write",
+    RoomRef,
+    Nothing,
+    _stop_typing,
+    NOT_FOUND,
+)

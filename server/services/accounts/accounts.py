@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from server.bounds import PASSWORD_MAX
 from server.client_network import client_network
 from server.concurrency.ttl_cache import TtlCache
 from server.errors import Faults, Forbidden, NotFound, Unauthorized
@@ -170,7 +171,7 @@ class Accounts:
     async def _check_password(self, found: tuple[User, str | None] | None, password: str, hashing: Hashing) -> User:
         user, password_hash = found if found is not None else (None, None)
         # An overlong password is cut, so that it costs no more than the longest valid one.
-        typed = password[: profile_rules.PASSWORD_MAX + 1]
+        typed = password[: PASSWORD_MAX + 1]
         fits = await hashing.verify(password_hash, typed)
         if user is None or password_hash is None or not fits or not user.is_active:
             raise Unauthorized(WRONG_LOGIN)

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from server.bounds import NAME_LENGTH, USER_TYPE_LENGTH
 from server.config.settings import Claims
 from server.errors import ValidationFailed
 from server.models import User, now
+from server.requests import ID_LENGTH
 from server.services.accounts import profile_rules
 
 # Ids that mean something else in a path.
 RESERVED_IDS: Final = frozenset({"me", "search", "blocked", "presence"})
-ID_LENGTH: Final = 128
-USER_TYPE_LENGTH: Final = 50
 UNNAMED: Final = "User"
 # What OpenID providers say of people whose first name they do not know.
 OTHER_NAMES: Final = ("name", "nickname", "preferred_username")
@@ -45,7 +45,7 @@ def read_user(user_id: str, claims: Mapping[str, Any], names: Claims) -> User:
             return None
 
     def name(keys: Sequence[str]) -> str | None:
-        return text(keys, lambda value: profile_rules.check_name("", value[: profile_rules.NAME_LENGTH]))
+        return text(keys, lambda value: profile_rules.check_name("", value[:NAME_LENGTH]))
 
     email = text(names.email, profile_rules.check_email) or ""
     first, last = name(names.first_name), name(names.last_name)

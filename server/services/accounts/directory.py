@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from server.bounds import USER_TYPE_LENGTH
 from server.errors import Conflict, Faults, NotFound, ValidationFailed
 from server.models import User, now
 from server.protocol import UserView
 from server.requests import DirectoryUser
 from server.services.accounts import profile_rules
-from server.services.accounts.claims import RESERVED_IDS, USER_TYPE_LENGTH
+from server.services.accounts.claims import RESERVED_IDS
 from server.services.accounts.profiles import Profiles
 
 DELETED_FIRST_NAME: Final = "Deleted"

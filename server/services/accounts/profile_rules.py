@@ -5,20 +5,14 @@ import unicodedata
 from collections.abc import Collection
 from typing import Final
 
+from server.bounds import EMAIL_LENGTH, NAME_LENGTH, PASSWORD_MAX, PASSWORD_MIN, PHONE_LENGTH, URL_LENGTH
 from server.errors import ValidationFailed
 from server.lookalikes import fold, has_stray_marks, without_invisible
 from server.models import PHONE
 from server.web_address import is_web_address
 
-EMAIL_LENGTH: Final = 254  # RFC 5321
 # With surrounding blanks and invisible characters.
 LOGIN_EMAIL_LENGTH: Final = 4 * EMAIL_LENGTH
-NAME_LENGTH: Final = 100
-PHONE_LENGTH: Final = 32
-URL_LENGTH: Final = 2_048
-PASSWORD_MIN: Final = 8
-# Longer ones would only cost time.
-PASSWORD_MAX: Final = 1_024
 
 EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 UPLOAD_PATH: Final = re.compile(r"/uploads/[A-Za-z0-9._\-]+(/[A-Za-z0-9._\-]+)*")

@@ -3,14 +3,13 @@
 import unicodedata
 from typing import Final
 
+from server.bounds import DESCRIPTION_LENGTH, ROOM_NAME_LENGTH
 from server.errors import Conflict, Forbidden, NotFound, ValidationFailed
 from server.lookalikes import has_stray_marks
 from server.member_state import MemberState
 from server.models import Role
 from server.room_state import RoomState
 
-NAME_LENGTH: Final = 100
-DESCRIPTION_LENGTH: Final = 1_000
 # Line breaks and tabs may stand in a description.
 _BREAKS: Final = frozenset("\n\t")
 
@@ -20,8 +19,8 @@ def check_room_name(value: str) -> str:
     name = unicodedata.normalize("NFC", value).strip()
     if not name or not any(character.isprintable() and not character.isspace() for character in name):
         raise ValidationFailed.at("name", "must not be blank")
-    if len(name) > NAME_LENGTH:
-        raise ValidationFailed.at("name", f"must have at most {NAME_LENGTH} characters")
+    if len(name) > ROOM_NAME_LENGTH:
+        raise ValidationFailed.at("name", f"must have at most {ROOM_NAME_LENGTH} characters")
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
         raise ValidationFailed.at("name", "must not contain control characters")
     if has_stray_marks(name):

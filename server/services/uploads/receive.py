@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from server.bounds import PURPOSE_LENGTH
 from server.config.settings import Uploads as UploadSettings
 from server.errors import PayloadTooLarge, Unavailable, UnsupportedMediaType, ValidationFailed
 from server.file_types import BINARY, HEAD_BYTES, PICTURES, FileKind, choose_extension, clean_name, detect_kind
@@ -19,7 +20,6 @@ from server.storage.disk.spool import Spool, SpoolFile
 from server.storage.mongo.upload_records import UploadRecord, UploadRecords
 
 ID_BYTES: Final = 20  # 160 bits: an address cannot be guessed
-PURPOSE_LENGTH: Final = 50
 FileType = Literal["IMAGE", "FILE"]
 
 
