@@ -12,6 +12,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.browser import Browser, Browsers, find_programs
+from tests.support.contract import DIFFERENCES
 from tests.support.named_stores import named_stores, remove_all
 from tests.support.npm import install_client
 from tests.support.people import Person, Town
@@ -45,6 +46,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_sessionfinish() -> None:
     remove_all()
+
+
+@pytest.fixture(autouse=True)
+def contract_is_kept() -> Iterator[None]:
+    """Whatever a test is about: each answer, ack and event that its clients got is as the descriptions say."""
+    DIFFERENCES.clear()
+    yield
+    assert DIFFERENCES == []
 
 
 def serve(folder: Path, settings: Mapping[str, object]) -> Iterator[ServerProcess]:

@@ -39,7 +39,8 @@ async def test_it_shows_all_operations_and_tries_one_of_each_kind(town: Town, fi
 
     first.run(OPEN, "receivePresenceGet")
     first.run(
-        "document.querySelector('#receivePresenceGet textarea').value = JSON.stringify({userIds: [arguments[0]]})", one.id
+        "document.querySelector('#receivePresenceGet textarea').value = JSON.stringify({userIds: [arguments[0]]})",
+        one.id,
     )
     first.click("#receivePresenceGet .try [type=submit]")
     first.wait_text("#receivePresenceGet .answer", '"isOnline": true')

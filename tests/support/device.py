@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import socketio
 
+from tests.support.contract import contract, note
+
 NAMESPACE = "/chat"
 DEADLINE = 30.0  # far above what any answer takes; only a failing test waits for so long
 WEBSOCKET = ("websocket",)
@@ -50,6 +52,7 @@ class Device:
         heard = Heard(event, data[0] if data else None)
         self.history.append(heard)
         self._unread.append(heard)
+        note(contract().find_in_event(*heard))
         self._news.set()
 
     async def _refused(self, error: Any = None) -> None:
@@ -90,9 +93,11 @@ class Device:
     async def call(self, event: str, data: Any = None) -> dict[str, Any]:
         """Emit with an acknowledgement and return it. Silence is a failure."""
         try:
-            return await self.sio.call(event, data, namespace=NAMESPACE, timeout=DEADLINE)
+            ack = await self.sio.call(event, data, namespace=NAMESPACE, timeout=DEADLINE)
         except socketio.exceptions.TimeoutError:
             raise AssertionError(f"{event} was never acknowledged; heard {self.history[-5:]}") from None
+        note(contract().find_in_ack(event, ack))
+        return ack
 
     async def emit(self, event: str, data: Any = None) -> None:
         """Emit without asking for an acknowledgement."""

@@ -9,6 +9,8 @@ from urllib.parse import urlencode
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.httputil import HTTPHeaders
 
+from tests.support.contract import contract, note
+
 API = "/api/v1"
 MESSAGES = f"{API}/messages"
 REQUEST_TIMEOUT = 60.0
@@ -76,4 +78,8 @@ class Rest:
         )
         response = await self._client.fetch(request, raise_error=False)
         assert response.code != 599, f"{method} {path}: no answer ({response.error})"
-        return Answer(response.code, response.headers, response.body or b"")
+        answer = Answer(response.code, response.headers, response.body or b"")
+        if answer.headers.get("Server") == "madang":
+            media = answer.headers.get("Content-Type", "")
+            note(contract().find_in_answer(method, path, answer.status, media, answer.raw))
+        return answer
