@@ -233,9 +233,9 @@ class UserRef(Inbound, frozen=True):
 
 
 class PresenceIds(Inbound, frozen=True):
-    """`ids` are separated by commas."""
+    """`ids` are separated by commas. With three bytes for each of their characters they fit into the header of HTTP."""
 
-    ids: Annotated[str, Meta(min_length=1, max_length=30_000)]
+    ids: Annotated[str, Meta(min_length=1, max_length=10_000)]
 
 
 class PresenceQuery(Inbound, frozen=True):

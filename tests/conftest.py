@@ -14,7 +14,7 @@ from tornado.ioloop import IOLoop
 from tests.support.browser import Browser, Browsers, find_programs
 from tests.support.contract import DIFFERENCES
 from tests.support.named_stores import named_stores, remove_all
-from tests.support.npm import install_client
+from tests.support.npm import SCRIPTS, VALIDATORS, install
 from tests.support.people import Person, Town
 from tests.support.server_process import ServerProcess
 from tests.support.tokens import SECRET
@@ -90,12 +90,21 @@ def upload_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="session")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for scripts that import npm's Socket.IO client, with those of tests/node. Skips loudly without npm."""
-    folder = tmp_path_factory.mktemp("node")
-    reason = install_client(folder)
+    return install_or_skip(SCRIPTS, tmp_path_factory.mktemp("node"))
+
+
+@pytest.fixture(scope="session")
+def validators_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the scripts of tests/validators, which can be run. Skips loudly without npm."""
+    return install_or_skip(VALIDATORS, tmp_path_factory.mktemp("validators"))
+
+
+def install_or_skip(source: Path, folder: Path) -> Path:
+    reason = install(source, folder)
     if reason is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("always")
-            warnings.warn(f"WHAT USES NPM'S CLIENT WAS NOT RUN: {reason}", stacklevel=1)
+            warnings.warn(f"WHAT USES {source.name.upper()} FROM NPM WAS NOT RUN: {reason}", stacklevel=1)
         pytest.skip(reason)
     return folder
 

@@ -86,7 +86,7 @@ def _describe(route: Route, method: str, endpoint: Endpoint, schemas: Schemas, i
         "operationId": to_camel(operation.name.replace(".", "_")) + (f"_{method.lower()}" if is_repeated else ""),
         "summary": operation.summary,
         "tags": [_TAGS.get(operation.name.partition(".")[0], _OTHER_TAG)],
-        "responses": _responses(endpoint, schemas),
+        "responses": _responses(method, endpoint, schemas),
     }
     parameters = [*map(_path_parameter, path_names), *_query_parameters(endpoint, schemas), *_headers(endpoint)]
     if parameters:
@@ -150,10 +150,13 @@ def _body(endpoint: Endpoint, path_names: Sequence[str], schemas: Schemas) -> Sc
     return {"type": "object", "properties": left} | ({"required": required} if required else {})
 
 
-def _responses(endpoint: Endpoint, schemas: Schemas) -> Schema:
+def _responses(method: str, endpoint: Endpoint, schemas: Schemas) -> Schema:
     described: dict[str, Schema] = {}
     for status in endpoint.statuses:
         described[str(status)] = {"description": HTTPStatus(status).phrase} | _content(endpoint, status, schemas)
+    if method == "GET" and endpoint.media == JSON:
+        # Tornado answers so to an `If-None-Match` that names the `ETag`.
+        described["304"] = {"description": HTTPStatus.NOT_MODIFIED.phrase}
     by_status: dict[int, list[type[ChatError]]] = {}
     for error in sorted(errors_of(endpoint), key=lambda kind: (kind.status, kind.code)):
         by_status.setdefault(error.status, []).append(error)

@@ -3,7 +3,7 @@
 from typing import Any, Final, NamedTuple
 
 from server.context import Context
-from server.errors import NotFound, PayloadTooLarge, RangeNotSatisfiable, UnsupportedMediaType
+from server.errors import NotFound, PayloadTooLarge, RangeNotSatisfiable, Unauthorized, UnsupportedMediaType
 from server.operations.operation import NOT_FOUND, Caller, Nothing, Operation
 from server.protocol import Liveness, PageSettings, Readiness, UploadView
 
@@ -52,7 +52,13 @@ FIND_UNAVAILABLE: Final = Operation(
     "health.find_unavailable", "Whether both stores answer", None, Nothing, Readiness, _find_unavailable
 )
 READ_METRICS: Final = Operation(
-    "metrics.read", "The metrics, in Prometheus's text format", None, Scrape, bytes, _read_metrics
+    "metrics.read",
+    "The metrics, in Prometheus's text format",
+    None,
+    Scrape,
+    bytes,
+    _read_metrics,
+    frozenset({Unauthorized}),
 )
 GET_WEB_FILE: Final[Operation[Nothing, Any]] = Operation(
     "web.get_file", "A file of the page", None, Nothing, bytes, None, NOT_FOUND

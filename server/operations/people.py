@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from server.context import Context
-from server.errors import Conflict, Forbidden, NotFound, Unauthorized
+from server.errors import ChatError, Conflict, Forbidden, NotFound, Unauthorized
 from server.operations.operation import NOT_FOUND, NOTHING, Caller, Limit, Made, Nothing, Operation
 from server.protocol import PresenceList, SearchResult, TokenPair, UserView, wire_time
 from server.requests import (
@@ -79,12 +79,21 @@ async def _get_presence(context: Context, caller: Caller, request: PresenceQuery
     return PresenceList(await context.presence.query(request, caller.connection))
 
 
+LOGIN_ERRORS: Final = frozenset[type[ChatError]]({Unauthorized, Forbidden})
 REGISTER: Final = Operation(
-    "accounts.register", "Create an account and log in", None, Registration, TokenPair, _register, frozenset({Conflict})
+    "accounts.register",
+    "Create an account and log in",
+    None,
+    Registration,
+    TokenPair,
+    _register,
+    frozenset({Conflict, Forbidden}),
 )
-LOG_IN: Final = Operation("accounts.log_in", "Log in by email and password", None, Login, TokenPair, _log_in)
+LOG_IN: Final = Operation(
+    "accounts.log_in", "Log in by email and password", None, Login, TokenPair, _log_in, LOGIN_ERRORS
+)
 REFRESH: Final = Operation(
-    "accounts.refresh", "Get a new pair of tokens for a refresh token", None, Refresh, TokenPair, _refresh
+    "accounts.refresh", "Get a new pair of tokens for a refresh token", None, Refresh, TokenPair, _refresh, LOGIN_ERRORS
 )
 LOG_OUT: Final = Operation(
     "accounts.log_out", "End this session with its tokens and sockets", "sessions:write", Nothing, Nothing, _log_out

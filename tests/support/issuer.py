@@ -12,9 +12,19 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from tests.support.people import Person, Town, unique
+from tests.support.rest import API
+
 ISSUER: Final = "https://accounts.example.com/realms/shop"
 AUDIENCE: Final = "chat"
 LIFE: Final = 600.0
+SHARED_SECRET: Final = "a secret that the shop and the chat server share, and nobody else"
+# Accounts here and there.
+ALSO_EXTERNAL: Final = {
+    "auth.mode": "both",
+    "auth.external.algorithms": ["HS256"],
+    "auth.external.secret": SHARED_SECRET,
+}
 PEM: Final = serialization.Encoding.PEM
 PUBLIC: Final = serialization.PublicFormat.SubjectPublicKeyInfo
 
@@ -42,6 +52,15 @@ def sign(user_id: str, key: Any, algorithm: str, *, header: dict[str, Any] | Non
     known = {"iss": ISSUER, "aud": AUDIENCE, "sub": user_id, "iat": int(moment), "exp": int(moment + LIFE), **claims}
     payload = {name: value for name, value in known.items() if value is not None}
     return jwt.encode(payload, key, algorithm=algorithm, headers=header)
+
+
+async def granted_person(town: Town, *scopes: str) -> Person:
+    """Somebody who is made by a token that grants scopes, `users:write` if none is named, on a server that takes it."""
+    scope = " ".join(scopes or ("users:write",))
+    token = sign(unique("granted"), SHARED_SECRET, "HS256", scope=scope, aud=None, exp=int(time.time() + 86_400))
+    answer = await town.rest.call("GET", f"{API}/users/me", token=token)
+    assert answer.status == 200, answer
+    return Person(town, answer.body, token, "")
 
 
 class Issuer:
