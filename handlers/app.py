@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 IDLE_TIMEOUT: Final = 60.0
 BODY_TIMEOUT: Final = 60.0
+# The longest query that a declared type allows, with each of its characters as four percent-encoded bytes.
+MAX_HEADER: Final = 128 * 1024
 # After a restart all clients reconnect at once.
 BACKLOG: Final = 4096
 # At shutdown, requests in progress get this long to end.
@@ -58,6 +60,7 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], consumers: 
                 idle_connection_timeout=IDLE_TIMEOUT,
                 body_timeout=BODY_TIMEOUT,
                 max_body_size=settings.server.max_payload,
+                max_header_size=MAX_HEADER,
             )
             max_total, max_per_address = bounds(settings, descriptors)
             connections = ConnectionLimits(max_total, max_per_address, settings.server.trusted_proxies)

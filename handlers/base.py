@@ -23,7 +23,7 @@ from server import errors
 from server.context import Context
 from server.errors import ChatError
 from server.inbound import parse_arguments, parse_json
-from server.models import Principal
+from server.models import Client, Principal
 from server.operations.executor import execute
 from server.operations.operation import NOTHING, Caller
 
@@ -39,6 +39,8 @@ MAX_LENGTH_DIGITS: Final = len(str(sys.maxsize))
 # Delay before a rate-limit error, which slows down clients that retry at once.
 REFUSAL_PAUSE: Final = 0.5
 # A refused body is read and discarded up to this size, so that the client gets the answer instead of a reset.
+# Browsers say about 120 characters of themselves.
+MAX_USER_AGENT: Final = 300
 DRAIN_LIMIT = 256 * 1024 * 1024
 # As of the draft of the IETF (draft-ietf-httpapi-idempotency-key-header).
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
@@ -131,7 +133,7 @@ class ApiHandler(RequestHandler):
         `RateLimited` is delayed for reads and changes, which clients would repeat at once.
         """
         operation = self.endpoint.operation
-        caller = Caller(None if operation.is_public else self.principal, self.client_address())
+        caller = Caller(None if operation.is_public else self.principal, self.client())
         try:
             return await execute(self.context, caller, operation, read)
         except errors.RateLimited:
@@ -159,6 +161,9 @@ class ApiHandler(RequestHandler):
         # Tornado's getter would silently strip control characters.
         arguments = {name: values[-1] for name, values in self.request.query_arguments.items()}
         return parse_arguments(arguments, kind)
+
+    def client(self) -> Client:
+        return Client(self.client_address(), self.request.headers.get("User-Agent", "")[:MAX_USER_AGENT])
 
     def client_address(self) -> str:
         """The client's address, for limits; behind `server.trusted_proxies` that of the forwarded client."""

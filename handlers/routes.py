@@ -21,6 +21,7 @@ from server.requests import (
     NewMembers,
     NewRole,
     OpenRoomsQuery,
+    PasswordChange,
     PresenceIds,
     ProfilePatch,
     Refresh,
@@ -62,6 +63,17 @@ ROUTES: Final = (
     Route(f"{API}/auth/login", auth.LoginHandler, {"POST": Endpoint(people.LOG_IN, Login)}),
     Route(f"{API}/auth/refresh", auth.RefreshHandler, {"POST": Endpoint(people.REFRESH, Refresh)}),
     Route(f"{API}/auth/logout", auth.LogoutHandler, {"POST": Endpoint(people.LOG_OUT, statuses=NO_CONTENT)}),
+    Route(
+        f"{API}/auth/password",
+        auth.PasswordHandler,
+        {"POST": Endpoint(people.CHANGE_PASSWORD, PasswordChange, statuses=NO_CONTENT)},
+    ),
+    Route(f"{API}/auth/sessions", auth.SessionsHandler, {"GET": Endpoint(people.LIST_SESSIONS)}),
+    Route(
+        f"{API}/auth/sessions/{{sessionId}}",
+        auth.SessionHandler,
+        {"DELETE": Endpoint(people.END_SESSION, statuses=NO_CONTENT)},
+    ),
     Route(
         f"{API}/users/me",
         users.MeHandler,

@@ -84,6 +84,7 @@ class Context:
             self._end_inactive,
         )
         self.accounts, self.authenticators, self.people = accounts.accounts, accounts.authenticators, accounts.profiles
+        self.own_sessions = accounts.own_sessions
         self.directory, self._passwords, self._key_set = accounts.directory, accounts.passwords, accounts.key_set
         self.search = build_search(stores, self.people, self.limits)
         rooms = build_rooms(

@@ -84,6 +84,13 @@ class Principal(msgspec.Struct, frozen=True):
         return scope in self.granted
 
 
+class Client(NamedTuple):
+    """The address that a request came from, and what the program there calls itself."""
+
+    address: str = ""
+    user_agent: str = ""
+
+
 class RoomDetails(msgspec.Struct, frozen=True):
     """What people say of a room. With history `JOINED`, members see nothing from before they joined."""
 

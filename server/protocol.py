@@ -45,6 +45,21 @@ class TokenPair(Outbound, frozen=True):
     token_type: str = "Bearer"
 
 
+class SessionView(Outbound, frozen=True):
+    """A login. It was used last when it began, or when its refresh token was exchanged."""
+
+    id: str
+    created_at: WireTime
+    last_used_at: WireTime
+    address: str
+    user_agent: str
+    is_current: bool
+
+
+class SessionList(Outbound, frozen=True):
+    sessions: list[SessionView]
+
+
 class SearchResult(Outbound, frozen=True):
     users: list[UserView]
     total: int

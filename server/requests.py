@@ -74,6 +74,15 @@ class Refresh(Inbound, frozen=True):
     refresh_token: str
 
 
+class PasswordChange(Inbound, frozen=True):
+    old_password: Password
+    new_password: NewPassword
+
+
+class SessionRef(Inbound, frozen=True):
+    session_id: Id
+
+
 class ProfilePatch(Inbound, frozen=True):
     """Fields left out stay as they are; `null` clears the two that may be empty."""
 
@@ -233,9 +242,9 @@ class UserRef(Inbound, frozen=True):
 
 
 class PresenceIds(Inbound, frozen=True):
-    """`ids` are separated by commas. With three bytes for each of their characters they fit into the header of HTTP."""
+    """`ids` are separated by commas; they must fit into a header of HTTP, whatever their characters."""
 
-    ids: Annotated[str, Meta(min_length=1, max_length=10_000)]
+    ids: Annotated[str, Meta(min_length=1, max_length=8_000)]
 
 
 class PresenceQuery(Inbound, frozen=True):

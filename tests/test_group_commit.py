@@ -9,6 +9,7 @@ from pymongo import monitoring
 
 from server.config.load import load
 from server.context import Context, open_context
+from server.models import Client
 from server.requests import Registration, RoomRequest, SendMessage
 from tests.support.people import PASSWORD, unique
 from tests.support.server_process import ROOT
@@ -54,7 +55,7 @@ monitoring.register(COUNTER)  # the driver knows no way back, hence once for the
 
 async def register(context: Context) -> str:
     payload = Registration(email=f"{unique()}@example.com", password=PASSWORD, first_name="A", last_name="B")
-    return (await context.accounts.register(payload, "127.0.0.1")).user.id
+    return (await context.accounts.register(payload, Client("127.0.0.1"))).user.id
 
 
 async def open_rooms(context: Context) -> tuple[str, list[str]]:

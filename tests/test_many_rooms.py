@@ -8,7 +8,7 @@ import pytest
 
 from server.config.load import load
 from server.context import Context, open_context
-from server.models import Member, Message, Room, RoomEnd, now
+from server.models import Client, Member, Message, Room, RoomEnd, now
 from server.protocol import MessageView
 from server.requests import ChatsQuery, Registration, RoomRequest, SendMessage, SyncRequest
 from server.storage.mongo.messages import MessageStore
@@ -31,7 +31,7 @@ def settings_in(folder: Path, *more: str) -> list[str]:
 
 async def register(context: Context) -> str:
     payload = Registration(email=f"{unique()}@example.com", password=PASSWORD, first_name="A", last_name="B")
-    return (await context.accounts.register(payload, "127.0.0.1")).user.id
+    return (await context.accounts.register(payload, Client("127.0.0.1"))).user.id
 
 
 async def open_rooms(context: Context, one: str, other: str, count: int) -> set[str]:

@@ -10,7 +10,7 @@ from pymongo import monitoring
 from server.config.load import load
 from server.context import Context, open_context
 from server.errors import Unavailable
-from server.models import Message
+from server.models import Client, Message
 from server.requests import (
     ChatsQuery,
     Edit,
@@ -139,4 +139,4 @@ async def test_what_no_majority_holds_yet_is_not_asked_for_without_a_pause(
 
 async def register(context: Context) -> str:
     payload = Registration(email=f"{unique()}@example.com", password=PASSWORD, first_name="A", last_name="B")
-    return (await context.accounts.register(payload, "127.0.0.1")).user.id
+    return (await context.accounts.register(payload, Client("127.0.0.1"))).user.id

@@ -14,7 +14,7 @@ import pytest
 from server.config.load import load
 from server.context import Context, open_context
 from server.errors import Unavailable
-from server.models import DELIVERY, Message
+from server.models import DELIVERY, Client, Message
 from server.protocol import MessageView
 from server.realtime.fan_out import Delivered
 from server.requests import Registration, RoomRequest, SendMessage
@@ -40,7 +40,7 @@ def settings_in(folder: Path) -> list[str]:
 
 async def register(context: Context) -> str:
     payload = Registration(email=f"{unique()}@example.com", password=PASSWORD, first_name="A", last_name="B")
-    return (await context.accounts.register(payload, "127.0.0.1")).user.id
+    return (await context.accounts.register(payload, Client("127.0.0.1"))).user.id
 
 
 async def open_room(context: Context) -> tuple[str, str, str]:

@@ -70,7 +70,7 @@ def test_no_case_finds_anything(open_server: ServerProcess, known: Known, tmp_pa
     """With ids that are made up, and with those of a group in which the caller may do everything."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{open_server.url}{API}/openapi.json"]
     command += ["--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--mode", "all"]
-    command += ["--max-examples", str(max(1, CASES // OPERATIONS // 2)), "--workers", "2", "--no-color"]
+    command += ["--max-examples", str(1 + CASES // OPERATIONS), "--workers", "2", "--no-color"]
     # The server may close an idle connection in the moment in which the next request begins.
     command += ["--request-retries", "2", "--header", f"Authorization: Bearer {known.token}"]
     command += ["--generation-database", "none"]

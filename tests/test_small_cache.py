@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from server.config.load import load
 from server.context import Context, open_context
+from server.models import Client
 from server.requests import ChatsQuery, HistoryQuery, Registration, RoomRequest, SendMessage, SyncRequest
 from tests.support.people import PASSWORD, unique
 from tests.support.server_process import ROOT
@@ -61,7 +62,7 @@ class World:
     async def begin(self, seed: int) -> None:
         for name in range(PEOPLE):
             payload = Registration(f"{unique()}@example.com", PASSWORD, f"{name}", "B")
-            self.people.append((await self.context.accounts.register(payload, "127.0.0.1")).user.id)
+            self.people.append((await self.context.accounts.register(payload, Client("127.0.0.1"))).user.id)
         for _ in range(ROOMS):
             one, other = random.Random(seed + len(self.rooms)).sample(self.people, 2)
             booking_id = unique("b")

@@ -16,7 +16,7 @@ from server.config.load import load
 from server.config.settings import Settings
 from server.context import open_context
 from server.errors import Unauthorized
-from server.models import Principal
+from server.models import Client, Principal
 from server.operations.executor import execute
 from server.operations.operation import Caller
 from server.operations.people import RENEW_CONNECTION
@@ -327,11 +327,11 @@ async def test_no_socket_goes_on_under_a_session_that_ends_meanwhile(
     settings = load(ROOT / "config.yaml", [f"data_dir={tmp_path / 'data'}"], {})
     async with open_context(settings) as context:
         payload = Registration(email=f"{unique()}@example.com", password=PASSWORD, first_name="A", last_name="B")
-        pair = await context.accounts.register(payload, "127.0.0.1")
+        pair = await context.accounts.register(payload, Client("127.0.0.1"))
         before = await context.authenticators.authenticate(pair.access_token)
         connection = Connection("sid", "engine sid", WebSocket(max_size=1, max_unsent=1), before)
         monkeypatch.setattr(Accounts, "authenticate", authenticate_just_before_the_logout)
-        caller = Caller(before, "", connection)
+        caller = Caller(before, connection=connection)
         with pytest.raises(Unauthorized):
             await execute(context, caller, RENEW_CONNECTION, lambda: TokenRef(token=pair.access_token))
         assert connection.principal is before

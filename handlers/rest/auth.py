@@ -1,7 +1,7 @@
-"""`/api/v1/auth/…`: register, login, refresh, logout."""
+"""`/api/v1/auth/…`: register, login, refresh, logout, password and sessions."""
 
 from handlers.base import ApiHandler
-from server.requests import Login, Refresh, Registration
+from server.requests import Login, PasswordChange, Refresh, Registration, SessionRef
 
 
 class RegisterHandler(ApiHandler):
@@ -17,6 +17,23 @@ class LoginHandler(ApiHandler):
 class RefreshHandler(ApiHandler):
     async def post(self) -> None:
         self.answer(await self.execute(lambda: self.parse(Refresh)))
+
+
+class PasswordHandler(ApiHandler):
+    async def post(self) -> None:
+        await self.execute(lambda: self.parse(PasswordChange))
+        self.answer_nothing()
+
+
+class SessionsHandler(ApiHandler):
+    async def get(self) -> None:
+        self.answer(await self.execute())
+
+
+class SessionHandler(ApiHandler):
+    async def delete(self, session_id: str) -> None:
+        await self.execute(lambda: SessionRef(session_id))
+        self.answer_nothing()
 
 
 class LogoutHandler(ApiHandler):

@@ -90,7 +90,7 @@ class Dispatcher:
         if event is None:
             self._context.limits.check_event(connection.user_id, size)
             raise NotFound(f"There is no event {name[:100]!r}")
-        caller = Caller(connection.principal, "", connection)
+        caller = Caller(connection.principal, connection=connection)
         admitted = admit(self._context, caller, event.operation, lambda: _read_payload(event, raw), size=size)
         return Call(name, ack_id, event, caller, admitted)
 

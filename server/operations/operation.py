@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from server.context import Context
 from server.errors import ChatError, Conflict, NotFound, Unauthorized
-from server.models import Principal
+from server.models import Client, Principal
 from server.realtime.connection import Connection
 from server.services.room_log.pending import PendingMessage
 
@@ -38,17 +38,22 @@ class Limit(Enum):
 
 
 class Caller(NamedTuple):
-    """Who calls: the principal, None if it is not known; the address over REST; the connection over sockets."""
+    """Who calls: the principal, None if it is not known; the client over REST; the connection over sockets."""
 
     principal: Principal | None
-    address: str = ""
+    client: Client = Client()
     connection: Connection | None = None
 
     @property
     def user_id(self) -> str:
+        return self.known.user_id
+
+    @property
+    def known(self) -> Principal:
+        """The principal of an operation that is not public."""
         if self.principal is None:
             raise Unauthorized
-        return self.principal.user_id
+        return self.principal
 
 
 class Made(NamedTuple):

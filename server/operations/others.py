@@ -24,7 +24,7 @@ class Scrape(NamedTuple):
 
 
 async def _read_metrics(context: Context, caller: Caller, request: Scrape) -> bytes:
-    context.scrapers.check(caller.address, request.token)
+    context.scrapers.check(caller.client.address, request.token)
     return context.metrics.expose()
 
 

@@ -6,35 +6,50 @@ from typing import Final
 from server.context import Context
 from server.errors import ChatError, Conflict, Forbidden, NotFound, Unauthorized
 from server.operations.operation import NOT_FOUND, NOTHING, Caller, Limit, Made, Nothing, Operation
-from server.protocol import PresenceList, SearchResult, TokenPair, UserView, wire_time
+from server.protocol import PresenceList, SearchResult, SessionList, TokenPair, UserView, wire_time
 from server.requests import (
     DirectoryUser,
     Login,
+    PasswordChange,
     PresenceQuery,
     ProfilePatch,
     Refresh,
     Registration,
     SearchQuery,
+    SessionRef,
     TokenRef,
     UserRef,
 )
 
 
 async def _register(context: Context, caller: Caller, request: Registration) -> TokenPair:
-    return await context.accounts.register(request, caller.address)
+    return await context.accounts.register(request, caller.client)
 
 
 async def _log_in(context: Context, caller: Caller, request: Login) -> TokenPair:
-    return await context.accounts.login(request, caller.address)
+    return await context.accounts.login(request, caller.client)
 
 
 async def _refresh(context: Context, caller: Caller, request: Refresh) -> TokenPair:
-    return await context.accounts.refresh(request, caller.address)
+    return await context.accounts.refresh(request, caller.client)
 
 
 async def _log_out(context: Context, caller: Caller, _request: Nothing) -> Nothing:
-    if caller.principal is not None:
-        await context.accounts.logout(caller.principal)
+    await context.accounts.logout(caller.known)
+    return NOTHING
+
+
+async def _list_sessions(context: Context, caller: Caller, _request: Nothing) -> SessionList:
+    return await context.own_sessions.list_sessions(caller.known)
+
+
+async def _end_session(context: Context, caller: Caller, request: SessionRef) -> Nothing:
+    await context.own_sessions.end_session(caller.known, request.session_id)
+    return NOTHING
+
+
+async def _change_password(context: Context, caller: Caller, request: PasswordChange) -> Nothing:
+    await context.own_sessions.change_password(caller.known, request, caller.client.address)
     return NOTHING
 
 
@@ -97,6 +112,33 @@ REFRESH: Final = Operation(
 )
 LOG_OUT: Final = Operation(
     "accounts.log_out", "End this session with its tokens and sockets", "sessions:write", Nothing, Nothing, _log_out
+)
+LIST_SESSIONS: Final = Operation(
+    "accounts.list_sessions",
+    "Where one is logged in",
+    "sessions:read",
+    Nothing,
+    SessionList,
+    _list_sessions,
+    limit=Limit.READS,
+)
+END_SESSION: Final = Operation(
+    "accounts.end_session",
+    "End one of one's sessions with its tokens and sockets",
+    "sessions:write",
+    SessionRef,
+    Nothing,
+    _end_session,
+    NOT_FOUND,
+)
+CHANGE_PASSWORD: Final = Operation(
+    "accounts.change_password",
+    "Change one's password, which ends all other sessions",
+    "sessions:write",
+    PasswordChange,
+    Nothing,
+    _change_password,
+    frozenset({Conflict}),
 )
 RENEW_CONNECTION: Final = Operation(
     "accounts.renew_connection",

@@ -4,20 +4,17 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-import msgspec
-
-from server.bounds import PASSWORD_MAX
 from server.client_network import client_network
-from server.concurrency.ttl_cache import TtlCache
 from server.errors import Faults, Forbidden, NotFound, Unauthorized
-from server.models import Principal, User, now
+from server.models import Client, Principal, User, now
 from server.protocol import TokenPair
 from server.requests import Login, Refresh, Registration
 from server.services.accounts import profile_rules
+from server.services.accounts.live_sessions import LiveSessions
 from server.services.accounts.passwords import Hashing, Passwords
 from server.services.accounts.ports import Limits
 from server.services.accounts.profiles import Profiles
@@ -25,30 +22,19 @@ from server.services.accounts.tokens import Tokens
 from server.storage.mongo.sessions import Session, Sessions
 from server.storage.mongo.users import Users
 
-CACHED_SESSIONS: Final = 50_000
-# Seconds until other processes see the end of a session. This process sees it at once.
-CACHE_AGE: Final = 30.0
 SECRET_BYTES: Final = 32
 WRONG_LOGIN: Final = "Wrong email or password"
 
-EndSession = Callable[[str], Awaitable[None]]
-
-
-class LiveState(msgspec.Struct, frozen=True):
-    """The part of a session that `authenticate` needs."""
-
-    user_id: str
-    is_live: bool
-
 
 class Accounts:
-    """`end_session(session_id)` disconnects the sockets of a session that has ended."""
+    """Accounts of this server, and the sessions in which people are logged in to them."""
 
     def __init__(
         self,
         *,
         users: Users,
         sessions: Sessions,
+        live: LiveSessions,
         tokens: Tokens,
         passwords: Passwords,
         limits: Limits,
@@ -56,11 +42,11 @@ class Accounts:
         refresh_ttl: float,
         refresh_grace: float,
         user_types: Sequence[str],
-        end_session: EndSession,
         is_open: bool,
     ) -> None:
         self._users = users
         self._sessions = sessions
+        self._live = live
         self._tokens = tokens
         self._passwords = passwords
         self._limits = limits
@@ -68,12 +54,10 @@ class Accounts:
         self._refresh_ttl = timedelta(seconds=refresh_ttl)
         self._refresh_grace = timedelta(seconds=refresh_grace)
         self._user_types = user_types
-        self._end_session = end_session
         # False if another service has the accounts.
         self._is_open = is_open
-        self._live: TtlCache[str, LiveState] = TtlCache(CACHED_SESSIONS, CACHE_AGE)
 
-    async def register(self, registration: Registration, address: str) -> TokenPair:
+    async def register(self, registration: Registration, client: Client) -> TokenPair:
         """Create an account and its first session.
 
         Raises `ValidationFailed`, `Conflict` or `RateLimited`, and `Unavailable` if too many requests wait for a
@@ -83,21 +67,21 @@ class Accounts:
         with Faults() as faults:
             user = _new_user(registration, self._user_types, faults)
             password = faults.of(profile_rules.check_new_password, registration.password)
-        network = client_network(address)
+        network = client_network(client.address)
         await self._limits.check_registration(network)
         async with self._passwords.turn(network) as hashing:
             password_hash = await hashing.hash(password)
         await self._profiles.create(user, password_hash)
-        return await self._open_session(user, network)
+        return await self._open_session(user, network, client)
 
-    async def login(self, login: Login, address: str) -> TokenPair:
+    async def login(self, login: Login, client: Client) -> TokenPair:
         """Open a session.
 
         Raises `Unauthorized`, with the same text and timing for an unknown email; `RateLimited`; and `Unavailable` if
         too many requests wait for a password hash.
         """
         self._check_open()
-        network, emails = client_network(address), profile_rules.login_emails(login.email)
+        network, emails = client_network(client.address), profile_rules.login_emails(login.email)
         found = await self._users.find_by_emails(emails)
 
         async def is_known() -> bool:
@@ -108,10 +92,16 @@ class Accounts:
             self._passwords.turn(network) as hashing,
             self._limits.login(network, emails[-1] if emails else login.email, is_known),
         ):
-            user = await self._check_password(found, login.password, hashing)
-        return await self._open_session(user, network)
+            user, password_hash = await self._check_password(found, login.password, hashing)
+        opened = await self._open_session(user, network, client)
+        current = await self._users.find_with_password(user.id)
+        if current is None or current[1] != password_hash:
+            # The password was changed meanwhile, which may not have ended this session.
+            await self._live.end(opened.refresh_token.partition(".")[0], user.id)
+            raise Unauthorized(WRONG_LOGIN)
+        return opened
 
-    async def refresh(self, refresh: Refresh, address: str) -> TokenPair:
+    async def refresh(self, refresh: Refresh, client: Client) -> TokenPair:
         """Exchange the refresh token for a new pair.
 
         A used token is accepted again within the grace after its first use, because the answer may have been lost.
@@ -126,18 +116,20 @@ class Accounts:
         if session.good.get(spent, session.expires_at) <= now():
             raise Unauthorized("The refresh token is not valid")
         user = await self._active_user(session.user_id)
-        renewed, network = _new_secret(session.key), client_network(address)
+        renewed, network = _new_secret(session.key), client_network(client.address)
         expires_at, grace = now() + self._refresh_ttl, self._refresh_grace
-        if not await self._sessions.rotate(session, spent, _digest(renewed), expires_at, grace=grace, network=network):
-            await self._end(session.id, session.user_id)
+        if not await self._sessions.rotate(
+            session, spent, _digest(renewed), expires_at, grace=grace, network=network, client=client
+        ):
+            await self._live.end(session.id, session.user_id)
             raise Unauthorized("The refresh token is not valid")
-        self._live.fill(session.id, LiveState(user.id, True))
+        self._live.note_renewed(session.id, user.id)
         return await self._pair(user, session.id, renewed)
 
     async def logout(self, principal: Principal) -> None:
         """End the session of this principal: its tokens and its sockets."""
         if principal.session_id is not None:
-            await self._end(principal.session_id, principal.user_id)
+            await self._live.end(principal.session_id, principal.user_id)
 
     async def authenticate(self, token: str) -> Principal | None:
         """The principal of an access token that this server issued, else None. Raises `Unauthorized` or `TokenExpired`.
@@ -147,13 +139,8 @@ class Accounts:
         claims = self._tokens.verify(token)
         if claims is None:
             return None
-        state = self._live.get(claims.session_id)
-        if state is None:
-            session = await self._sessions.find(claims.session_id)
-            if session is None:
-                raise Unauthorized
-            state = self._live.fill(session.id, LiveState(session.user_id, not session.is_ended))
-        if not state.is_live or state.user_id != claims.user_id:
+        state = await self._live.find(claims.session_id)
+        if state is None or not state.is_live or state.user_id != claims.user_id:
             raise Unauthorized
         if self._profiles.cached(claims.user_id) is None:
             await self._active_user(claims.user_id)
@@ -161,24 +148,26 @@ class Accounts:
 
     def has_ended(self, principal: Principal) -> bool:
         """Whether this session has ended since it was authenticated, as far as this process knows."""
-        state = self._live.get(principal.session_id) if principal.session_id is not None else None
+        state = self._live.cached(principal.session_id) if principal.session_id is not None else None
         return state is not None and not state.is_live
 
     def _check_open(self) -> None:
         if not self._is_open:
             raise Forbidden("Another service has the accounts (auth.mode: external)")
 
-    async def _check_password(self, found: tuple[User, str | None] | None, password: str, hashing: Hashing) -> User:
+    async def _check_password(
+        self, found: tuple[User, str | None] | None, password: str, hashing: Hashing
+    ) -> tuple[User, str]:
+        """The user whose password it is, and its hash as stored now. Raises `Unauthorized`."""
         user, password_hash = found if found is not None else (None, None)
-        # An overlong password is cut, so that it costs no more than the longest valid one.
-        typed = password[: PASSWORD_MAX + 1]
-        fits = await hashing.verify(password_hash, typed)
+        fits = await hashing.verify(password_hash, profile_rules.cut_password(password))
         if user is None or password_hash is None or not fits or not user.is_active:
             raise Unauthorized(WRONG_LOGIN)
         if self._passwords.is_outdated(password_hash):
             renewed = await hashing.hash(password)
-            await self._users.set_password_hash(user.id, password_hash, renewed)
-        return user
+            if await self._users.set_password_hash(user.id, password_hash, renewed):
+                password_hash = renewed
+        return user, password_hash
 
     async def _active_user(self, user_id: str) -> User:
         try:
@@ -186,26 +175,25 @@ class Accounts:
         except NotFound:
             raise Unauthorized from None
 
-    async def _open_session(self, user: User, network: str) -> TokenPair:
+    async def _open_session(self, user: User, network: str, client: Client) -> TokenPair:
         key = secrets.token_urlsafe(SECRET_BYTES)
         secret = _new_secret(key)
-        expires_at = now() + self._refresh_ttl
+        moment = now()
+        expires_at = moment + self._refresh_ttl
         session = Session(
             id=uuid.uuid4().hex,
             user_id=user.id,
             key=key,
             good={_digest(secret): expires_at},
             expires_at=expires_at,
+            created_at=moment,
+            last_used_at=moment,
+            address=client.address,
+            user_agent=client.user_agent,
             networks=(network,),
         )
-        await self._sessions.insert(session)
-        self._live.put(session.id, LiveState(user.id, True))
+        await self._live.insert(session)
         return await self._pair(user, session.id, secret)
-
-    async def _end(self, session_id: str, user_id: str) -> None:
-        await self._sessions.end(session_id)
-        self._live.put(session_id, LiveState(user_id, False))
-        await self._end_session(session_id)
 
     async def _pair(self, user: User, session_id: str, secret: str) -> TokenPair:
         views = await self._profiles.views([user])

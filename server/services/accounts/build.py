@@ -8,6 +8,8 @@ from server.services.accounts.accounts import Accounts
 from server.services.accounts.authenticators import Authenticator, Authenticators
 from server.services.accounts.directory import Directory
 from server.services.accounts.external_tokens import ExternalTokens
+from server.services.accounts.live_sessions import LiveSessions
+from server.services.accounts.own_sessions import OwnSessions
 from server.services.accounts.passwords import Passwords
 from server.services.accounts.ports import Index, Limits, Presence, ProfileImages
 from server.services.accounts.profiles import Profiles
@@ -20,6 +22,7 @@ class AccountServices(NamedTuple):
     accounts: Accounts
     authenticators: Authenticators
     profiles: Profiles
+    own_sessions: OwnSessions
     passwords: Passwords
     directory: Directory
     key_set: KeySet | None
@@ -39,10 +42,12 @@ def build_accounts(
     """`secret` signs the tokens; `end_session` disconnects every socket of a login session, `end_user` of a user."""
     auth = settings.auth
     profiles = Profiles(stores.users, index, presence, images, limits)
+    live = LiveSessions(stores.sessions, end_session)
     passwords = Passwords(is_limited=settings.limits.enabled)
     accounts = Accounts(
         users=stores.users,
         sessions=stores.sessions,
+        live=live,
         tokens=Tokens(secret, auth.access_ttl),
         passwords=passwords,
         limits=limits,
@@ -50,7 +55,6 @@ def build_accounts(
         refresh_ttl=auth.refresh_ttl,
         refresh_grace=auth.refresh_grace,
         user_types=auth.user_types,
-        end_session=end_session,
         is_open=auth.mode != "external",
     )
     chain: list[Authenticator] = [accounts] if auth.mode != "external" else []
@@ -58,7 +62,8 @@ def build_accounts(
     if auth.mode != "builtin":
         chain.append(ExternalTokens(auth, _find_keys(auth.external, key_set), profiles))
     directory = Directory(profiles, end_user, is_shared=auth.mode == "both")
-    return AccountServices(accounts, Authenticators(chain), profiles, passwords, directory, key_set)
+    own_sessions = OwnSessions(stores.users, stores.sessions, live, passwords, limits)
+    return AccountServices(accounts, Authenticators(chain), profiles, own_sessions, passwords, directory, key_set)
 
 
 def _find_keys(external: External, key_set: KeySet | None) -> list[SigningKeys]:

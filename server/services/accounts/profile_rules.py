@@ -39,10 +39,15 @@ def login_emails(value: str) -> list[str]:
     return list(dict.fromkeys([older, fold(older)]))
 
 
-def check_new_password(value: str) -> str:
+def check_new_password(value: str, path: str = "password") -> str:
     if not PASSWORD_MIN <= len(value) <= PASSWORD_MAX:
-        raise ValidationFailed.at("password", f"must have {PASSWORD_MIN} to {PASSWORD_MAX} characters")
+        raise ValidationFailed.at(path, f"must have {PASSWORD_MIN} to {PASSWORD_MAX} characters")
     return value
+
+
+def cut_password(value: str) -> str:
+    """An overlong password is cut, so that it costs no more than the longest valid one, and fits none."""
+    return value[: PASSWORD_MAX + 1]
 
 
 def check_name(path: str, value: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from server.models import now
+from server.models import Client, now
 from server.storage.mongo.database import Database
 
 # Several tokens are good after a lost response, or if several tabs refresh at once. Beyond this number the oldest is
@@ -22,8 +22,10 @@ class Session(msgspec.Struct, frozen=True):
     """One login and its refresh tokens, each identified by its SHA-256 (hex).
 
     `good` maps unused tokens to their expiry, `spent` maps recently used ones to their first use. `networks` are those
-    that the session was used from, the latest last. `key` seals its refresh tokens, but is not enough to forge one. It
-    is empty in sessions that 0.1.0 created.
+    that the session was used from, the latest last. `address` and `user_agent` are those of its last use, a login or an
+    exchange of its refresh token; they are empty in sessions that 0.2.0 created.
+
+    `key` seals its refresh tokens, but is not enough to forge one. It is empty in sessions that 0.1.0 created.
     """
 
     id: str
@@ -31,6 +33,10 @@ class Session(msgspec.Struct, frozen=True):
     key: str
     good: Mapping[str, datetime]
     expires_at: datetime
+    created_at: datetime
+    last_used_at: datetime
+    address: str = ""
+    user_agent: str = ""
     is_ended: bool = False
     spent: Mapping[str, datetime] = {}
     networks: Sequence[str] = ()
@@ -56,7 +62,10 @@ class Sessions:
             "good": dict(session.good),
             "spent": dict(session.spent),
             "networks": list(session.networks),
-            "createdAt": now(),
+            "createdAt": session.created_at,
+            "usedAt": session.last_used_at,
+            "address": session.address,
+            "userAgent": session.user_agent,
             "expiresAt": session.expires_at,
             "endedAt": None,
         }
@@ -68,13 +77,27 @@ class Sessions:
             document = await self._convert(document)
         return None if document is None else _session(document)
 
+    async def find_live(self, user_id: str) -> list[Session]:
+        """The sessions of a user that have not ended, in no order."""
+        query = {"userId": user_id, "endedAt": None, "expiresAt": {"$gt": now()}}
+        documents = await self._database.run(self._sessions.find(query).to_list, None)
+        return [_session(document) for document in documents if "good" in document]
+
     async def is_known_from(self, user_id: str, network: str) -> bool:
         """Whether a stored session of this user, ended or not, was used from this network."""
         found = await self._database.run(self._sessions.find_one, {"userId": user_id, "networks": network}, {"_id": 1})
         return found is not None
 
     async def rotate(
-        self, session: Session, old: str, new: str, expires_at: datetime, *, grace: timedelta, network: str
+        self,
+        session: Session,
+        old: str,
+        new: str,
+        expires_at: datetime,
+        *,
+        grace: timedelta,
+        network: str,
+        client: Client,
     ) -> bool:
         """Add `new` as a good token in exchange for `old`, which must be good or first used less than `grace` ago.
 
@@ -83,6 +106,7 @@ class Sessions:
         """
         at = now()
         changes: dict[str, Any] = {f"good.{new}": expires_at, "expiresAt": expires_at}
+        changes |= {"usedAt": at, "address": client.address, "userAgent": client.user_agent}
         if network not in session.networks:
             changes["networks"] = [*session.networks, network][-MAX_NETWORKS:]
         stale = _stale_tokens(session, old, at - grace)
@@ -96,8 +120,9 @@ class Sessions:
         again: dict[str, Any] = {"$set": changes, **({"$unset": stale} if stale else {})}
         return await self._update({**active, f"spent.{old}": {"$gt": at - grace}}, again)
 
-    async def end(self, session_id: str) -> None:
-        await self._update({"_id": session_id, "endedAt": None}, {"$set": {"endedAt": now()}})
+    async def end(self, session_ids: Sequence[str]) -> None:
+        known = {"_id": {"$in": list(session_ids)}, "endedAt": None}
+        await self._database.run(self._sessions.update_many, known, {"$set": {"endedAt": now()}})
 
     async def _convert(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
         """Convert a session of an earlier version, which has one good token, `current`."""
@@ -130,5 +155,9 @@ def _session(document: dict[str, Any]) -> Session:
         spent=document["spent"],
         networks=document.get("networks", ()),
         expires_at=document["expiresAt"],
+        created_at=document["createdAt"],
+        last_used_at=document.get("usedAt", document["createdAt"]),
+        address=document.get("address", ""),
+        user_agent=document.get("userAgent", ""),
         is_ended=document.get("endedAt") is not None,
     )

@@ -93,6 +93,11 @@ class Users:
                 return _user(document), document.get("passwordHash")
         return None
 
+    async def find_with_password(self, user_id: str) -> tuple[User, str | None] | None:
+        """A user and their password hash, which is None if another service has the account."""
+        document: dict[str, Any] | None = await self._database.run(self._users.find_one, {"_id": user_id})
+        return None if document is None else (_user(document), document.get("passwordHash"))
+
     async def find_record(self, user_id: str) -> UserRecord | None:
         document: dict[str, Any] | None = await self._database.run(
             self._users.find_one, {"_id": user_id}, {"passwordHash": 0}
@@ -163,10 +168,11 @@ class Users:
         updates = [UpdateOne({"_id": user_id}, {"$max": {"lastSeenAt": at}}) for user_id, at in seen.items()]
         await self._database.run(self._users.bulk_write, updates, ordered=False)
 
-    async def set_password_hash(self, user_id: str, old: str, new: str) -> None:
-        await self._database.run(
-            self._users.update_one, {"_id": user_id, "passwordHash": old}, {"$set": {"passwordHash": new}}
-        )
+    async def set_password_hash(self, user_id: str, old: str, new: str) -> bool:
+        """False if the hash is not `old` any more."""
+        known = {"_id": user_id, "passwordHash": old}
+        result: Any = await self._database.run(self._users.update_one, known, {"$set": {"passwordHash": new}})
+        return bool(result.matched_count)
 
 
 def user_document(user: User, password_hash: str | None, change: IndexChange) -> dict[str, Any]:
