@@ -1,5 +1,5 @@
 """Command line: `serve` (the default), `check` the configuration, print the default `config`, `migrate` the embedded
-database to a real MongoDB, print or replace its `epoch`."""
+database to a real MongoDB, print or replace its `epoch`, print the `reports`."""
 
 import argparse
 import errno
@@ -27,6 +27,7 @@ EXIT_CONFIG: Final = 2
 OTHER_PORT_HINT: Final = "--set server.port=3001 or MADANG_SERVER__PORT=3001"
 # Names that commands had in earlier versions.
 ALIASES: Final = {"migrate": ("move",)}
+MOST_REPORTS: Final = 1_000
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str]) -> int:
         return _migrate(settings, options.to, options.database or settings.mongodb.database)
     if options.command == "epoch":
         return _epoch(settings, new=options.new)
+    if options.command == "reports":
+        return _reports(settings, options.limit)
     return _serve(settings)
 
 
@@ -76,15 +79,31 @@ def _check_stores(settings: Settings) -> int:
 def _epoch(settings: Settings, *, new: bool) -> int:
     import uvloop
 
-    from server.admin.epoch import EpochFailed, read_epoch
+    from server.admin.database import CommandFailed
+    from server.admin.epoch import read_epoch
 
     start_logging("ERROR")
     try:
         epoch = uvloop.run(read_epoch(settings, new=new))
-    except EpochFailed as error:
+    except CommandFailed as error:
         print(f"{'not changed' if new else 'not known'}: {error}", file=sys.stderr)
         return EXIT_FAILED
     print(f"new epoch: {epoch}" if new else epoch)
+    return 0
+
+
+def _reports(settings: Settings, limit: int) -> int:
+    import uvloop
+
+    from server.admin.database import CommandFailed
+    from server.admin.reports import print_reports
+
+    start_logging("ERROR")
+    try:
+        uvloop.run(print_reports(settings, limit, say=lambda line: print(line, flush=True)))
+    except CommandFailed as error:
+        print(f"not read: {error}", file=sys.stderr)
+        return EXIT_FAILED
     return 0
 
 
@@ -139,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         ("check", "check the configuration, without starting anything; with --stores, also what the stores can do"),
         ("config", "print every setting with its default, as in config.yaml"),
         ("migrate", "copy the embedded database to a real MongoDB, while no server runs"),
+        ("reports", "print the messages that people have reported, the latest first, while no server runs"),
         ("epoch", "print the name of the database's history, or give it another one, while no server runs"),
     ):
         # Options are allowed before and after the command; argparse keeps only one of two with the same destination.
@@ -149,6 +169,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == "migrate":
             command.add_argument("--to", required=True, metavar="URI", help="its address, mongodb://…")
             command.add_argument("--database", metavar="NAME", help="the database there, instead of mongodb.database")
+        if name == "reports":
+            command.add_argument("--limit", type=int, default=MOST_REPORTS, metavar="N", help="at most so many")
         if name == "epoch":
             command.add_argument("--new", action="store_true", help="give it another one: after a restored backup")
     parser.set_defaults(late_config=None, late_set=[])

@@ -6,10 +6,12 @@ from typing import Final, NamedTuple
 
 from handlers.base import IDEMPOTENCY_KEY, ApiHandler
 from handlers.endpoint import CREATED, CREATED_OR_FOUND, NO_CONTENT, Endpoint
-from handlers.rest import auth, contract, downloads, messages, system, uploads, users, web
+from handlers.rest import auth, contract, downloads, messages, safety, system, uploads, users, web
 from server.operations import messages as message_operations
 from server.operations import others, people, rooms
+from server.operations import safety as protection
 from server.requests import (
+    ChatSettingsPatch,
     ChatsQuery,
     DirectoryUser,
     Edit,
@@ -18,6 +20,7 @@ from server.requests import (
     Login,
     MembersQuery,
     MessageRef,
+    MessageReport,
     NewMembers,
     NewRole,
     OpenRoomsQuery,
@@ -84,6 +87,15 @@ ROUTES: Final = (
         users.UserSearchHandler,
         {"GET": Endpoint(people.SEARCH_PEOPLE, query=SearchQuery, is_compressible=True)},
     ),
+    Route(f"{API}/users/blocked", safety.BlockedHandler, {"GET": Endpoint(protection.LIST_BLOCKED)}),
+    Route(
+        f"{API}/users/{{userId}}/block",
+        safety.BlockHandler,
+        {
+            "POST": Endpoint(protection.BLOCK, statuses=NO_CONTENT),
+            "DELETE": Endpoint(protection.UNBLOCK, statuses=NO_CONTENT),
+        },
+    ),
     Route(f"{API}/users/presence", users.PresenceHandler, {"GET": Endpoint(people.GET_PRESENCE, query=PresenceIds)}),
     Route(
         f"{API}/users/{{userId}}",
@@ -145,6 +157,16 @@ ROUTES: Final = (
         f"{API}/messages/chats/{{roomId}}/read",
         messages.ChatReadHandler,
         {"POST": Endpoint(message_operations.MARK_READ, MessageRef)},
+    ),
+    Route(
+        f"{API}/messages/chats/{{roomId}}/settings",
+        safety.ChatSettingsHandler,
+        {"PATCH": Endpoint(protection.CHANGE_SETTINGS, ChatSettingsPatch)},
+    ),
+    Route(
+        f"{API}/messages/{{messageId}}/report",
+        safety.ReportHandler,
+        {"POST": Endpoint(protection.REPORT, MessageReport, statuses=NO_CONTENT)},
     ),
     Route(
         f"{API}/messages/chats/{{roomId}}/pins",

@@ -14,3 +14,6 @@ ROOM_NAME_LENGTH: Final = 100
 DESCRIPTION_LENGTH: Final = 1_000
 # What an upload is for, in the words of the application.
 PURPOSE_LENGTH: Final = 50
+# Of a report of a message: its reason, and what the reporter says of it.
+REASON_LENGTH: Final = 100
+REPORT_LENGTH: Final = 2_000

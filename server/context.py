@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from server.blocks import BlockIndex
 from server.concurrency.periodic import PeriodicWork, do_quietly
 from server.config.secret_files import read_or_make_secret
 from server.config.settings import Settings
@@ -32,6 +33,7 @@ from server.services.room_log.build import build_room_log
 from server.services.room_log.notices import Notices
 from server.services.room_log.write_queue import WriteQueue
 from server.services.rooms.build import build_rooms
+from server.services.safety.build import build_safety
 from server.services.scrapers import Scrapers
 from server.services.search.build import build_search
 from server.services.search.index import UserIndex
@@ -67,6 +69,7 @@ class Context:
         self.metrics = Metrics()
         self.scrapers = Scrapers(settings.metrics.allow, settings.metrics.token)
         self.limits = Limits(settings.limits, stores.counters)
+        blocks = BlockIndex()
         failpoints = Failpoints(os.environ)
         online = OnlineUsers()
         write_queue = WriteQueue(stores.database)
@@ -82,11 +85,12 @@ class Context:
             self.limits,
             lambda session_id: self.hub.end_session(session_id, Unauthorized("The session has ended")),
             self._end_inactive,
+            blocks,
         )
         self.accounts, self.authenticators, self.people = accounts.accounts, accounts.authenticators, accounts.profiles
         self.own_sessions = accounts.own_sessions
         self.directory, self._passwords, self._key_set = accounts.directory, accounts.passwords, accounts.key_set
-        self.search = build_search(stores, self.people, self.limits)
+        self.search = build_search(stores, self.people, self.limits, blocks)
         rooms = build_rooms(
             settings,
             stores,
@@ -98,6 +102,7 @@ class Context:
             Notices(write_queue),
             self.files,
             self._note_loaded,
+            blocks,
         )
         self.rooms, self.room_loader, self.room_saver, self._ended_rooms = (
             rooms.rooms,
@@ -105,11 +110,14 @@ class Context:
             rooms.saver,
             rooms.ended,
         )
-        self.chat_list, self.groups = rooms.chat_list, rooms.groups
+        self.chat_list, self.groups, self.chat_settings = rooms.chat_list, rooms.groups, rooms.chat_settings
         self.member_list, self.open_rooms = rooms.member_list, rooms.open_rooms
         self.history, self.sync = rooms.history, rooms.sync
         self.receipts, self._marks = rooms.receipts, rooms.marks
-        self.presence, self.typing = build_presence(settings, stores, self.hub, online, self.rooms, self.people)
+        self.presence, self.typing, separation = build_presence(
+            settings, stores, self.hub, online, self.rooms, self.people, blocks
+        )
+        self.blocking, self.reports = build_safety(stores, blocks, self.people, separation, self.hub, rooms.access)
         delivery, self.offline_queue, self.offline_writer, self.unconfirmed, self._lost_queues = build_delivery(
             settings,
             stores,
@@ -165,6 +173,7 @@ class Context:
             Part("uploads", stop=self.uploads.wait_empty),
             Part("passwords", stop=self._passwords.close),
             Part("upgrades", start=self._upgrades.run),
+            Part("blocks", start=self.blocking.open),
             Part("search index", start=self._index.settle_all),
             # What is not saved stays in the in-flight journal and is recovered at the next start.
             Part("room ends", drain=self._save_all_ends, least=LEAST_TO_SAVE),
@@ -218,6 +227,7 @@ class Context:
             self._freed.sweep,
             self.files.sweep,
             self._other_servers.look,
+            self.blocking.follow,
         ):
             await do_quietly(work)
 

@@ -12,6 +12,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 # Field errors in `detail`, which is for display; `errors` lists all.
 MAX_IN_DETAIL: Final = 3
+# The `reason` of a refusal that lies in a block.
+BLOCKED: Final = "BLOCKED"
 
 
 class FieldError(msgspec.Struct, frozen=True):

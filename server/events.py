@@ -7,7 +7,7 @@ import msgspec
 
 from server.errors import ErrorView
 from server.models import ChangeKind, Role
-from server.protocol import EncodedMessage, MessageView, Outbound, RoomView, WireTime
+from server.protocol import ChatSettingsView, EncodedMessage, MessageView, Outbound, RoomView, WireTime
 
 MESSAGE_NEW: Final = "message:new"
 MESSAGES_OFFLINE: Final = "messages:offline"
@@ -22,6 +22,8 @@ ROOM_NEW: Final = "room:new"
 ROOM_CHANGED: Final = "room:changed"
 ROOM_REMOVED: Final = "room:removed"
 MEMBER_CHANGED: Final = "member:changed"
+CHAT_SETTINGS: Final = "chat:settings"
+USER_BLOCKED: Final = "user:blocked"
 EXCEPTION: Final = "exception"
 
 
@@ -87,6 +89,20 @@ class MemberChanged(Outbound, frozen=True):
     role: Role | None
 
 
+class ChatSettingsChanged(Outbound, frozen=True):
+    """The user has changed their own settings of a room, on another socket."""
+
+    room_id: str
+    settings: ChatSettingsView
+
+
+class BlockChanged(Outbound, frozen=True):
+    """The user has blocked somebody, or no longer does, on another socket."""
+
+    user_id: str
+    is_blocked: bool
+
+
 class ServerEvent(msgspec.Struct, frozen=True):
     """What an event carries, and when it comes. `is_acked`: the server asks the client for an ack."""
 
@@ -113,6 +129,8 @@ SERVER_EVENTS: Final[Mapping[str, ServerEvent]] = {
     ROOM_CHANGED: ServerEvent(RoomChanged, "The name or another detail of a room is new."),
     ROOM_REMOVED: ServerEvent(RoomRemoved, "This user is no longer in the room, or it is gone."),
     MEMBER_CHANGED: ServerEvent(MemberChanged, "A member came, went, or has another role."),
+    CHAT_SETTINGS: ServerEvent(ChatSettingsChanged, "This user changed their own settings of a room elsewhere."),
+    USER_BLOCKED: ServerEvent(BlockChanged, "This user blocked somebody elsewhere, or lifted that."),
     EXCEPTION: ServerEvent(
         ErrorView, "An event without an ack has failed, or the server is about to end the connection."
     ),

@@ -19,6 +19,8 @@ Visibility = Literal["PRIVATE", "OPEN"]
 HistoryMode = Literal["ALL", "JOINED"]
 ChangeKind = Literal["EDITED", "DELETED", "REACTION", "PINNED", "UNPINNED"]
 NoticeKind = Literal["CREATED", "JOINED", "ADDED", "LEFT", "REMOVED", "RENAMED", "CHANGED", "ROLE"]
+Notify = Literal["ALL", "MENTIONS", "NONE"]
+MUTED_FOREVER: Final = "FOREVER"
 # The consumer of the log that every room has: live delivery and offline queues.
 DELIVERY: Final = "delivery"
 # Matches phone numbers, and search queries for them.
@@ -205,6 +207,15 @@ class Member(msgspec.Struct, frozen=True):
     sent: int = 0
     last_delivered_seq: int = 0
     read: Position = Position()
+
+
+class ChatSettings(msgspec.Struct, frozen=True):
+    """What a member wants of a room for themselves. `muted_until` may be `MUTED_FOREVER`."""
+
+    muted_until: datetime | str | None = None
+    notify: Notify = "ALL"
+    is_pinned: bool = False
+    is_archived: bool = False
 
 
 class Room(msgspec.Struct, frozen=True):

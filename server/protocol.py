@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from server.errors import ErrorView
-from server.models import HistoryMode, MessageType, NoticeKind, Role, RoomType, SentType, Visibility
+from server.models import HistoryMode, MessageType, NoticeKind, Notify, Role, RoomType, SentType, Visibility
 
 NAMESPACE: Final = "/chat"
 
@@ -58,6 +58,11 @@ class SessionView(Outbound, frozen=True):
 
 class SessionList(Outbound, frozen=True):
     sessions: list[SessionView]
+
+
+class BlockedPeople(Outbound, frozen=True):
+    users: list[UserView]
+    total: int
 
 
 class SearchResult(Outbound, frozen=True):
@@ -186,6 +191,15 @@ class OpenRoomPage(Outbound, frozen=True):
     next_cursor: str | None
 
 
+class ChatSettingsView(Outbound, frozen=True):
+    """The user's own settings of a room. `muted_until` is a time, `FOREVER`, or null if it is not muted."""
+
+    muted_until: str | None
+    notify: Notify
+    pinned: bool
+    archived: bool
+
+
 class ChatView(Outbound, frozen=True):
     """One entry of the chat list, relative to the requesting user."""
 
@@ -204,6 +218,7 @@ class ChatView(Outbound, frozen=True):
     mention_count: int
     is_online: bool
     transaction_id: str | None
+    settings: ChatSettingsView
 
 
 class MemberLine(Outbound, frozen=True):
@@ -359,6 +374,19 @@ class MessageAck(Ack, frozen=True):
 class RoomAck(Ack, frozen=True):
     room: RoomView
     last_seq: int
+
+
+class ChatSettingsAck(Ack, frozen=True):
+    settings: ChatSettingsView
+
+
+class BlockedAck(Ack, frozen=True):
+    users: list[UserView]
+    total: int
+
+
+class SessionsAck(Ack, frozen=True):
+    sessions: list[SessionView]
 
 
 class PresenceAck(Ack, frozen=True):

@@ -13,11 +13,13 @@ from server.bounds import (
     PASSWORD_MIN,
     PHONE_LENGTH,
     PURPOSE_LENGTH,
+    REASON_LENGTH,
+    REPORT_LENGTH,
     ROOM_NAME_LENGTH,
     URL_LENGTH,
     USER_TYPE_LENGTH,
 )
-from server.models import HistoryMode, Role, RoomType, SentType, Visibility
+from server.models import HistoryMode, Notify, Role, RoomType, SentType, Visibility
 
 # Ids are opaque; the bound is far above any that this server or a sensible token issuer makes.
 ID_LENGTH: Final = 128
@@ -231,6 +233,28 @@ class Pin(Inbound, frozen=True):
 
     message_id: Id
     remove: bool = False
+
+
+class ChatSettingsPatch(Inbound, frozen=True):
+    """Fields left out stay as they are. `muted_until` is a time, `FOREVER`, or null."""
+
+    room_id: Id
+    muted_until: Annotated[str, Meta(max_length=64)] | None | msgspec.UnsetType = msgspec.UNSET
+    notify: Notify | msgspec.UnsetType = msgspec.UNSET
+    pinned: bool | msgspec.UnsetType = msgspec.UNSET
+    archived: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class MessageReport(Inbound, frozen=True):
+    """`reason` is one of those that the application offers, `text` what the user says beyond it."""
+
+    message_id: Id
+    reason: Annotated[str, Meta(min_length=1, max_length=REASON_LENGTH)]
+    text: Annotated[str, Meta(max_length=REPORT_LENGTH)] | None = None
+
+
+class NoInput(Inbound, frozen=True):
+    """An event that carries nothing."""
 
 
 class RoomRef(Inbound, frozen=True):

@@ -1,10 +1,12 @@
 """Room state in memory: the end of the log, details and members, from which unread counts and ticks are derived."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
+from server.blocks import BlockIndex
+from server.errors import BLOCKED, Forbidden
 from server.member_state import MemberState
 from server.models import ChangeKind, Member, Message, Position, Quote, Role, Room, RoomDetails, RoomEnd
 from server.notices import follow
@@ -66,6 +68,7 @@ class RoomState:
 
     __slots__ = (
         "__weakref__",
+        "_blocks",
         "_on_members",
         "booking_id",
         "bounds",
@@ -97,6 +100,7 @@ class RoomState:
         members: Iterable[Member],
         bounds: Bounds,
         on_members: Callable[["RoomState", Collection[str], Collection[str]], None] = lambda *_: None,
+        blocks: BlockIndex | None = None,
     ) -> None:
         self.id = room.id
         self.type = room.type
@@ -121,6 +125,7 @@ class RoomState:
         self.has_new_details = False
         self.pins = 0
         self._on_members = on_members
+        self._blocks = blocks or BlockIndex()
         if room.last_message is not None:
             self._take_end(room.last_message)
             if self.type == "DIRECT":
@@ -252,12 +257,29 @@ class RoomState:
         if message.sender_id != user_id:
             member = self.members.get(user_id)
             return member is not None and member.read.seq >= message.seq
+        apart = self._blocks.apart_from(user_id)
+        if apart and self.type == "DIRECT" and self.are_any_apart(user_id):
+            return False
         others = (
             member.read.seq >= message.seq
             for other, member in self.members.items()
-            if other != user_id and member.joined.seq < message.seq
+            if other != user_id and member.joined.seq < message.seq and other not in apart
         )
         return all(others) if self.tells_receipts else any(others)
+
+    def apart_from(self, user_id: str) -> Set[str]:
+        """People of whose receipts, presence and typing this user sees nothing, and they nothing of this user's."""
+        return self._blocks.apart_from(user_id)
+
+    def check_contact(self, user_id: str) -> None:
+        """Raise `Forbidden` if the user and the other one of a direct room are apart."""
+        if self.type == "DIRECT" and self.are_any_apart(user_id):
+            raise Forbidden("One of the two has blocked the other", reason=BLOCKED)
+
+    def are_any_apart(self, user_id: str) -> bool:
+        """Whether the user is apart from any other member."""
+        apart = self._blocks.apart_from(user_id)
+        return bool(apart) and not apart.isdisjoint(self.members)
 
     def others(self, user_id: str) -> list[str]:
         return [other for other in self.members if other != user_id]

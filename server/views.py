@@ -7,8 +7,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from server.member_state import MemberState
-from server.models import Message, Notice, Quote, User
+from server.models import ChatSettings, Message, Notice, Quote, User, now
 from server.protocol import (
+    ChatSettingsView,
     ChatView,
     Forwarded,
     MemberView,
@@ -113,7 +114,8 @@ def _view_notice(notice: Notice) -> NoticeView:
     )
 
 
-def view_user(user: User, is_online: bool) -> UserView:
+def view_user(user: User, is_online: bool, is_apart: bool = False) -> UserView:
+    """A profile; with `is_apart` for somebody who sees nothing of the user's presence."""
     return UserView(
         id=user.id,
         email=user.email,
@@ -124,12 +126,13 @@ def view_user(user: User, is_online: bool) -> UserView:
         user_type=user.user_type,
         trust_score=user.trust_score,
         full_name=user.full_name,
-        is_online=is_online,
-        last_seen_at=_wire_time_or_none(user.last_seen_at),
+        is_online=is_online and not is_apart,
+        last_seen_at=None if is_apart else _wire_time_or_none(user.last_seen_at),
     )
 
 
 def view_presence(user_id: str, user: User | None, is_online: bool) -> PresenceView:
+    """Without a user nothing is known of when they were last seen."""
     last_seen = None if user is None else user.last_seen_at
     return PresenceView(user_id=user_id, is_online=is_online, last_seen_at=_wire_time_or_none(last_seen))
 
@@ -158,6 +161,7 @@ def view_room(
     last = room.last_message
     members = room.members.values() if pair else heapq.nsmallest(MAX_MEMBERS, room.members.values(), key=rank_of)
     details = room.details
+    apart = room.apart_from(user_id)
     return RoomView(
         id=room.id,
         type=room.type,
@@ -181,8 +185,8 @@ def view_room(
         members=[
             MemberView(
                 user_id=member.user_id,
-                last_delivered_seq=member.delivered,
-                last_read_seq=member.read.seq,
+                last_delivered_seq=0 if member.user_id in apart else member.delivered,
+                last_read_seq=0 if member.user_id in apart else member.read.seq,
                 role=member.role,
                 joined_at=wire_time(member.joined_at or room.created_at),
             )
@@ -218,6 +222,7 @@ def view_chat(
     sender: User | None,
     is_online: bool,
     mentions: int,
+    settings: ChatSettings,
 ) -> ChatView:
     """The row of a room in the list of chats of its member. `peer` is the other one of a direct room."""
     last = room.last_message
@@ -237,7 +242,15 @@ def view_chat(
         mention_count=mentions,
         is_online=is_online,
         transaction_id=room.booking_id,
+        settings=view_chat_settings(settings),
     )
+
+
+def view_chat_settings(settings: ChatSettings) -> ChatSettingsView:
+    muted = settings.muted_until
+    if isinstance(muted, datetime):
+        muted = wire_time(muted) if muted > now() else None
+    return ChatSettingsView(muted, settings.notify, settings.is_pinned, settings.is_archived)
 
 
 def _wire_time_or_none(moment: datetime | None) -> str | None:

@@ -32,6 +32,13 @@ EVENTS: dict[str, dict[str, Any]] = {
     "message:delete": {"messageId": "{message}"},
     "message:react": {"messageId": "{message}", "emoji": "\N{THUMBS UP SIGN}"},
     "message:pin": {"messageId": "{message}"},
+    "message:report": {"messageId": "{message}", "reason": "SPAM"},
+    "chat:settings": {"roomId": "{room}", "pinned": True},
+    "user:block": {"userId": "{user}"},
+    "user:unblock": {"userId": "{user}"},
+    "blocked:get": {},
+    "sessions:get": {},
+    "session:end": {"sessionId": UNKNOWN},
     "typing:start": {"roomId": "{room}"},
     "typing:stop": {"roomId": "{room}"},
     "room:join": {"roomId": "{room}"},
@@ -40,7 +47,8 @@ EVENTS: dict[str, dict[str, Any]] = {
     "presence:get": {"userIds": ["{user}"]},
     "auth:refresh": {"token": "{token}"},
 }
-OBJECT_FREE = {"presence:get", "auth:refresh"}  # these name no room and no message
+OBJECT_FREE = {"presence:get", "auth:refresh", "blocked:get", "sessions:get", "session:end"}
+OBJECT_FREE |= {"user:block", "user:unblock"}  # these name no room and no message
 BAD_TOKENS = {
     "no token": lambda _: None,
     "empty": lambda _: "",

@@ -17,6 +17,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "vocabulary": (
         {
             "server",
+            "server.blocks",
             "server.bounds",
             "server.client_network",
             "server.errors",

@@ -17,6 +17,7 @@ from server.operations.operation import Caller, Placed
 from server.protocol import Outbound, Refusal
 from server.realtime.connection import Connection
 from server.realtime.frames import ack_frame, event_frame
+from server.requests import NoInput
 from server.services.room_log.pending import PendingMessage
 
 # Well below the ping timeout, so that a hanging handler never costs a live connection.
@@ -180,5 +181,6 @@ class Dispatcher:
 
 
 def _read_payload(event: Event, raw: Any) -> Any:
-    payload = parse_json(raw, event.payload)
+    # Whatever comes with an event that carries nothing is ignored.
+    payload = NoInput() if event.payload is NoInput else parse_json(raw, event.payload)
     return payload if event.to_request is None else event.to_request(payload)

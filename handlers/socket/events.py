@@ -15,11 +15,14 @@ from server.operations.messages import (
     SYNC,
     RoomMessage,
 )
-from server.operations.operation import Operation
-from server.operations.people import GET_PRESENCE, RENEW_CONNECTION
+from server.operations.operation import NOTHING, Nothing, Operation
+from server.operations.people import END_SESSION, GET_PRESENCE, LIST_SESSIONS, RENEW_CONNECTION
 from server.operations.rooms import ENTER_ROOM, EXIT_ROOM, START_TYPING, STOP_TYPING
+from server.operations.safety import BLOCK, CHANGE_SETTINGS, LIST_BLOCKED, REPORT, UNBLOCK
 from server.protocol import (
     Ack,
+    BlockedAck,
+    ChatSettingsAck,
     MessageAck,
     MessageView,
     Outbound,
@@ -27,19 +30,25 @@ from server.protocol import (
     ReadMark,
     RenewalAck,
     RoomAck,
+    SessionsAck,
     SyncAck,
 )
 from server.requests import (
+    ChatSettingsPatch,
     Edit,
     Inbound,
     MessageRef,
+    MessageReport,
+    NoInput,
     Pin,
     PresenceQuery,
     React,
     RoomRef,
     SendMessage,
+    SessionRef,
     SyncRequest,
     TokenRef,
+    UserRef,
 )
 
 
@@ -60,6 +69,10 @@ def _ack_message(message: MessageView) -> MessageAck:
     return MessageAck(message)
 
 
+def _nothing(_payload: NoInput) -> Nothing:
+    return NOTHING
+
+
 EVENTS: Final[Mapping[str, Event]] = {
     "message:send": Event(SEND, SendMessage, MessageAck, _ack_message),
     MESSAGE_READ: Event(
@@ -70,6 +83,15 @@ EVENTS: Final[Mapping[str, Event]] = {
     "message:delete": Event(DELETE, MessageRef, MessageAck, _ack_message),
     "message:react": Event(REACT, React, MessageAck, _ack_message),
     "message:pin": Event(PIN, Pin, MessageAck, _ack_message),
+    "message:report": Event(REPORT, MessageReport),
+    "chat:settings": Event(CHANGE_SETTINGS, ChatSettingsPatch, ChatSettingsAck, ChatSettingsAck),
+    "user:block": Event(BLOCK, UserRef),
+    "user:unblock": Event(UNBLOCK, UserRef),
+    "blocked:get": Event(
+        LIST_BLOCKED, NoInput, BlockedAck, lambda people: BlockedAck(people.users, people.total), _nothing
+    ),
+    "sessions:get": Event(LIST_SESSIONS, NoInput, SessionsAck, lambda listed: SessionsAck(listed.sessions), _nothing),
+    "session:end": Event(END_SESSION, SessionRef),
     TYPING_START: Event(START_TYPING, RoomRef),
     TYPING_STOP: Event(STOP_TYPING, RoomRef),
     "room:join": Event(ENTER_ROOM, RoomRef, RoomAck, lambda room: RoomAck(room, room.last_seq)),

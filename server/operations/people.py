@@ -66,15 +66,15 @@ async def _renew_connection(context: Context, caller: Caller, request: TokenRef)
 
 
 async def _get_own_profile(context: Context, caller: Caller, _request: Nothing) -> UserView:
-    return await context.people.profile(caller.user_id)
+    return await context.people.profile(caller.user_id, caller.user_id)
 
 
 async def _change_profile(context: Context, caller: Caller, request: ProfilePatch) -> UserView:
     return await context.people.update(caller.user_id, request)
 
 
-async def _get_profile(context: Context, _caller: Caller, request: UserRef) -> UserView:
-    return await context.people.profile(request.user_id)
+async def _get_profile(context: Context, caller: Caller, request: UserRef) -> UserView:
+    return await context.people.profile(request.user_id, caller.user_id)
 
 
 async def _put_user(context: Context, _caller: Caller, request: DirectoryUser) -> Made:
@@ -91,7 +91,7 @@ async def _search_people(context: Context, caller: Caller, request: SearchQuery)
 
 
 async def _get_presence(context: Context, caller: Caller, request: PresenceQuery) -> PresenceList:
-    return PresenceList(await context.presence.query(request, caller.connection))
+    return PresenceList(await context.presence.query(caller.user_id, request, caller.connection))
 
 
 LOGIN_ERRORS: Final = frozenset[type[ChatError]]({Unauthorized, Forbidden})

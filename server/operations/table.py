@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from server.operations import messages, others, people, rooms
+from server.operations import messages, others, people, rooms, safety
 from server.operations.operation import Operation
 
 OPERATIONS: Final[Mapping[str, Operation[Any, Any]]] = {
     operation.name: operation
-    for module in (people, rooms, messages, others)
+    for module in (people, rooms, messages, safety, others)
     for operation in vars(module).values()
     if isinstance(operation, Operation)
 }

@@ -14,12 +14,15 @@ from server.storage.disk.files import DiskThreads
 from server.storage.disk.in_flight_journal import InFlightJournal
 from server.storage.disk.spool import Spool
 from server.storage.mongo.backfills import BackfillStore
+from server.storage.mongo.blocks import BlockStore
 from server.storage.mongo.changes import ChangeStore
+from server.storage.mongo.chat_settings import ChatSettingsStore
 from server.storage.mongo.database import Database
 from server.storage.mongo.gridfs_blobs import GridFSBlobs
 from server.storage.mongo.identity import IdentityStore
 from server.storage.mongo.mentions import MentionStore
 from server.storage.mongo.messages import MessageStore
+from server.storage.mongo.reports import ReportStore
 from server.storage.mongo.rooms import MemberStore, RoomStore
 from server.storage.mongo.search_terms import SearchTerms
 from server.storage.mongo.servers import Servers
@@ -51,6 +54,9 @@ class Stores:
         self.messages = MessageStore(self.database)
         self.changes = ChangeStore(self.database)
         self.mentions = MentionStore(self.database)
+        self.chat_settings = ChatSettingsStore(self.database)
+        self.blocks = BlockStore(self.database)
+        self.reports = ReportStore(self.database)
         self.backfills = BackfillStore(self.database)
         self.upload_records = UploadRecords(self.database, settings.uploads.orphan_ttl)
         self.servers = Servers(self.database)
@@ -88,7 +94,7 @@ class Stores:
     async def _prepare(self) -> None:
         collections = (
             *(self.users, self.sessions, self.search_terms, self.rooms, self.members, self.messages),
-            *(self.changes, self.mentions, self.upload_records),
+            *(self.changes, self.mentions, self.upload_records, self.blocks, self.reports),
         )
         try:
             # Alone: of concurrent calls, only the first reports a refused login; the others are disconnected. First:

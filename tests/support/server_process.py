@@ -107,6 +107,15 @@ class ServerProcess:
             self._process.wait()
             self._process = None
 
+    def run(self, command: str, *options: str) -> str:
+        """What another command of `main.py` prints for the same settings; it must succeed."""
+        words = [*self.program, command, *options, "--config", str(ROOT / "config.yaml")]
+        for key, value in self.settings.items():
+            words += ["--set", f"{key}={json.dumps(value)}"]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=START_DEADLINE, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def restart(self) -> None:
         """Start again on the same data, after `stop` or `kill`."""
         self.start()

@@ -196,7 +196,7 @@ class Accounts:
         return await self._pair(user, session.id, secret)
 
     async def _pair(self, user: User, session_id: str, secret: str) -> TokenPair:
-        views = await self._profiles.views([user])
+        views = await self._profiles.views([user], user.id)
         return TokenPair(
             user=views[0],
             access_token=self._tokens.issue(user.id, session_id),

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from server.blocks import BlockIndex
 from server.config.settings import External, Settings
 from server.services.accounts.accounts import Accounts
 from server.services.accounts.authenticators import Authenticator, Authenticators
@@ -38,10 +39,11 @@ def build_accounts(
     limits: Limits,
     end_session: Callable[[str], Awaitable[None]],
     end_user: Callable[[str], Awaitable[None]],
+    blocks: BlockIndex,
 ) -> AccountServices:
     """`secret` signs the tokens; `end_session` disconnects every socket of a login session, `end_user` of a user."""
     auth = settings.auth
-    profiles = Profiles(stores.users, index, presence, images, limits)
+    profiles = Profiles(stores.users, index, presence, images, limits, blocks)
     live = LiveSessions(stores.sessions, end_session)
     passwords = Passwords(is_limited=settings.limits.enabled)
     accounts = Accounts(

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from server.blocks import BlockIndex
 from server.concurrency.fair_queue import FairQueue
 from server.concurrency.ttl_cache import TtlCache
 from server.errors import Faults, NotFound, Unavailable
@@ -31,13 +32,20 @@ class Profiles:
     """Reads are served from a cache of bounded size; a cached user costs no database call."""
 
     def __init__(
-        self, users: Users, index: Index, presence: Presence, profile_images: ProfileImages, limits: Limits
+        self,
+        users: Users,
+        index: Index,
+        presence: Presence,
+        profile_images: ProfileImages,
+        limits: Limits,
+        blocks: BlockIndex,
     ) -> None:
         self._users = users
         self._index = index
         self._presence = presence
         self._profile_images = profile_images
         self._limits = limits
+        self._blocks = blocks
         self._changes = FairQueue(1, most_per_key=MOST_PER_USER, most_waiting=MOST_WAITING, seconds=CHANGE_SECONDS)
         self._cache: TtlCache[str, User] = TtlCache(CACHED_USERS, CACHE_AGE)
 
@@ -75,18 +83,19 @@ class Profiles:
                 self._cache.put(user_id, msgspec.structs.replace(user, is_active=False))
         return inactive
 
-    async def profile(self, user_id: str) -> UserView:
-        """Raises `NotFound` for an unknown or inactive user."""
+    async def profile(self, user_id: str, viewer_id: str) -> UserView:
+        """A user as another sees them. Raises `NotFound` for an unknown or inactive user."""
         user = await self.get(user_id)
-        return (await self.views([user]))[0]
+        return (await self.views([user], viewer_id))[0]
 
-    async def views(self, users: Collection[User]) -> list[UserView]:
-        """The users as clients see them, in the same order. If Redis is unavailable, all are offline."""
+    async def views(self, users: Collection[User], viewer_id: str) -> list[UserView]:
+        """The users as one of them sees them, in the same order. If Redis is unavailable, all are offline."""
         try:
             online = await self._presence.online([user.id for user in users]) if users else set()
         except Unavailable:
             online = set()
-        return [view_user(user, user.id in online) for user in users]
+        apart = self._blocks.apart_from(viewer_id)
+        return [view_user(user, user.id in online, user.id in apart) for user in users]
 
     async def update(self, user_id: str, patch: ProfilePatch) -> UserView:
         """Change the fields that the patch holds. Raises `ValidationFailed`, `NotFound`, `RateLimited`."""
@@ -104,7 +113,7 @@ class Profiles:
             await self.change(user_id, fields)
         if before is not None and "profile_image" in fields and image != before:
             await self._profile_images.release_profile(user_id, before)
-        return await self.profile(user_id)
+        return await self.profile(user_id, user_id)
 
     async def replace(self, user_id: str, fields: dict[str, Any]) -> None:
         """Set checked fields of any user, and without a limit: for those who keep the directory. Raises `NotFound`."""
@@ -117,7 +126,7 @@ class Profiles:
 
     async def view_any(self, user_id: str) -> UserView:
         """As `profile`, for inactive users too."""
-        return (await self.views(list((await self.get_many([user_id])).values())))[0]
+        return (await self.views(list((await self.get_many([user_id])).values()), user_id))[0]
 
     async def change(self, user_id: str, fields: dict[str, Any]) -> User:
         """Change checked fields (named as in `User`) and the search index. Raises `NotFound`."""

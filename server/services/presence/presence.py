@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from server.blocks import BlockIndex
 from server.concurrency.batcher import Batcher
 from server.errors import Unavailable
 from server.events import USER_OFFLINE, USER_ONLINE, UserOffline, UserOnline
@@ -48,6 +49,7 @@ class Presence:
         people: People,
         fan_out: FanOut,
         watchers: Watchers,
+        blocks: BlockIndex,
         *,
         grace: float,
         lease: float,
@@ -58,6 +60,7 @@ class Presence:
         self._people = people
         self._fan_out = fan_out
         self._watchers = watchers
+        self._blocks = blocks
         self._grace = grace
         self._lease = lease
         self._grace_tasks: dict[str, asyncio.Task[None]] = {}
@@ -94,8 +97,11 @@ class Presence:
         if user_id in self._online and user_id not in self._grace_tasks:
             self._grace_tasks[user_id] = asyncio.get_running_loop().create_task(self._end_after_grace(user_id, now()))
 
-    async def query(self, request: PresenceQuery, connection: Connection | None = None) -> list[PresenceView]:
-        """One entry per requested user. Unknown users are offline, without a last-seen time.
+    async def query(
+        self, asker_id: str, request: PresenceQuery, connection: Connection | None = None
+    ) -> list[PresenceView]:
+        """One entry per requested user. Unknown users are offline, without a last-seen time, and so are those from whom
+        the asker is apart.
 
         With `watch`, the connection hears of their further changes, in place of those that it watched before.
         """
@@ -103,7 +109,13 @@ class Presence:
             # Before the answer, so that no change falls in between.
             self._watchers.watch(connection, request.user_ids)
         people = await self._people.get_many(request.user_ids)
-        return [view_presence(user_id, people.get(user_id), user_id in self._online) for user_id in request.user_ids]
+        apart = self._blocks.apart_from(asker_id)
+        return [
+            view_presence(user_id, None, False)
+            if user_id in apart
+            else view_presence(user_id, people.get(user_id), user_id in self._online)
+            for user_id in request.user_ids
+        ]
 
     def forget(self, connection: Connection) -> None:
         """The connection is closed, and watches nobody."""
@@ -157,8 +169,10 @@ class Presence:
 
     def _tell(self, user_id: str, peers: Collection[str], event: str, payload: Any) -> None:
         frame = event_frame(event, payload)
-        self._fan_out.send(peers, frame)
-        self._watchers.send(user_id, frame, skip=peers)
+        apart = self._blocks.apart_from(user_id)
+        told = [peer for peer in peers if peer not in apart] if apart else peers
+        self._fan_out.send(told, frame)
+        self._watchers.send(user_id, frame, skip=apart | set(peers) if apart else peers)
 
     async def _renew(self, user_ids: Collection[str]) -> None:
         try:

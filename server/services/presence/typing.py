@@ -55,6 +55,13 @@ class Typing:
         if room is not None:
             self._emit(TYPING_STOP, room, user_id)
 
+    def separate(self, one: str, other: str) -> None:
+        """Tell each of two people that the other no longer types."""
+        for user_id, told in ((one, other), (other, one)):
+            for room, _timer in self._timers.get(user_id, {}).values():
+                if told in room.members:
+                    self._fan_out.send((told,), event_frame(TYPING_STOP, WhoTypes(room.id, user_id)))
+
     def end_all(self, user_id: str) -> None:
         """The user's last socket is disconnected."""
         for room_id in list(self._timers.get(user_id, ())):
@@ -73,7 +80,8 @@ class Typing:
 
     def _emit(self, event: str, room: RoomState, user_id: str) -> None:
         frame = event_frame(event, WhoTypes(room.id, user_id))
+        unseen = {user_id, *room.apart_from(user_id)}
         if room.tells_receipts:
-            self._fan_out.send(room.others(user_id), frame)
+            self._fan_out.send([other for other in room.members if other not in unseen], frame)
         else:
-            self._watchers.send(room.id, frame, only=room.members, skip=(user_id,))
+            self._watchers.send(room.id, frame, only=room.members, skip=unseen)

@@ -68,6 +68,7 @@ class Changes:
 
         def apply(room: RoomState, message: Message) -> Message:
             check_changeable(message)
+            room.check_contact(user_id)
             moment = now()
             if message.sender_id != user_id:
                 raise Forbidden("Only its sender may edit a message")
@@ -104,8 +105,9 @@ class Changes:
         """
         emoji = check_emoji(request.emoji)
 
-        def apply(_room: RoomState, message: Message) -> Message:
+        def apply(room: RoomState, message: Message) -> Message:
             check_changeable(message)
+            room.check_contact(user_id)
             return react(message, emoji, user_id, remove=request.remove)
 
         return await self._change(user_id, request.message_id, "REACTION", apply)
@@ -122,6 +124,7 @@ class Changes:
     async def _pin(self, user_id: str, request: Pin, pinned: set[str]) -> MessageView:
         def apply(room: RoomState, message: Message) -> Message:
             check_changeable(message)
+            room.check_contact(user_id)
             if room.type == "GROUP" and room.role_of(user_id) == "MEMBER":
                 raise Forbidden("Only owners and admins may pin messages")
             if request.remove:

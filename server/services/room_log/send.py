@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from server.errors import NotFound, ValidationFailed
+from server.errors import Forbidden, NotFound, ValidationFailed
 from server.file_types import IMAGE_EXTENSIONS
 from server.models import Message, SentType, User
 from server.protocol import MessageView
@@ -73,12 +73,14 @@ class Messages:
     async def place(self, admitted: Admitted) -> PendingMessage:
         """Append to the write queue. Returns once the message has its position there.
 
-        Raises `ValidationFailed`, `NotFound` if the user is not in the room, or `Unavailable`.
+        Raises `ValidationFailed`, `NotFound` if the user is not in the room, `Forbidden` if one of a pair has blocked
+        the other, or `Unavailable`.
         """
         user_id, payload, _kind = admitted
         room = await self._rooms.access_room(user_id, payload.room_id)
         sender = await self._people.get(user_id)
         pending = self._prepare(room, sender, admitted)
+        await self._check_contact(user_id, pending)
         if payload.forward is not None or payload.reply_to is not None:
             await self._refer(pending, user_id, payload)
         if payload.attachment_url is not None and self._attachments.is_upload(payload.attachment_url):
@@ -92,6 +94,8 @@ class Messages:
         room = self._rooms.access_cached(user_id, payload.room_id)
         sender = self._people.cached(user_id)
         if room is None or sender is None or payload.attachment_url or payload.reply_to or payload.forward:
+            return None
+        if room.type == "DIRECT" and room.are_any_apart(user_id):
             return None
         pending = self._prepare(room, sender, admitted)
         self._write_queue.append(pending)
@@ -112,6 +116,14 @@ class Messages:
             mentions=tuple(dict.fromkeys(payload.mentions)),
             mentions_room=payload.mentions_room,
         )
+
+    async def _check_contact(self, user_id: str, pending: PendingMessage) -> None:
+        """Raise `Forbidden` if one of a pair has blocked the other; a repeat of what is stored is still answered."""
+        try:
+            pending.room.check_contact(user_id)
+        except Forbidden:
+            if pending.client_message_id is None or not await self._is_stored(user_id, pending):
+                raise
 
     async def _refer(self, pending: PendingMessage, user_id: str, payload: SendMessage) -> None:
         """Add what the message takes from the one that it answers or forwards. Raises `ValidationFailed`."""

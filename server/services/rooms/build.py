@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from server.blocks import BlockIndex
 from server.concurrency.batcher import Batcher
 from server.config.settings import Settings
 from server.models import Member
 from server.realtime.fan_out import FanOut
 from server.room_state import Bounds, RoomState
 from server.services.rooms.chat_list import ChatList
+from server.services.rooms.chat_settings import OwnChatSettings
 from server.services.rooms.ended_rooms import EndedRooms
 from server.services.rooms.group_creation import GroupCreation
 from server.services.rooms.groups import Groups
@@ -38,6 +40,7 @@ class RoomServices(NamedTuple):
     saver: RoomSaver
     ended: EndedRooms
     chat_list: ChatList
+    chat_settings: OwnChatSettings
     groups: Groups
     member_list: MemberList
     history: History
@@ -61,6 +64,7 @@ def build_rooms(
     notices: Notices,
     attachments: Attachments,
     on_loaded: Callable[[RoomState], None],
+    blocks: BlockIndex,
 ) -> RoomServices:
     """`on_loaded` gets each room that was read to the end of its log."""
     events = RoomEvents(fan_out, stores.identity)
@@ -79,6 +83,7 @@ def build_rooms(
         cache,
         memberships,
         bounds=Bounds(settings.receipts.max_members, settings.presence.max_members, settings.offline_queue.max_members),
+        blocks=blocks,
         on_loaded=on_loaded,
     )
     saver = RoomSaver(stores.rooms, stores.members, cache, memberships)
@@ -88,6 +93,7 @@ def build_rooms(
         stores.messages,
         stores.changes,
         stores.mentions,
+        stores.chat_settings,
         attachments,
         cache,
         memberships,
@@ -99,6 +105,7 @@ def build_rooms(
         limits,
         loader,
         memberships,
+        blocks,
         room_key=room_key,
     )
     groups = Groups(
@@ -110,6 +117,8 @@ def build_rooms(
         people,
         attachments,
         events,
+        blocks,
+        stores.chat_settings,
         max_members=settings.rooms.max_members,
     )
     creation = GroupCreation(
@@ -118,18 +127,23 @@ def build_rooms(
         people,
         limits,
         attachments,
+        blocks,
         max_members=settings.rooms.max_members,
         room_key=room_key,
     )
     marks: Batcher[Member] = Batcher(stores.members.save_marks, max_batch=MAX_MARKS)
     access, quotes = MessageAccess(rooms, log, stores.messages), Quotes(log, stores.messages, people)
+    chat_settings = OwnChatSettings(rooms, stores.chat_settings, fan_out)
     log_reader = LogReader(people, stores.messages, quotes, limits)
     return RoomServices(
         rooms,
         loader,
         saver,
         ended,
-        ChatList(rooms, creation, groups, people, presence, quotes, stores.mentions, fan_out, stores.identity),
+        ChatList(
+            rooms, creation, groups, people, presence, quotes, stores.mentions, fan_out, stores.identity, chat_settings
+        ),
+        chat_settings,
         groups,
         MemberList(rooms, people),
         History(rooms, log_reader, limits),

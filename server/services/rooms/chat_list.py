@@ -12,6 +12,7 @@ from server.protocol import ChatPage, ChatView, RoomView, UnreadSum
 from server.realtime.fan_out import FanOut
 from server.requests import ChatsQuery, GroupRequest, RoomPatch, RoomRequest
 from server.room_state import RoomState
+from server.services.rooms.chat_settings import DEFAULT, OwnChatSettings
 from server.services.rooms.cursor import read_cursor, write_cursor
 from server.services.rooms.direct import pair_of, peer_of
 from server.services.rooms.group_creation import GroupCreation
@@ -49,6 +50,7 @@ class ChatList:
         mentions: MentionStore,
         fan_out: FanOut,
         identities: IdentityStore,
+        settings: OwnChatSettings,
     ) -> None:
         self._rooms = rooms
         self._creation = creation
@@ -59,6 +61,7 @@ class ChatList:
         self._mentions = mentions
         self._fan_out = fan_out
         self._identities = identities
+        self._settings = settings
 
     async def open_room(self, user_id: str, request: RoomRequest) -> tuple[RoomView, bool]:
         """The room of this pair and booking, created and announced to the other if needed; and whether it is new.
@@ -125,7 +128,9 @@ class ChatList:
         peers = {room.id: peer_of(room, user_id) for room in page if room.type == "DIRECT"}
         senders = {room.id: room.last_message.sender_id for room in page if room.last_message is not None}
         people = await self._people.get_many({*peers.values(), *senders.values()})
-        online = await self._presence.online(set(peers.values()))
+        apart = page[0].apart_from(user_id) if page else frozenset[str]()
+        online = await self._presence.online(set(peers.values()) - apart)
+        settings = await self._settings.find(user_id, [room.id for room in page])
         mentions = await self._count_mentions(user_id, page)
         return [
             (
@@ -138,6 +143,7 @@ class ChatList:
                     people.get(senders.get(room.id, "")),
                     peers.get(room.id) in online,
                     mentions.get(room.id, 0),
+                    settings.get(room.id, DEFAULT),
                 ),
             )
             for room in page

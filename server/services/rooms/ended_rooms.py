@@ -5,6 +5,7 @@ from server.services.rooms.memberships import Memberships
 from server.services.rooms.ports import Attachments
 from server.services.rooms.room_cache import RoomCache
 from server.storage.mongo.changes import ChangeStore
+from server.storage.mongo.chat_settings import ChatSettingsStore
 from server.storage.mongo.mentions import MentionStore
 from server.storage.mongo.messages import MessageStore
 from server.storage.mongo.rooms import MemberStore, RoomStore
@@ -20,6 +21,7 @@ class EndedRooms:
         messages: MessageStore,
         changes: ChangeStore,
         mentions: MentionStore,
+        settings: ChatSettingsStore,
         attachments: Attachments,
         cache: RoomCache,
         memberships: Memberships,
@@ -29,6 +31,7 @@ class EndedRooms:
         self._messages = messages
         self._changes = changes
         self._mentions = mentions
+        self._settings = settings
         self._attachments = attachments
         self._cache = cache
         self._memberships = memberships
@@ -60,4 +63,5 @@ class EndedRooms:
                 await self._mentions.remove(removed)
                 await self._messages.remove(removed)
             await self._members.remove_all(room_id)
+            await self._settings.remove_room(room_id)
             await self._rooms.forget_ended(room_id)

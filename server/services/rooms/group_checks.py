@@ -2,19 +2,25 @@
 
 from collections.abc import Sequence
 
+from server.blocks import BlockIndex
 from server.errors import FieldError, ValidationFailed
 from server.models import User
 from server.services.rooms.ports import Attachments, People
 from server.web_address import is_web_address
 
 
-async def check_people(people: People, user_ids: Sequence[str], given: Sequence[str]) -> dict[str, User]:
-    """Raise `ValidationFailed` naming those who are unknown or inactive, by their places in `given`."""
+async def check_people(
+    people: People, blocks: BlockIndex, by: str, user_ids: Sequence[str], given: Sequence[str]
+) -> dict[str, User]:
+    """Raise `ValidationFailed` naming those who are unknown, inactive or have blocked `by`, by their places in `given`.
+
+    They look alike: nobody is told that they are blocked.
+    """
     found = await people.get_many(user_ids)
     wrong = [
         FieldError(f"userIds.{given.index(user_id)}", "is no active user")
         for user_id in user_ids
-        if user_id not in found or not found[user_id].is_active
+        if user_id not in found or not found[user_id].is_active or blocks.has_blocked(user_id, by)
     ]
     if wrong:
         raise ValidationFailed.all(wrong)

@@ -5,6 +5,7 @@ import json
 import secrets
 from collections.abc import Callable
 
+from server.blocks import BlockIndex
 from server.concurrency.keyed_locks import KeyedLocks
 from server.errors import Faults, NotFound, ValidationFailed
 from server.models import Member, Notice, Room, RoomDetails, User, now
@@ -26,6 +27,7 @@ class GroupCreation:
         people: People,
         limits: Limits,
         attachments: Attachments,
+        blocks: BlockIndex,
         *,
         max_members: int,
         room_key: Callable[[], bytes],
@@ -35,6 +37,7 @@ class GroupCreation:
         self._people = people
         self._limits = limits
         self._attachments = attachments
+        self._blocks = blocks
         self._max_members = max_members
         self._room_key = room_key
         self._locks = KeyedLocks()
@@ -60,7 +63,7 @@ class GroupCreation:
                 return found, False
             others = [other for other in dict.fromkeys(request.user_ids) if other != user_id]
             maker = await self._people.get(user_id)
-            await check_people(self._people, others, request.user_ids)
+            await check_people(self._people, self._blocks, user_id, others, request.user_ids)
             if len(others) >= self._max_members:
                 raise ValidationFailed.at("userIds", f"a room has at most {self._max_members} members")
             await self._limits.check_new_room(user_id)

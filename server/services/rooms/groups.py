@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from server.blocks import BlockIndex
 from server.concurrency.keyed_locks import KeyedLocks
 from server.errors import Conflict, Faults, Forbidden, NotFound
 from server.models import Notice, Role, User
@@ -27,6 +28,7 @@ from server.services.rooms.room_rules import (
 )
 from server.services.rooms.room_saving import RoomSaver
 from server.services.rooms.rooms import Rooms
+from server.storage.mongo.chat_settings import ChatSettingsStore
 
 
 class Groups:
@@ -46,6 +48,8 @@ class Groups:
         people: People,
         attachments: Attachments,
         events: RoomEvents,
+        blocks: BlockIndex,
+        settings: ChatSettingsStore,
         *,
         max_members: int,
     ) -> None:
@@ -57,6 +61,8 @@ class Groups:
         self._people = people
         self._attachments = attachments
         self._events = events
+        self._blocks = blocks
+        self._settings = settings
         self._max_members = max_members
         self._locks = KeyedLocks()
 
@@ -100,7 +106,7 @@ class Groups:
         async with self._locks.of(room_id):
             check_manager(room, user_id)
             added = [other for other in dict.fromkeys(user_ids) if other not in room.members]
-            people = await check_people(self._people, added, user_ids)
+            people = await check_people(self._people, self._blocks, user_id, added, user_ids)
             if added:
                 by = await self._people.get(user_id)
 
@@ -178,6 +184,7 @@ class Groups:
                     raise Conflict("The room has just changed")
 
             await self._post(room, by, content, Notice("LEFT" if is_own else "REMOVED", (member_id,), heir=heir), check)
+            await self._settings.remove(member_id, room_id)
 
     async def delete(self, user_id: str, room_id: str) -> None:
         """End the room for everybody. Raises `Forbidden` unless the user is an owner, else as `change`."""

@@ -30,15 +30,16 @@ class MemberList:
         left = [member for member in found if after is None or rank_of(member) > after]
         page = left[: query.limit]
         people = await self._people.get_many([member.user_id for member in page])
-        users = {user.id: user for user in await self._people.views(list(people.values()))}
+        users = {user.id: user for user in await self._people.views(list(people.values()), user_id)}
+        apart = room.apart_from(user_id)
         return MemberPage(
             members=[
                 MemberLine(
                     user=users[member.user_id],
                     role=member.role,
                     joined_at=wire_time(member.joined_at or room.created_at),
-                    last_read_seq=member.read.seq,
-                    last_delivered_seq=member.delivered,
+                    last_read_seq=0 if member.user_id in apart else member.read.seq,
+                    last_delivered_seq=0 if member.user_id in apart else member.delivered,
                 )
                 for member in page
                 if member.user_id in users

@@ -75,7 +75,12 @@ class Receipts:
     async def list_receipts(self, user_id: str, message_id: str) -> ReceiptsView:
         """Who has got and who has read a message, of the members who may see it. Raises `NotFound`."""
         room, message = await self._access.access_message(user_id, message_id)
-        others = [room.members[other] for other in room.others(message.sender_id) if room.may_see(other, message.seq)]
+        apart = room.apart_from(user_id)
+        others = [
+            room.members[other]
+            for other in room.others(message.sender_id)
+            if room.may_see(other, message.seq) and other not in apart
+        ]
         readers = sorted(
             (member for member in others if member.read.seq >= message.seq),
             key=lambda member: (member.joined.seq, member.user_id),
@@ -125,5 +130,8 @@ class Receipts:
 
     def _emit_receipt(self, event: str, room: RoomState, message_id: str, seq: int, user_id: str, skip: Any) -> None:
         receipt = Receipt(room_id=room.id, message_id=message_id, seq=seq, user_id=user_id, at=wire_time(now()))
-        receivers = room.members if room.tells_receipts else (user_id,)
+        receivers: Collection[str] = room.members if room.tells_receipts else (user_id,)
+        apart = room.apart_from(user_id)
+        if apart:
+            receivers = [receiver for receiver in receivers if receiver not in apart]
         self._fan_out.emit(receivers, event, receipt, skip=skip)

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from server.blocks import BlockIndex
 from server.concurrency.batcher import in_groups
 from server.models import Member, Message, Room
 from server.room_state import Bounds, RoomState
@@ -37,6 +38,7 @@ class RoomLoader:
         memberships: Memberships,
         *,
         bounds: Bounds,
+        blocks: BlockIndex,
         on_loaded: Callable[[RoomState], None],
     ) -> None:
         self._rooms = rooms
@@ -47,6 +49,7 @@ class RoomLoader:
         self._cache = cache
         self._memberships = memberships
         self._bounds = bounds
+        self._blocks = blocks
         self._on_loaded = on_loaded
         self._loading: dict[str, asyncio.Task[Mapping[str, RoomState]]] = {}
 
@@ -166,7 +169,8 @@ class RoomLoader:
         for room in rooms:
             self._memberships.note(by_room.get(room.id, ()))
             recent = await self._follow_changes(room) if room.end_rev < room.last_rev else room
-            states.append(RoomState(recent, by_room.get(room.id, []), self._bounds, self._note_members))
+            of_room = by_room.get(room.id, [])
+            states.append(RoomState(recent, of_room, self._bounds, self._note_members, self._blocks))
         return states
 
     async def _follow_changes(self, room: Room) -> Room:

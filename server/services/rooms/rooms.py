@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection, Sequence
 
-from server.errors import NotFound, ValidationFailed
+from server.blocks import BlockIndex
+from server.errors import BLOCKED, Forbidden, NotFound, ValidationFailed
 from server.models import Member, Room
 from server.requests import RoomRequest
 from server.room_state import RoomState
@@ -24,6 +25,7 @@ class Rooms:
         limits: Limits,
         loader: RoomLoader,
         memberships: Memberships,
+        blocks: BlockIndex,
         *,
         room_key: Callable[[], bytes],
     ) -> None:
@@ -33,13 +35,15 @@ class Rooms:
         self._limits = limits
         self._loader = loader
         self._memberships = memberships
+        self._blocks = blocks
         self._room_key = room_key
 
     async def open(self, user_id: str, request: RoomRequest) -> tuple[RoomState, bool]:
         """The room of this pair and booking, created if needed; and whether it is new.
 
         Raises `ValidationFailed` for a room with oneself, `NotFound` if the other user is unknown or inactive or the
-        user was removed from the room, and `RateLimited` if the user has created too many rooms.
+        user was removed from the room, and for a new room `Forbidden` if one of the two has blocked the other, and
+        `RateLimited` if the user has created too many rooms.
         """
         other_id = request.other_user_id
         if other_id == user_id:
@@ -48,6 +52,8 @@ class Rooms:
         room, members, older_id = build_direct_room(user_id, other_id, request.booking_id, self._room_key())
         state, is_new = await self._find_either(room.id, older_id), False
         if state is None:
+            if self._blocks.are_apart(user_id, other_id):
+                raise Forbidden("One of the two has blocked the other", reason=BLOCKED)
             await self._limits.check_new_room(user_id)
             state, is_new = await self.create(room, members)
         if user_id not in state.members:

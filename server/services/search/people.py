@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
+from server.blocks import BlockIndex
 from server.errors import ValidationFailed
 from server.models import User
 from server.protocol import SearchResult
@@ -45,10 +46,11 @@ class PrefixMatches:
 class Search:
     """Lists users by matching term, then by id. If one node cannot hold them all, those indexed first come first."""
 
-    def __init__(self, search_terms: SearchTerms, people: People, limits: Limits) -> None:
+    def __init__(self, search_terms: SearchTerms, people: People, limits: Limits, blocks: BlockIndex) -> None:
         self._search_terms = search_terms
         self._people = people
         self._limits = limits
+        self._blocks = blocks
 
     async def search(self, user_id: str, query: SearchQuery) -> SearchResult:
         """Active users whom `query.q` finds, without the caller. Raises `ValidationFailed`, `RateLimited`."""
@@ -59,24 +61,27 @@ class Search:
             # Only invisible characters.
             return SearchResult(users=[], total=0)
         prefixes = terms.queries(query.q)
-        caller, found = await asyncio.gather(
-            self._people.get(user_id), asyncio.gather(*(self._find(prefix) for prefix in prefixes))
+        # Whoever has blocked the caller is not found, and neither is the caller.
+        unseen, found = await asyncio.gather(
+            self._people.get_many([user_id, *self._blocks.blockers_of(user_id)]),
+            asyncio.gather(*(self._find(prefix) for prefix in prefixes)),
         )
-        users = await self._take(found, caller, query.limit)
+        users = await self._take(found, set(unseen), query.limit)
         total = sum(one.total for one in found) - await self._count_duplicates(found)
-        if any(terms.matches(caller, prefix) for prefix in prefixes):
-            total -= 1
+        total -= sum(
+            user.is_active and any(terms.matches(user, prefix) for prefix in prefixes) for user in unseen.values()
+        )
         # Counts lag behind the keys for a moment after a registration or a change of name.
-        return SearchResult(users=await self._people.views(users), total=max(total, len(users)))
+        return SearchResult(users=await self._people.views(users, user_id), total=max(total, len(users)))
 
     async def _find(self, prefix: str) -> PrefixMatches:
         ancestors = [prefix[:length] for length in range(1, len(prefix) + 1)]
         return PrefixMatches(prefix, await self._search_terms.nodes([*ancestors, *_whole_words(prefix)]))
 
-    async def _take(self, found: Iterable[PrefixMatches], caller: User, limit: int) -> list[User]:
-        """The first `limit` users, each once."""
+    async def _take(self, found: Iterable[PrefixMatches], unseen: set[str], limit: int) -> list[User]:
+        """The first `limit` users, each once, without those who are not to be seen."""
         taken: dict[str, User] = {}
-        seen = {caller.id}
+        seen = set(unseen)
         for one in found:
             async for keys in self._keys(one):
                 fresh = [owner for owner in dict.fromkeys(map(_owner, keys)) if owner not in seen]
