@@ -84,11 +84,12 @@ async def test_the_same_client_id_gives_the_first_message_back(town: Town) -> No
     client_id = unique("c")[:64]
     path = f"{MESSAGES}/chats/{room_id}/messages"
     first = await one.post(path, {"content": "first", "clientMessageId": client_id})
-    again = await one.post(path, {"content": "again", "clientMessageId": client_id})
-    assert (first.status, again.status) == (201, 200)
+    again = await one.post(path, {"content": "first", "clientMessageId": client_id})
+    by_header = await one.call("POST", path, {"content": "first"}, headers={"Idempotency-Key": client_id})
+    assert (first.status, again.status, by_header.status) == (201, 200, 200)
     assert first.body["clientMessageId"] == client_id
-    by_socket = await send_by_socket(device, room_id, "by socket", clientMessageId=client_id)
-    for repeat in (again.body, by_socket):
+    by_socket = await send_by_socket(device, room_id, "first", clientMessageId=client_id)
+    for repeat in (again.body, by_header.body, by_socket):
         assert (repeat["messageId"], repeat["seq"], repeat["content"]) == (first.body["messageId"], 1, "first")
     elsewhere = await one.open_room(other, unique("b"))
     assert (await one.send(elsewhere, "x", clientMessageId=client_id))["messageId"] != first.body["messageId"]
@@ -99,20 +100,43 @@ async def test_the_same_client_id_gives_the_first_message_back(town: Town) -> No
     assert seen[first.body["messageId"]] == 1
 
 
+async def test_the_same_client_id_with_other_content_is_refused(town: Town) -> None:
+    one, _other, room_id = await town.pair()
+    device = await one.connect()
+    path = f"{MESSAGES}/chats/{room_id}/messages"
+    first = (await one.post(path, {"content": "first", "clientMessageId": "c"})).body
+    url = "https://example.com/x.png"
+    for other in ({"content": "other"}, {"content": "first", "attachmentUrl": url}):
+        check_problem(await one.post(path, {**other, "clientMessageId": "c"}), "CONFLICT")
+        ack = await device.call("message:send", {"roomId": room_id, **other, "clientMessageId": "c"})
+        check_refused(ack, "CONFLICT")
+    assert (await one.room(room_id))["lastSeq"] == 1
+    edited = await one.call("PATCH", f"{MESSAGES}/{first['messageId']}", {"content": "better"})
+    assert edited.status == 200
+    late = await one.post(path, {"content": "first", "clientMessageId": "c"})
+    assert (late.status, late.body["content"]) == (200, "better"), "a late repeat of what was edited since"
+
+
 async def test_the_same_client_id_from_everywhere_at_once_is_one_message(town: Town) -> None:
+    """Half of them say one thing, half another: one is stored, its repeats get it, and the others are refused."""
     one, other, room_id = await town.pair()
     devices = [await one.connect(transports) for transports in TRANSPORTS.values()]
     witness = await other.connect()
     client_id = unique("c")[:64]
     path = f"{MESSAGES}/chats/{room_id}/messages"
-    posts = [one.post(path, {"content": f"r{n}", "clientMessageId": client_id}) for n in range(20)]
-    calls = [send_by_socket(device, room_id, "s", clientMessageId=client_id) for device in devices for _ in range(7)]
+    bodies = [{"content": f"r{n % 2}", "clientMessageId": client_id} for n in range(20)]
+    posts = [one.post(path, body) for body in bodies]
+    calls = [device.call("message:send", {"roomId": room_id, **body}) for device in devices for body in bodies[:6]]
     results = await asyncio.gather(*posts, *calls)
     answers = [result for result in results if isinstance(result, Answer)]
-    messages = [result.body if isinstance(result, Answer) else result for result in results]
+    acks = [result for result in results if not isinstance(result, Answer)]
+    messages = [answer.body for answer in answers if answer.status < 300]
+    messages += [ack["message"] for ack in acks if ack["ok"]]
     assert len({(message["messageId"], message["seq"], message["content"]) for message in messages}) == 1
+    assert len(messages) == len(results) / 2
     assert sum(answer.status == 201 for answer in answers) <= 1
-    assert {answer.status for answer in answers} <= {200, 201}
+    assert {answer.status for answer in answers} <= {200, 201, 409}
+    assert all(ack["error"]["code"] == "CONFLICT" for ack in acks if not ack["ok"])
     assert (await one.send(room_id, "fence"))["seq"] == 2
     await witness.next("message:new", lambda message: message["content"] == "fence")
     assert [message["seq"] for message in witness.heard("message:new")] == [1, 2]

@@ -104,7 +104,7 @@ SEND: Final = Operation(
     SendMessage,
     MessageView,
     _send,
-    NOT_FOUND,
+    CHANGE_ERRORS,
     Limit.MESSAGES,
     check=lambda context, caller, request: context.messages.check(caller.user_id, request),
     placed=Placed(

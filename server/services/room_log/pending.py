@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from server.errors import ChatError, NotFound, Unavailable
+from server.errors import ChatError, Conflict, NotFound, Unavailable
 from server.models import Message, MessageType, Notice, Quote, now
 from server.protocol import MessageView
 from server.room_state import RoomState
@@ -133,6 +133,21 @@ class PendingMessage:
         is_read = self.room.is_read(message, self.sender_id)
         return view_message(message, self.sender_name, is_read, self.sender_id, self.quote)
 
+    def resolve(self, sent: SendResult) -> None:
+        """Complete `result` if it is not done: with `Conflict` if the first send under the same id said something else."""
+        if self.result.done():
+            return
+        if sent.is_new or self._says_the_same(sent.message):
+            self.result.set_result(sent)
+        else:
+            self.refuse(Conflict("Another message was sent with this clientMessageId"))
+
+    def _says_the_same(self, message: Message) -> bool:
+        """Whether the stored message may be what this one repeats. It, or what it forwards, may have changed since."""
+        if message.edited_at or message.deleted_at or message.forwarded_from is not None:
+            return True
+        return (message.content, message.attachment_url) == (self.content, self.attachment_url)
+
     def refuse(self, error: ChatError | None = None) -> None:
         """Fail `result` if it is not done: with `Unavailable`, unless another error is given."""
         if not self.result.done():
@@ -152,7 +167,7 @@ class PendingMessage:
         elif (error := first.exception()) is not None:
             self.result.set_exception(error)
         else:
-            self.result.set_result(SendResult(first.result().message, is_new=False))
+            self.resolve(SendResult(first.result().message, is_new=False))
 
 
 def derive_message_id(room_id: str, sender_id: str, client_message_id: str | None) -> str:

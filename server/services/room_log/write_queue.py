@@ -40,7 +40,7 @@ class WriteQueue:
         """Queue a message in call order. Its `result` completes once it is stored. Raises `Unavailable`."""
         known = self._recent.get(message.id)
         if known is not None:
-            message.result.set_result(SendResult(known, is_new=False))
+            message.resolve(SendResult(known, is_new=False))
             return
         first = self._by_id.get(message.id)
         if first is not None:
@@ -107,8 +107,7 @@ class WriteQueue:
 
     def answer(self, pending: PendingMessage, sent: SendResult) -> None:
         """Set the result if it is not done, and release the message."""
-        if not pending.result.done():
-            pending.result.set_result(sent)
+        pending.resolve(sent)
         self.release(pending)
 
     def release(self, pending: PendingMessage) -> None:
