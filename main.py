@@ -1,8 +1,10 @@
 """Command line: `serve` (the default), `check` the configuration, print the default `config`, `migrate` the embedded
-database to a real MongoDB, print or replace its `epoch`, print the `reports`."""
+database to a real MongoDB, print or replace its `epoch`, print the `reports`, an `invite`, or the `schema` of
+the configuration."""
 
 import argparse
 import errno
+import json
 import logging
 import os
 import signal
@@ -13,7 +15,8 @@ from typing import Final, NoReturn
 
 try:
     from server import __version__
-    from server.config.load import default_file, load
+    from server.config.load import declared, default_file, load
+    from server.config.schema import describe_settings
     from server.config.settings import Settings
     from server.config.sources import ConfigError, other_variables
     from server.log import start_logging
@@ -38,12 +41,17 @@ def main(arguments: Sequence[str]) -> int:
     if options.command == "config":
         sys.stdout.write(default_file())
         return 0
+    if options.command == "schema":
+        json.dump(describe_settings(declared()), sys.stdout, indent=2)
+        return 0
     path = options.late_config or options.config or Path(__file__).resolve().parent / "config.yaml"
     try:
         settings = load(path, options.set + options.late_set, os.environ)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
+    if options.command == "invite":
+        return _invite(settings, options)
     start_logging(settings.log.level)
     ignored = other_variables(os.environ)
     if ignored:
@@ -89,6 +97,23 @@ def _epoch(settings: Settings, *, new: bool) -> int:
         print(f"{'not changed' if new else 'not known'}: {error}", file=sys.stderr)
         return EXIT_FAILED
     print(f"new epoch: {epoch}" if new else epoch)
+    return 0
+
+
+def _invite(settings: Settings, options: argparse.Namespace) -> int:
+    from server.admin.invite import make_link
+    from server.config.types import read_duration
+
+    try:
+        life = read_duration(options.life)
+        host = "localhost" if settings.server.host in ("0.0.0.0", "::") else settings.server.host  # noqa: S104
+        print(make_link(settings, options.url or f"http://{host}:{settings.server.port}", life, options.email))
+    except ValueError as error:
+        print(f"no invite: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    except OSError as error:
+        print(f"no invite: {error}; start the server once before", file=sys.stderr)
+        return EXIT_FAILED
     return 0
 
 
@@ -157,6 +182,8 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", "start the server (the default)"),
         ("check", "check the configuration, without starting anything; with --stores, also what the stores can do"),
         ("config", "print every setting with its default, as in config.yaml"),
+        ("schema", "print a JSON Schema of the configuration, for editors"),
+        ("invite", "print a link by which people may make an account where auth.registration is invite"),
         ("migrate", "copy the embedded database to a real MongoDB, while no server runs"),
         ("reports", "print the messages that people have reported, the latest first, while no server runs"),
         ("epoch", "print the name of the database's history, or give it another one, while no server runs"),
@@ -169,6 +196,12 @@ def _parser() -> argparse.ArgumentParser:
         if name == "migrate":
             command.add_argument("--to", required=True, metavar="URI", help="its address, mongodb://…")
             command.add_argument("--database", metavar="NAME", help="the database there, instead of mongodb.database")
+        if name == "invite":
+            command.add_argument("--for", dest="life", default="7d", metavar="TIME", help="how long it is good: 7d")
+            command.add_argument("--email", default="", help="good for this address only; else for anybody who has it")
+            command.add_argument(
+                "--url", default="", help="where people find the server, e.g. https://chat.example.com"
+            )
         if name == "reports":
             command.add_argument("--limit", type=int, default=MOST_REPORTS, metavar="N", help="at most so many")
         if name == "epoch":

@@ -289,7 +289,8 @@ class ApiHandler(RequestHandler):
     def _allow_origin(self) -> None:
         if allow_origin(self, self.context.settings):
             self.set_header("Access-Control-Allow-Methods", ", ".join(self.allowed_methods()))
-            self.set_header("Access-Control-Allow-Headers", ALLOWED_HEADERS)
+            allowed = ", ".join((ALLOWED_HEADERS, *self.context.settings.cors.headers))
+            self.set_header("Access-Control-Allow-Headers", allowed)
             self.set_header("Access-Control-Expose-Headers", f"Retry-After, WWW-Authenticate, {REQUEST_ID}")
             self.set_header("Access-Control-Max-Age", "600")
 

@@ -17,3 +17,5 @@ PURPOSE_LENGTH: Final = 50
 # Of a report of a message: its reason, and what the reporter says of it.
 REASON_LENGTH: Final = 100
 REPORT_LENGTH: Final = 2_000
+# A token that `main.py invite` makes has up to 700.
+INVITE_LENGTH: Final = 2_000

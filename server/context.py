@@ -4,12 +4,11 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Final
 
 from server.blocks import BlockIndex
 from server.concurrency.periodic import PeriodicWork, do_quietly
-from server.config.secret_files import read_or_make_secret
+from server.config.secret_files import read_signing_secret
 from server.config.settings import Settings
 from server.embedded import EmbeddedStores, StartFailed
 from server.errors import Unauthorized, Unavailable, Unusable
@@ -304,6 +303,6 @@ async def _open(context: Context) -> None:
 def read_secret(settings: Settings) -> str:
     """The configured signing key, or the one generated at the first start. Raises `StartFailed` if it is unusable."""
     try:
-        return settings.auth.secret or read_or_make_secret(Path(settings.data_dir) / "jwt_secret")
+        return read_signing_secret(settings)
     except (OSError, ValueError) as error:
         raise StartFailed.of(error) from error

@@ -357,6 +357,7 @@ class PageSettings(Outbound, frozen=True):
     """What the browser client needs to know before anybody has logged in."""
 
     load_remote_images: bool
+    registration: Literal["open", "invite", "closed"]
 
 
 class Ack(Outbound, frozen=True, kw_only=True):

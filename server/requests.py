@@ -8,6 +8,7 @@ from msgspec import Meta
 from server.bounds import (
     DESCRIPTION_LENGTH,
     EMAIL_LENGTH,
+    INVITE_LENGTH,
     NAME_LENGTH,
     PASSWORD_MAX,
     PASSWORD_MIN,
@@ -58,6 +59,8 @@ class Inbound(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Registration(Inbound, frozen=True):
+    """`invite` is needed where registration is by invite only."""
+
     email: Email
     password: NewPassword
     first_name: Name
@@ -65,6 +68,7 @@ class Registration(Inbound, frozen=True):
     phone: Phone | None = None
     user_type: UserType | None = None
     profile_image: Image | None = None
+    invite: Annotated[str, Meta(max_length=INVITE_LENGTH)] | None = None
 
 
 class Login(Inbound, frozen=True):

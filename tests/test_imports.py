@@ -55,7 +55,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"server.operations"},
         {"vocabulary", "config", "realtime", "services", "context"},
     ),
-    "admin": ({"server.admin"}, {"vocabulary", "config", "storage", "embedded"}),
+    "admin": ({"server.admin"}, {"vocabulary", "config", "storage", "services", "embedded"}),
     "handlers": (
         {"handlers"},
         {"vocabulary", "config", "concurrency", "realtime", "services", "context", "operations"},

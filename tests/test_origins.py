@@ -177,3 +177,12 @@ async def test_no_word_about_a_refused_page_in_the_log(start_server: StartServer
     for origin in ("http://[", "https://secret-name.example.com", "\u00e9"):
         assert await answers(town, {"Origin": origin}) == (False, 403, 403)
     assert "secret-name" not in process.log() and "Traceback" not in process.log() and "EIO=" not in process.log()
+
+
+async def test_further_headers_may_be_allowed(start_server: StartServer, town_at: Any) -> None:
+    town = town_at(start_server({"cors.origins": [LISTED], "cors.headers": ["X-Trace-Id", "traceparent"]}))
+    answer = await town.rest.call("OPTIONS", f"{API}/users/me", headers={"Origin": LISTED})
+    allowed = answer.headers["Access-Control-Allow-Headers"].split(", ")
+    assert {"Authorization", "Content-Type", "X-Trace-Id", "traceparent"} <= set(allowed)
+    foreign = await town.rest.call("OPTIONS", f"{API}/users/me", headers={"Origin": "https://other.example"})
+    assert "Access-Control-Allow-Headers" not in foreign.headers

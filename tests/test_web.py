@@ -113,7 +113,7 @@ async def test_nothing_else_is_served(town: Town, path: str) -> None:
 async def test_the_page_is_told_its_settings(start_server: StartServer, town_at, may_load: bool) -> None:
     town = town_at(start_server({"web.load_remote_images": True} if may_load else {}))
     answer = await town.rest.call("GET", SETTINGS)
-    assert (answer.status, answer.body) == (200, {"loadRemoteImages": may_load})
+    assert (answer.status, answer.body) == (200, {"loadRemoteImages": may_load, "registration": "open"})
     assert answer.headers["Cache-Control"] == "no-store", "a change of the settings is seen at the next load"
     page = await town.rest.call("GET", "/")
     policy = dict(rule.split(" ", 1) for rule in page.headers["Content-Security-Policy"].split("; "))

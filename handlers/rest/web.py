@@ -75,7 +75,8 @@ class WebSettingsHandler(ApiHandler):
     """The settings that the client needs before login. 404 if `web.enabled` is off."""
 
     def get(self) -> None:
-        settings = self.context.settings.web
-        if not settings.enabled:
+        settings = self.context.settings
+        if not settings.web.enabled:
             raise NotFound("No such path")
-        self.answer(PageSettings(settings.load_remote_images))
+        registration = "closed" if settings.auth.mode == "external" else settings.auth.registration
+        self.answer(PageSettings(settings.web.load_remote_images, registration))

@@ -5,7 +5,14 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from server.config.settings import Settings
+
 RANDOM_BYTES: Final = 32
+
+
+def read_signing_secret(settings: Settings) -> str:
+    """The key that signs tokens: the configured one, or that which the first start made. Raises as below."""
+    return settings.auth.secret or read_or_make_secret(Path(settings.data_dir) / "jwt_secret")
 
 
 def read_or_make_secret(path: Path) -> str:

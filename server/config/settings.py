@@ -10,6 +10,7 @@ from server.config.types import (
     choices,
     claim_names,
     duration,
+    header_names,
     ip_networks,
     meaning,
     names,
@@ -128,6 +129,10 @@ class Auth(Section, frozen=True, kw_only=True):
     mode: Annotated[Literal["builtin", "external", "both"], meaning("who has the accounts and signs the tokens")] = (
         "builtin"
     )
+    registration: Annotated[
+        Literal["open", "invite", "closed"],
+        meaning("who may make an account: anybody, who has a link of `main.py invite`, or nobody"),
+    ] = "open"
     secret: Annotated[
         str,
         text(
@@ -230,6 +235,7 @@ class Socket(Section, frozen=True, kw_only=True):
 
 class Cors(Section, frozen=True, kw_only=True):
     origins: Annotated[list[str], web_origins("other origins whose pages may call, e.g. https://app.example.com")] = []
+    headers: Annotated[list[str], header_names("headers that such pages may send beside the usual ones")] = []
 
 
 class Uploads(Section, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, Final, get_args, get_origin
 
 import msgspec
@@ -24,8 +24,13 @@ BYTES: Final = {
     "KB": 1000,
     "B": 1,
 }
+# For editors; `QUANTITY` and the bounds decide.
+DURATION_SHAPE: Final = r"^[0-9]+(\.[0-9]+)? *(d|h|m|s|ms)$"
+SIZE_SHAPE: Final = r"^[0-9]+(\.[0-9]+)? *([KMGT]i?)?B$"
 QUANTITY: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]+)", re.ASCII)
 NAME: Final = re.compile(r"\w[\w -]{0,49}")
+# A token of RFC 9110, 5.6.2.
+HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&\'*+.^_`|~-]{1,100}")
 ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:]+\](:\d{1,5})?")
 
 
@@ -33,12 +38,17 @@ class Kind(msgspec.Struct, frozen=True):
     """How one kind of value is parsed and formatted.
 
     `read` converts a YAML value, and raises `ValueError` with what was expected. `write` formats a value for the file.
-    `bounds` describes its range in the comment.
+    `bounds` describes its range in the comment. `schema` is what JSON Schema can say of it, which may be less.
     """
 
     read: Callable[[Any], Any]
     write: Callable[[Any], str]
     bounds: str = ""
+    schema: Mapping[str, Any] = {}
+
+    def plain(self, value: Any) -> Any:
+        """A value as the file holds it."""
+        return yaml.safe_load(self.write(value))
 
 
 class Declaration(msgspec.Struct, frozen=True):
@@ -68,7 +78,15 @@ def duration(words: str, least: float, most: float) -> msgspec.Meta:
         seconds = _quantity(value, SECONDS, f"a duration such as 500ms, 5s, 10m, 24h or 30d, {bounds}")
         return _within(seconds, least, most, bounds)
 
-    return msgspec.Meta(description=words, extra={"kind": Kind(read, write_duration, bounds)})
+    return msgspec.Meta(
+        description=words,
+        extra={"kind": Kind(read, write_duration, bounds, {"type": "string", "pattern": DURATION_SHAPE})},
+    )
+
+
+def read_duration(text: str) -> float:
+    """Seconds of a duration such as `7d`. Raises `ValueError`."""
+    return _quantity(text, SECONDS, "a duration such as 500ms, 5s, 10m, 24h or 30d")
 
 
 def size(words: str, least: int, most: int) -> msgspec.Meta:
@@ -80,7 +98,10 @@ def size(words: str, least: int, most: int) -> msgspec.Meta:
             return int(_within(value, least, most, bounds))
         return int(_within(_quantity(value, BYTES, f"a size such as 64KiB or 20MB, {bounds}"), least, most, bounds))
 
-    return msgspec.Meta(description=words, extra={"kind": Kind(read, write_size, bounds)})
+    return msgspec.Meta(
+        description=words,
+        extra={"kind": Kind(read, write_size, bounds, {"type": ["string", "integer"], "pattern": SIZE_SHAPE})},
+    )
 
 
 def text(words: str, pattern: str, expected: str) -> msgspec.Meta:
@@ -92,7 +113,8 @@ def text(words: str, pattern: str, expected: str) -> msgspec.Meta:
             raise ValueError(f"expected {expected}")
         return value
 
-    return msgspec.Meta(description=words, extra={"kind": Kind(read, write_plain)})
+    schema = {"type": "string"} if set(pattern) & set("\\?") else {"type": "string", "pattern": f"^({pattern})$"}
+    return msgspec.Meta(description=words, extra={"kind": Kind(read, write_plain, schema=schema)})
 
 
 def ip_networks(words: str) -> msgspec.Meta:
@@ -124,6 +146,11 @@ def names(words: str) -> msgspec.Meta:
 def choices(words: str, options: Collection[str]) -> msgspec.Meta:
     """A list of some of these."""
     return _strings(words, lambda item: item in options, f"a list of some of {', '.join(options)}")
+
+
+def header_names(words: str) -> msgspec.Meta:
+    """A list of names of HTTP headers."""
+    return _strings(words, lambda item: bool(HEADER_NAME.fullmatch(item)), "a list of names such as X-Trace-Id")
 
 
 def claim_names(words: str) -> msgspec.Meta:
@@ -208,7 +235,10 @@ def _strings(words: str, fits: Callable[[str], bool], expected: str) -> msgspec.
             raise ValueError(f"expected {expected}")
         return value
 
-    return msgspec.Meta(description=words, extra={"kind": Kind(read, write_plain)})
+    return msgspec.Meta(
+        description=words,
+        extra={"kind": Kind(read, write_plain, schema={"type": "array", "items": {"type": "string"}})},
+    )
 
 
 def _plain(annotated: Any, base: Any, meta: msgspec.Meta) -> Kind:
@@ -223,4 +253,9 @@ def _plain(annotated: Any, base: Any, meta: msgspec.Meta) -> Kind:
         except msgspec.ValidationError:
             raise ValueError(f"expected {expected}") from None
 
-    return Kind(read, write_plain, bounds)
+    schema: dict[str, Any] = {"type": "boolean"}
+    if choices:
+        schema = {"enum": choices}
+    elif base is int:
+        schema = {"type": "integer", "minimum": meta.ge, "maximum": meta.le}
+    return Kind(read, write_plain, bounds, schema)

@@ -6,11 +6,12 @@ import { Connection } from "./connection.js";
 import { Session } from "./session.js";
 import { announce } from "./dom.js";
 import { preview } from "./format.js";
-import { readPictures } from "./pictures.js";
+import { Pictures } from "./pictures.js";
 import { ChatListView } from "./views/chat_list.js";
 import { ConversationView } from "./views/conversation.js";
 import { GroupView } from "./views/group.js";
 import { PeopleView } from "./views/people.js";
+import { readSettings } from "./settings.js";
 import { SignInView } from "./views/sign_in.js";
 import { StatusView } from "./views/status.js";
 
@@ -19,7 +20,8 @@ const ROOM_ADDRESS = /^#\/chats\/(.+)$/;
 const session = new Session();
 const api = new Api(session);
 const connection = new Connection(session);
-const pictures = await readPictures();
+const settings = await readSettings();
+const pictures = new Pictures(settings.loadRemoteImages);
 const signInPage = document.getElementById("sign-in");
 const chatsPage = document.getElementById("chats");
 let chat = null;
@@ -45,7 +47,7 @@ const people = new PeopleView(api, pictures, {
   startGroup: (name, userIds) => chat.startGroup(name, userIds),
   onOpen: goTo,
 });
-const signIn = new SignInView(session, { onDone: enter });
+const signIn = new SignInView(session, { registration: settings.registration, onDone: enter });
 
 function start() {
   chat = new Chat(session.user, api, connection);

@@ -2,8 +2,6 @@
 
 import { safeAddress } from "./format.js";
 
-const SETTINGS = "/web/settings.json";
-const PATIENCE = 3_000;
 
 export class Pictures {
   #loadsRemote;
@@ -27,16 +25,5 @@ export class Pictures {
   ofPerson(image) {
     const address = safeAddress(image);
     return address && this.mayLoad(address) ? address : null;
-  }
-}
-
-/** The server's setting; off if it cannot be read. */
-export async function readPictures() {
-  try {
-    const answer = await fetch(SETTINGS, { signal: AbortSignal.timeout(PATIENCE) });
-    const { loadRemoteImages } = await answer.json();
-    return new Pictures(loadRemoteImages === true);
-  } catch {
-    return new Pictures(false);
   }
 }

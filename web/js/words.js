@@ -5,6 +5,7 @@ const FIELD_NAMES = {
   lastName: "Last name",
   email: "Email",
   password: "Password",
+  invite: "Your invitation",
   content: "The message",
   bookingId: "The booking id",
   q: "What you search for",

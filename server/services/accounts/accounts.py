@@ -6,7 +6,7 @@ import secrets
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 
 from server.client_network import client_network
 from server.errors import Faults, Forbidden, NotFound, Unauthorized
@@ -14,6 +14,7 @@ from server.models import Client, Principal, User, now
 from server.protocol import TokenPair
 from server.requests import Login, Refresh, Registration
 from server.services.accounts import profile_rules
+from server.services.accounts.invites import Invites
 from server.services.accounts.live_sessions import LiveSessions
 from server.services.accounts.passwords import Hashing, Passwords
 from server.services.accounts.ports import Limits
@@ -42,6 +43,8 @@ class Accounts:
         refresh_ttl: float,
         refresh_grace: float,
         user_types: Sequence[str],
+        registration: Literal["open", "invite", "closed"],
+        invites: Invites,
         is_open: bool,
     ) -> None:
         self._users = users
@@ -54,17 +57,23 @@ class Accounts:
         self._refresh_ttl = timedelta(seconds=refresh_ttl)
         self._refresh_grace = timedelta(seconds=refresh_grace)
         self._user_types = user_types
+        self._registration = registration
+        self._invites = invites
         # False if another service has the accounts.
         self._is_open = is_open
 
     async def register(self, registration: Registration, client: Client) -> TokenPair:
         """Create an account and its first session.
 
-        Raises `ValidationFailed`, `Conflict` or `RateLimited`, and `Unavailable` if too many requests wait for a
-        password hash.
+        Raises `ValidationFailed`, `Conflict`, `Forbidden` if nobody may, `RateLimited`, and `Unavailable` if too many
+        requests wait for a password hash.
         """
         self._check_open()
+        if self._registration == "closed":
+            raise Forbidden("Registration is closed (auth.registration)")
         with Faults() as faults:
+            if self._registration == "invite":
+                faults.of(self._invites.check, registration.invite, registration.email)
             user = _new_user(registration, self._user_types, faults)
             password = faults.of(profile_rules.check_new_password, registration.password)
         network = client_network(client.address)

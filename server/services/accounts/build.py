@@ -9,6 +9,7 @@ from server.services.accounts.accounts import Accounts
 from server.services.accounts.authenticators import Authenticator, Authenticators
 from server.services.accounts.directory import Directory
 from server.services.accounts.external_tokens import ExternalTokens
+from server.services.accounts.invites import Invites
 from server.services.accounts.live_sessions import LiveSessions
 from server.services.accounts.own_sessions import OwnSessions
 from server.services.accounts.passwords import Passwords
@@ -57,6 +58,8 @@ def build_accounts(
         refresh_ttl=auth.refresh_ttl,
         refresh_grace=auth.refresh_grace,
         user_types=auth.user_types,
+        registration=auth.registration,
+        invites=Invites(secret),
         is_open=auth.mode != "external",
     )
     chain: list[Authenticator] = [accounts] if auth.mode != "external" else []

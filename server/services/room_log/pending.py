@@ -134,7 +134,7 @@ class PendingMessage:
         return view_message(message, self.sender_name, is_read, self.sender_id, self.quote)
 
     def resolve(self, sent: SendResult) -> None:
-        """Complete `result` if it is not done: with `Conflict` if the first send under the same id said something else."""
+        """Complete `result` if it is not done: with `Conflict` if the first send of this id said other things."""
         if self.result.done():
             return
         if sent.is_new or self._says_the_same(sent.message):

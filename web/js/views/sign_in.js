@@ -22,11 +22,16 @@ const MODES = {
 export class SignInView {
   #session;
   #onDone;
+  #registration;
   #form = document.querySelector("#sign-in form");
   #mode = "signIn";
+  /** The token of the link by which somebody came, where one is needed. */
+  #invite = null;
 
-  constructor(session, { onDone }) {
+  /** `registration` is who may make an account: `open`, `invite` or `closed`. */
+  constructor(session, { registration, onDone }) {
     this.#session = session;
+    this.#registration = registration;
     this.#onDone = onDone;
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -38,7 +43,10 @@ export class SignInView {
 
   begin() {
     document.getElementById("sign-in").hidden = false;
-    this.#enter("signIn");
+    const registration = this.#registration;
+    this.#invite = registration === "invite" ? new URLSearchParams(location.hash.slice(1)).get("invite") : null;
+    this.#part("other").hidden = registration === "closed" || (registration === "invite" && !this.#invite);
+    this.#enter(this.#invite ? "register" : "signIn");
   }
 
   #enter(mode) {
@@ -63,13 +71,14 @@ export class SignInView {
     button.disabled = true;
     try {
       if (this.#mode === "signIn") await this.#session.signIn(email, password);
-      else await this.#session.register({ firstName, lastName, email, password });
+      else await this.#session.register({ firstName, lastName, email, password, invite: this.#invite ?? undefined });
       this.#form.reset();
       this.#onDone();
     } catch (error) {
       for (const one of error.errors) {
         const field = fields.find(({ name }) => name === one.path);
         if (field) this.#tell(field, fieldSentence(one));
+        else this.#part("error").textContent = fieldSentence(one);
       }
       if (this.#goToFirst(fields)) return;
       this.#part("error").textContent = error.message;
