@@ -29,7 +29,7 @@ FILE_ENDINGS = {"py", "yaml", "md", "log", "txt", "sock"}
 # What a Socket.IO client calls its token looks like a setting.
 OF_CLIENTS = {"auth.token"}
 SUBSYSTEMS = ["accounts", "search", "rooms", "messages", "delivery", "presence", "sockets"]
-SUBSYSTEMS += ["stores", "operations", "configuration"]
+SUBSYSTEMS += ["stores", "operations", "configuration", "contract", "safety"]
 ADDRESS = "http://localhost:3000"
 RUN_DEADLINE = 60.0
 
