@@ -11,6 +11,7 @@ from server.operations import messages as message_operations
 from server.operations import others, people, rooms
 from server.operations import safety as protection
 from server.requests import (
+    AccountRemoval,
     ChatSettingsPatch,
     ChatsQuery,
     DirectoryUser,
@@ -80,7 +81,11 @@ ROUTES: Final = (
     Route(
         f"{API}/users/me",
         users.MeHandler,
-        {"GET": Endpoint(people.GET_OWN_PROFILE), "PATCH": Endpoint(people.CHANGE_PROFILE, ProfilePatch)},
+        {
+            "GET": Endpoint(people.GET_OWN_PROFILE),
+            "PATCH": Endpoint(people.CHANGE_PROFILE, ProfilePatch),
+            "DELETE": Endpoint(people.DELETE_ACCOUNT, AccountRemoval, statuses=NO_CONTENT),
+        },
     ),
     Route(
         f"{API}/users/search",

@@ -84,10 +84,11 @@ class Context:
             self.limits,
             lambda session_id: self.hub.end_session(session_id, Unauthorized("The session has ended")),
             self._end_inactive,
+            self._leave,
             blocks,
         )
         self.accounts, self.authenticators, self.people = accounts.accounts, accounts.authenticators, accounts.profiles
-        self.own_sessions = accounts.own_sessions
+        self.own_sessions, self.deletion = accounts.own_sessions, accounts.deletion
         self.directory, self._passwords, self._key_set = accounts.directory, accounts.passwords, accounts.key_set
         self.search = build_search(stores, self.people, self.limits, blocks)
         rooms = build_rooms(
@@ -148,7 +149,7 @@ class Context:
             failpoints,
             self.metrics.message_batch.observe,
         )
-        self.messages, self.changes = room_log.messages, room_log.changes
+        self.messages, self.changes, self._erasure = room_log.messages, room_log.changes, room_log.erasure
         self._log, self._change_writer = room_log.writer, room_log.change_writer
         self._consumers, self._in_flight, self._recovery = room_log.consumers, room_log.in_flight, room_log.recovery
         self._upgrades = Upgrades(
@@ -227,6 +228,7 @@ class Context:
             self.files.sweep,
             self._other_servers.look,
             self.blocking.follow,
+            self.deletion.resume,
         ):
             await do_quietly(work)
 
@@ -268,6 +270,13 @@ class Context:
 
     def _note_loaded(self, room: RoomState) -> None:
         self._consumers.note_loaded(room)
+
+    async def _leave(self, user_id: str) -> None:
+        """What other subjects have of a user whose account is deleted goes too."""
+        await self.blocking.forget(user_id)
+        if self.settings.profiles.deleted_messages == "delete":
+            await self._erasure.erase(user_id)
+        await self.groups.leave_all(user_id)
 
     async def _end_inactive(self, user_id: str) -> None:
         await self.hub.end(self.hub.connections_of(user_id), Unauthorized("The account is not active"))

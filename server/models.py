@@ -55,10 +55,10 @@ class User(msgspec.Struct, frozen=True):
     def email_key(self) -> str:
         """One spelling for all emails that look alike.
 
-        Accounts of another service log in elsewhere: their emails may be missing, or be those of others. They have a
-        key that no email is like.
+        Accounts of another service log in elsewhere: their emails may be missing, or be those of others. They, and
+        accounts that are deleted, have a key that no email is like.
         """
-        return f"id {self.id}" if self.is_external else fold(self.email)
+        return f"id {self.id}" if self.is_external or not self.email else fold(self.email)
 
     @property
     def full_name(self) -> str:

@@ -85,6 +85,12 @@ class PasswordChange(Inbound, frozen=True):
     new_password: NewPassword
 
 
+class AccountRemoval(Inbound, frozen=True):
+    """The password shows that it is the owner who wants it."""
+
+    password: Password
+
+
 class SessionRef(Inbound, frozen=True):
     session_id: Id
 

@@ -5,6 +5,7 @@ from server.errors import ValidationFailed
 from server.requests import (
     ID_LENGTH,
     MOST_PRESENT,
+    AccountRemoval,
     DirectoryUser,
     PresenceIds,
     PresenceQuery,
@@ -20,6 +21,10 @@ class MeHandler(ApiHandler):
 
     async def patch(self) -> None:
         self.answer(await self.execute(lambda: self.parse(ProfilePatch)))
+
+    async def delete(self) -> None:
+        await self.execute(lambda: self.parse(AccountRemoval))
+        self.answer_nothing()
 
 
 class UserSearchHandler(ApiHandler):

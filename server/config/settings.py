@@ -267,6 +267,13 @@ class Metrics(Section, frozen=True, kw_only=True):
     ] = ""
 
 
+class Profiles(Section, frozen=True, kw_only=True):
+    deleted_messages: Annotated[
+        Literal["keep", "delete"],
+        meaning("messages of an account that its owner deletes stay, of Deleted user, or go too"),
+    ] = "keep"
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """The whole configuration. Durations are seconds, sizes are bytes; after `load`, `data_dir` is absolute."""
 
@@ -283,6 +290,7 @@ class Settings(Section, frozen=True, kw_only=True):
     mongodb: MongoDB = msgspec.field(default_factory=MongoDB)
     redis: Redis = msgspec.field(default_factory=Redis)
     auth: Auth = msgspec.field(default_factory=Auth)
+    profiles: Profiles = msgspec.field(default_factory=Profiles)
     messages: Messages = msgspec.field(default_factory=Messages)
     rooms: Rooms = msgspec.field(default_factory=Rooms)
     offline_queue: OfflineQueue = msgspec.field(default_factory=OfflineQueue)

@@ -8,6 +8,7 @@ from server.errors import ChatError, Conflict, Forbidden, NotFound, Unauthorized
 from server.operations.operation import NOT_FOUND, NOTHING, Caller, Limit, Made, Nothing, Operation
 from server.protocol import PresenceList, SearchResult, SessionList, TokenPair, UserView, wire_time
 from server.requests import (
+    AccountRemoval,
     DirectoryUser,
     Login,
     PasswordChange,
@@ -45,6 +46,11 @@ async def _list_sessions(context: Context, caller: Caller, _request: Nothing) ->
 
 async def _end_session(context: Context, caller: Caller, request: SessionRef) -> Nothing:
     await context.own_sessions.end_session(caller.known, request.session_id)
+    return NOTHING
+
+
+async def _delete_account(context: Context, caller: Caller, request: AccountRemoval) -> Nothing:
+    await context.deletion.delete(caller.known, request.password, caller.client.address)
     return NOTHING
 
 
@@ -139,6 +145,9 @@ CHANGE_PASSWORD: Final = Operation(
     Nothing,
     _change_password,
     frozenset({Conflict}),
+)
+DELETE_ACCOUNT: Final = Operation(
+    "accounts.delete", "Delete one's own account", "profile:write", AccountRemoval, Nothing, _delete_account, NOT_FOUND
 )
 RENEW_CONNECTION: Final = Operation(
     "accounts.renew_connection",

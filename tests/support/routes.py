@@ -37,6 +37,7 @@ ROUTES = (
     Route("DELETE", f"{API}/auth/sessions/{UNKNOWN}"),
     Route("GET", f"{API}/users/me"),
     Route("PATCH", f"{API}/users/me", {}),
+    Route("DELETE", f"{API}/users/me", {}),
     Route("GET", f"{API}/users/search?q=x"),
     Route("GET", f"{API}/users/{{user}}"),
     Route("PUT", f"{API}/users/{{user}}", {"firstName": "x"}),

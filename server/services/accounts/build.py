@@ -7,11 +7,13 @@ from server.blocks import BlockIndex
 from server.config.settings import External, Settings
 from server.services.accounts.accounts import Accounts
 from server.services.accounts.authenticators import Authenticator, Authenticators
+from server.services.accounts.deletion import AccountDeletion
 from server.services.accounts.directory import Directory
 from server.services.accounts.external_tokens import ExternalTokens
 from server.services.accounts.invites import Invites
 from server.services.accounts.live_sessions import LiveSessions
 from server.services.accounts.own_sessions import OwnSessions
+from server.services.accounts.password_check import PasswordCheck
 from server.services.accounts.passwords import Passwords
 from server.services.accounts.ports import Index, Limits, Presence, ProfileImages
 from server.services.accounts.profiles import Profiles
@@ -25,6 +27,7 @@ class AccountServices(NamedTuple):
     authenticators: Authenticators
     profiles: Profiles
     own_sessions: OwnSessions
+    deletion: AccountDeletion
     passwords: Passwords
     directory: Directory
     key_set: KeySet | None
@@ -40,9 +43,13 @@ def build_accounts(
     limits: Limits,
     end_session: Callable[[str], Awaitable[None]],
     end_user: Callable[[str], Awaitable[None]],
+    leave: Callable[[str], Awaitable[None]],
     blocks: BlockIndex,
 ) -> AccountServices:
-    """`secret` signs the tokens; `end_session` disconnects every socket of a login session, `end_user` of a user."""
+    """`secret` signs the tokens; `end_session` disconnects every socket of a login session, `end_user` of a user.
+
+    `leave` removes what other subjects have of a user whose account is deleted.
+    """
     auth = settings.auth
     profiles = Profiles(stores.users, index, presence, images, limits, blocks)
     live = LiveSessions(stores.sessions, end_session)
@@ -67,8 +74,12 @@ def build_accounts(
     if auth.mode != "builtin":
         chain.append(ExternalTokens(auth, _find_keys(auth.external, key_set), profiles))
     directory = Directory(profiles, end_user, is_shared=auth.mode == "both")
-    own_sessions = OwnSessions(stores.users, stores.sessions, live, passwords, limits)
-    return AccountServices(accounts, Authenticators(chain), profiles, own_sessions, passwords, directory, key_set)
+    check = PasswordCheck(stores.users, passwords, limits)
+    own_sessions = OwnSessions(stores.users, stores.sessions, live, passwords, check)
+    deletion = AccountDeletion(stores.users, profiles, check, live, end_user, leave)
+    return AccountServices(
+        accounts, Authenticators(chain), profiles, own_sessions, deletion, passwords, directory, key_set
+    )
 
 
 def _find_keys(external: External, key_set: KeySet | None) -> list[SigningKeys]:

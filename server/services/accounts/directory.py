@@ -1,7 +1,7 @@
 """Keeps profiles as another service says: it creates, replaces, deactivates and deletes users."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 from server.bounds import USER_TYPE_LENGTH
 from server.errors import Conflict, Faults, NotFound, ValidationFailed
@@ -10,10 +10,7 @@ from server.protocol import UserView
 from server.requests import DirectoryUser
 from server.services.accounts import profile_rules
 from server.services.accounts.claims import RESERVED_IDS
-from server.services.accounts.profiles import Profiles
-
-DELETED_FIRST_NAME: Final = "Deleted"
-DELETED_LAST_NAME: Final = "user"
+from server.services.accounts.profiles import DELETED_PROFILE, Profiles
 
 
 class Directory:
@@ -53,19 +50,7 @@ class Directory:
         """
         if await self._access(user_id) is None:
             raise NotFound("No such user")
-        await self._profiles.replace(
-            user_id,
-            {
-                "email": "",
-                "first_name": DELETED_FIRST_NAME,
-                "last_name": DELETED_LAST_NAME,
-                "phone": None,
-                "profile_image": None,
-                "user_type": None,
-                "trust_score": None,
-                "is_active": False,
-            },
-        )
+        await self._profiles.replace(user_id, DELETED_PROFILE)
         await self._end_user(user_id)
 
     async def _access(self, user_id: str) -> User | None:

@@ -1,29 +1,27 @@
 """A person's own sessions and password: where they are logged in, and how they end that."""
 
 from server.client_network import client_network
-from server.errors import Conflict, FieldError, Forbidden, NotFound, Unauthorized
+from server.errors import Conflict, NotFound
 from server.models import Principal
 from server.protocol import SessionList, SessionView, wire_time
 from server.requests import PasswordChange
 from server.services.accounts import profile_rules
 from server.services.accounts.live_sessions import LiveSessions
+from server.services.accounts.password_check import PasswordCheck
 from server.services.accounts.passwords import Passwords
-from server.services.accounts.ports import Limits
 from server.storage.mongo.sessions import Session, Sessions
 from server.storage.mongo.users import Users
-
-WRONG_PASSWORD = "The old password is wrong"  # noqa: S105
 
 
 class OwnSessions:
     def __init__(
-        self, users: Users, sessions: Sessions, live: LiveSessions, passwords: Passwords, limits: Limits
+        self, users: Users, sessions: Sessions, live: LiveSessions, passwords: Passwords, check: PasswordCheck
     ) -> None:
         self._users = users
         self._sessions = sessions
         self._live = live
         self._passwords = passwords
-        self._limits = limits
+        self._check = check
 
     async def list_sessions(self, principal: Principal) -> SessionList:
         """The sessions in which the user is logged in, the one that was used last first."""
@@ -41,29 +39,12 @@ class OwnSessions:
     async def change_password(self, principal: Principal, request: PasswordChange, address: str) -> None:
         """Set another password, and end all other sessions of the user.
 
-        Raises `ValidationFailed`; `Forbidden` naming `oldPassword` if it is wrong, or if another service has the
-        account; `RateLimited` after too many wrong ones; and `Unavailable`.
+        Raises `ValidationFailed`, `Conflict` if it was changed meanwhile, and as `PasswordCheck.check`.
         """
         profile_rules.check_new_password(request.new_password, "newPassword")
-        found = await self._users.find_with_password(principal.user_id)
-        if found is None or found[1] is None:
-            raise Forbidden("Another service has the account")
-        user, known, network = found[0], found[1], client_network(address)
-
-        async def is_known() -> bool:
-            return True
-
-        try:
-            async with (
-                self._passwords.turn(network) as hashing,
-                # Wrong guesses count as failed logins do.
-                self._limits.login(network, user.email_key, is_known),
-            ):
-                if not await hashing.verify(known, profile_rules.cut_password(request.old_password)):
-                    raise Unauthorized
-                renewed = await hashing.hash(request.new_password)
-        except Unauthorized:
-            raise Forbidden(WRONG_PASSWORD, errors=[FieldError("oldPassword", "is wrong")]) from None
+        user, known = await self._check.check(principal, request.old_password, address, "oldPassword")
+        async with self._passwords.turn(client_network(address)) as hashing:
+            renewed = await hashing.hash(request.new_password)
         # Before and after: whoever is thrown out in between may still know the old password.
         await self._live.end_all(user.id, but=principal.session_id)
         if not await self._users.set_password_hash(user.id, known, renewed):

@@ -28,6 +28,19 @@ MOST_WAITING: Final = 2_000
 CHANGE_SECONDS: Final = 0.05
 
 
+# What is left of a deleted account: its messages are those of "Deleted user".
+DELETED_PROFILE: Final[Mapping[str, Any]] = {
+    "email": "",
+    "first_name": "Deleted",
+    "last_name": "user",
+    "phone": None,
+    "profile_image": None,
+    "user_type": None,
+    "trust_score": None,
+    "is_active": False,
+}
+
+
 class Profiles:
     """Reads are served from a cache of bounded size; a cached user costs no database call."""
 
@@ -115,7 +128,7 @@ class Profiles:
             await self._profile_images.release_profile(user_id, before)
         return await self.profile(user_id, user_id)
 
-    async def replace(self, user_id: str, fields: dict[str, Any]) -> None:
+    async def replace(self, user_id: str, fields: Mapping[str, Any]) -> None:
         """Set checked fields of any user, and without a limit: for those who keep the directory. Raises `NotFound`."""
         async with self._changes.take(user_id):
             before = (await self.get_many([user_id])).get(user_id)
@@ -128,7 +141,7 @@ class Profiles:
         """As `profile`, for inactive users too."""
         return (await self.views(list((await self.get_many([user_id])).values()), user_id))[0]
 
-    async def change(self, user_id: str, fields: dict[str, Any]) -> User:
+    async def change(self, user_id: str, fields: Mapping[str, Any]) -> User:
         """Change checked fields (named as in `User`) and the search index. Raises `NotFound`."""
         while True:
             record = await self._users.find_record(user_id)

@@ -9,6 +9,7 @@ from server.services.room_log.background_consumer import BackgroundConsumer, Log
 from server.services.room_log.change_writer import ChangeWriter
 from server.services.room_log.changes import Changes
 from server.services.room_log.consumers import Consumers
+from server.services.room_log.erasure import Erasure
 from server.services.room_log.in_flight import InFlightRooms
 from server.services.room_log.ports import (
     Attachments,
@@ -31,6 +32,7 @@ from server.storage.stores import Stores
 class RoomLogServices(NamedTuple):
     messages: Messages
     changes: Changes
+    erasure: Erasure
     writer: RoomLog
     change_writer: ChangeWriter
     consumers: Consumers
@@ -78,22 +80,24 @@ def build_room_log(
         failpoints,
         max_batch=settings.messages.max_batch,
     )
+    changes = Changes(
+        access,
+        rooms,
+        change_writer,
+        stores.messages,
+        stores.changes,
+        people,
+        quotes,
+        limits,
+        max_length=settings.messages.max_length,
+        edit_window=settings.messages.edit_window,
+    )
     return RoomLogServices(
         Messages(
             rooms, write_queue, people, limits, attachments, access, quotes, max_length=settings.messages.max_length
         ),
-        Changes(
-            access,
-            rooms,
-            change_writer,
-            stores.messages,
-            stores.changes,
-            people,
-            quotes,
-            limits,
-            max_length=settings.messages.max_length,
-            edit_window=settings.messages.edit_window,
-        ),
+        changes,
+        Erasure(rooms, stores.messages, changes),
         RoomLog(
             write_queue,
             stores.messages,

@@ -1,6 +1,7 @@
 """Changes of groups, and who comes and goes. Every change is a notice in the log of the room."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -29,6 +30,9 @@ from server.services.rooms.room_rules import (
 from server.services.rooms.room_saving import RoomSaver
 from server.services.rooms.rooms import Rooms
 from server.storage.mongo.chat_settings import ChatSettingsStore
+
+# Others may leave in the same moment, one after another.
+MOST_ATTEMPTS: Final = 10
 
 
 class Groups:
@@ -174,8 +178,10 @@ class Groups:
                 await self._end(room)
                 return
             heir = find_heir(room, member_id)
-            by, member = await self._people.get(user_id), (await self._people.get_many([member_id]))[member_id]
             is_own = member_id == user_id
+            member = (await self._people.get_many([member_id]))[member_id]
+            # Whoever leaves may have an account no more.
+            by = member if is_own else await self._people.get(user_id)
             content = f"{by.full_name} left" if is_own else f"{by.full_name} removed {member.full_name}"
 
             def check(now: RoomState) -> None:
@@ -185,6 +191,24 @@ class Groups:
 
             await self._post(room, by, content, Notice("LEFT" if is_own else "REMOVED", (member_id,), heir=heir), check)
             await self._settings.remove(member_id, room_id)
+
+    async def leave_all(self, user_id: str) -> None:
+        """Leave every group, and drop the user's own settings of all rooms. Raises `Unavailable`."""
+        for room in await self._rooms.of_user(user_id):
+            if room.type == "GROUP":
+                await self._leave(user_id, room.id)
+            await self._settings.remove(user_id, room.id)
+
+    async def _leave(self, user_id: str, room_id: str) -> None:
+        for _ in range(MOST_ATTEMPTS):
+            try:
+                await self.remove_member(user_id, room_id, user_id)
+            except NotFound:
+                return
+            except Conflict:
+                # The heir has left meanwhile: another one is found.
+                continue
+            return
 
     async def delete(self, user_id: str, room_id: str) -> None:
         """End the room for everybody. Raises `Forbidden` unless the user is an owner, else as `change`."""

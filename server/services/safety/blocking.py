@@ -79,6 +79,11 @@ class Blocking:
                 await self._presence.unite(user_id, other_id)
             self._fan_out.emit((user_id,), USER_BLOCKED, BlockChanged(other_id, is_blocked=False), skip=skip)
 
+    async def forget(self, user_id: str) -> None:
+        """Lift all blocks of a user whose account goes. Raises `Unavailable`."""
+        for other_id in list(self._index.blocked_by(user_id)):
+            await self.unblock(user_id, other_id)
+
     async def list_blocked(self, user_id: str) -> BlockedPeople:
         """The people whom the user has blocked, by name; also those who are no longer active."""
         found = await self._people.get_many(self._index.blocked_by(user_id))

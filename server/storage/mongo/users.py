@@ -57,6 +57,7 @@ class Users:
     async def prepare(self) -> None:
         await self._database.run(self._users.create_index, "email", unique=True, name="email")
         await self._database.run(self._users.create_index, "pending.id", sparse=True, name="pending")
+        await self._database.run(self._users.create_index, "isLeaving", sparse=True, name="leaving")
         # A partial index of inactive users, so that active ones cost nothing.
         inactive = {"isActive": False}
         await self._database.run(
@@ -97,6 +98,19 @@ class Users:
         """A user and their password hash, which is None if another service has the account."""
         document: dict[str, Any] | None = await self._database.run(self._users.find_one, {"_id": user_id})
         return None if document is None else (_user(document), document.get("passwordHash"))
+
+    async def begin_deletion(self, user_id: str) -> None:
+        """Free the email, forget the password, and note that the account goes."""
+        gone = {"email": User(user_id, "", "", "").email_key, SHOWN_EMAIL: "", "passwordHash": None, "isLeaving": True}
+        await self._database.run(self._users.update_one, {"_id": user_id}, {"$set": gone, "$inc": {"revision": 1}})
+
+    async def find_deleted(self, limit: int) -> list[str]:
+        """The ids of some users whose deletion is not finished."""
+        cursor = self._users.find({"isLeaving": True}, {"_id": 1}).limit(limit)
+        return [document["_id"] for document in await self._database.run(cursor.to_list, None)]
+
+    async def end_deletion(self, user_id: str) -> None:
+        await self._database.run(self._users.update_one, {"_id": user_id}, {"$unset": {"isLeaving": ""}})
 
     async def find_record(self, user_id: str) -> UserRecord | None:
         document: dict[str, Any] | None = await self._database.run(
