@@ -25,6 +25,7 @@ from bench.figures import latency_of
 from bench.generator import person
 from bench.report import publish
 from bench.servers import ROOT, SERVER_CORE, STORE_CORE
+from server.blocks import BlockIndex
 from server.config.load import load
 from server.embedded import EmbeddedStores
 from server.models import User
@@ -99,8 +100,8 @@ class Dataset:
     async def ask(self, kind: str) -> tuple[float, int, int]:
         """Seconds of one search, how many people it found, and how many it listed."""
         nobody = Nobody()
-        people = Profiles(self._users, UserIndex(self._users, self._terms), nobody, nobody, nobody)  # type: ignore[arg-type]
-        search = Search(self._terms, people, nobody)
+        people = Profiles(self._users, UserIndex(self._users, self._terms), nobody, nobody, nobody, BlockIndex())  # type: ignore[arg-type]
+        search = Search(self._terms, people, nobody, BlockIndex())
         asker = self._source.choice(self._sample)
         if kind == REFERENCE:
             begun = time.perf_counter()

@@ -104,7 +104,9 @@ async def _seed_some(
 
 
 async def _begin_sessions(sessions: Sessions, people: Sequence[User]) -> list[Session]:
-    kept = [Session(uuid.uuid4().hex, person.id, "", {}, now() + timedelta(days=1)) for person in people]
+    moment = now()
+    end = moment + timedelta(days=1)
+    kept = [Session(uuid.uuid4().hex, person.id, "", {}, end, moment, moment) for person in people]
     await asyncio.gather(*(sessions.insert(session) for session in kept))
     return kept
 

@@ -62,6 +62,8 @@ TABLE = (
     Row("PUT", f"{MESSAGE}/pin", NOTHING, OK, OK, NO),
     Row("DELETE", f"{MESSAGE}/pin", NOTHING, OK, OK, NO),
     Row("GET", f"{MESSAGE}/receipts", NOTHING, OK, OK, OK),
+    Row("PATCH", f"{CHAT}/settings", {"pinned": True}, OK, OK, OK),
+    Row("POST", f"{MESSAGE}/report", {"reason": "SPAM"}, DONE, DONE, DONE),
 )
 
 
@@ -89,9 +91,11 @@ EVENTS = (
     EventRow("message:delete", OF, True, True, False),
     EventRow("message:react", {**OF, "emoji": "\N{THUMBS UP SIGN}"}, True, True, True),
     EventRow("message:pin", OF, True, True, False),
+    EventRow("message:report", {**OF, "reason": "SPAM"}, True, True, True),
+    EventRow("chat:settings", {**AT, "pinned": True}, True, True, True),
 )
 # What is about no room.
-ELSEWHERE = {"presence:get", "auth:refresh"}
+ELSEWHERE = {"presence:get", "auth:refresh", "blocked:get", "user:block", "user:unblock", "sessions:get", "session:end"}
 MALFORMED = ("x", "%00", "..%2F..", "%F0%9F%91%8D", "0" * 2_000, "%FF")
 
 

@@ -94,7 +94,7 @@ async def test_every_read_asks_for_what_a_majority_holds(tmp_path: Path, monkeyp
             await context.chat_list.list_chats(other, ChatsQuery())
             await context.receipts.mark_read(other, sent.message_id)
             await context.search.search(one, SearchQuery(q="b"))
-            await context.presence.query(PresenceQuery(user_ids=[one]))
+            await context.presence.query(one, PresenceQuery(user_ids=[one]))
             await context.sweep()
             await context.drain()
     # The look at the ids and at the room's end, by which an answer of an unknown outcome is found.

@@ -12,6 +12,7 @@ from pymongo import monitoring
 from bench.dataset import fill
 from bench.generator import person
 from bench.search import Nobody
+from server.blocks import BlockIndex
 from server.config.load import load
 from server.embedded import EmbeddedStores
 from server.models import User
@@ -58,8 +59,8 @@ class Place:
         self.database = database
         self.users, self.terms = Users(database), SearchTerms(database)
         self.index = UserIndex(self.users, self.terms)
-        self.people = Profiles(self.users, self.index, nobody, nobody, nobody)  # type: ignore[arg-type]
-        self.search = Search(self.terms, self.people, nobody)
+        self.people = Profiles(self.users, self.index, nobody, nobody, nobody, BlockIndex())  # type: ignore[arg-type]
+        self.search = Search(self.terms, self.people, nobody, BlockIndex())
 
     async def prepare(self) -> None:
         await self.users.prepare()
