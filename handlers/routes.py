@@ -92,6 +92,7 @@ ROUTES: Final = (
         users.UserSearchHandler,
         {"GET": Endpoint(people.SEARCH_PEOPLE, query=SearchQuery, is_compressible=True)},
     ),
+    Route(f"{API}/users/me/export", users.ExportHandler, {"GET": Endpoint(people.EXPORT, media="application/zip")}),
     Route(f"{API}/users/blocked", safety.BlockedHandler, {"GET": Endpoint(protection.LIST_BLOCKED)}),
     Route(
         f"{API}/users/{{userId}}/block",

@@ -22,6 +22,7 @@ from server.room_state import RoomState
 from server.services.accounts.build import build_accounts
 from server.services.accounts.inactive import InactivePeople
 from server.services.delivery.build import build_delivery
+from server.services.export.export import Export
 from server.services.health import Health
 from server.services.limits import Limits
 from server.services.other_servers import OtherServers
@@ -152,6 +153,17 @@ class Context:
         self.messages, self.changes, self._erasure = room_log.messages, room_log.changes, room_log.erasure
         self._log, self._change_writer = room_log.writer, room_log.change_writer
         self._consumers, self._in_flight, self._recovery = room_log.consumers, room_log.in_flight, room_log.recovery
+        self.export = Export(
+            self.people,
+            self.own_sessions,
+            self.blocking,
+            self.chat_list,
+            self.rooms,
+            stores.messages,
+            stores.reports,
+            self.files,
+            self.limits,
+        )
         self._upgrades = Upgrades(
             stores.identity, stores.users, self._index, stores.rooms, stores.members, stores.messages, self.files
         )

@@ -1,6 +1,11 @@
 """`/api/v1/users/…`: own profile, other profiles, search."""
 
+import asyncio
+
+from tornado.iostream import StreamClosedError
+
 from handlers.base import ApiHandler
+from handlers.slow_clients import READ_TIMEOUT
 from server.errors import ValidationFailed
 from server.requests import (
     ID_LENGTH,
@@ -25,6 +30,26 @@ class MeHandler(ApiHandler):
     async def delete(self) -> None:
         await self.execute(lambda: self.parse(AccountRemoval))
         self.answer_nothing()
+
+
+class ExportHandler(ApiHandler):
+    """A zip that is sent while it is made. The connection is cut if it cannot be finished, so that it looks broken."""
+
+    async def get(self) -> None:
+        self.set_header("Content-Type", "application/zip")
+        self.set_header("Content-Disposition", 'attachment; filename="madang-export.zip"')
+        if self.request.method == "HEAD":
+            return
+        pieces = await self.execute()
+        try:
+            async for piece in pieces:
+                self.write(piece)
+                await asyncio.wait_for(self.flush(), READ_TIMEOUT)
+        except StreamClosedError:
+            return
+        except Exception as error:
+            self.log_exception(type(error), error, error.__traceback__)
+            self.cut()
 
 
 class UserSearchHandler(ApiHandler):

@@ -217,6 +217,7 @@ class Limits(Section, frozen=True, kw_only=True):
         int,
         meaning("REST reads per second and user; each further 64 KiB of an answer counts as one", ge=1, le=1_000_000),
     ] = 100
+    exports_per_hour: Annotated[int, meaning("exports of one's own data per user and hour", ge=1, le=1_000_000)] = 5
     profile_changes_per_minute: Annotated[
         int, meaning("changes of one's profile per user and minute", ge=1, le=1_000_000)
     ] = 20

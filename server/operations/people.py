@@ -1,5 +1,6 @@
 """Operations on accounts, people and their presence."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -47,6 +48,10 @@ async def _list_sessions(context: Context, caller: Caller, _request: Nothing) ->
 async def _end_session(context: Context, caller: Caller, request: SessionRef) -> Nothing:
     await context.own_sessions.end_session(caller.known, request.session_id)
     return NOTHING
+
+
+async def _export(context: Context, caller: Caller, _request: Nothing) -> AsyncIterator[bytes]:
+    return await context.export.open(caller.known)
 
 
 async def _delete_account(context: Context, caller: Caller, request: AccountRemoval) -> Nothing:
@@ -145,6 +150,15 @@ CHANGE_PASSWORD: Final = Operation(
     Nothing,
     _change_password,
     frozenset({Conflict}),
+)
+EXPORT: Final = Operation(
+    "accounts.export",
+    "Everything of one's own: JSON and files, as a zip",
+    "users:read",
+    Nothing,
+    bytes,
+    _export,
+    NOT_FOUND,
 )
 DELETE_ACCOUNT: Final = Operation(
     "accounts.delete", "Delete one's own account", "profile:write", AccountRemoval, Nothing, _delete_account, NOT_FOUND

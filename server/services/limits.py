@@ -158,6 +158,10 @@ class Limits:
         """Count one upload that this user begins. Raises `RateLimited` when there were too many in a minute."""
         await self._count("uploads", user_id, self._settings.uploads_per_minute, MINUTE)
 
+    async def check_export(self, user_id: str) -> None:
+        """Count one export of a user's data. Raises `RateLimited` when there were too many in an hour."""
+        await self._count("exports", user_id, self._settings.exports_per_hour, HOUR)
+
     @asynccontextmanager
     async def login(self, network: str, email: str, is_known: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
         """Encloses one login; `Unauthorized` inside counts as a failure. Raises `RateLimited` after too many.

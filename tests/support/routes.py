@@ -38,6 +38,7 @@ ROUTES = (
     Route("GET", f"{API}/users/me"),
     Route("PATCH", f"{API}/users/me", {}),
     Route("DELETE", f"{API}/users/me", {}),
+    Route("GET", f"{API}/users/me/export"),
     Route("GET", f"{API}/users/search?q=x"),
     Route("GET", f"{API}/users/{{user}}"),
     Route("PUT", f"{API}/users/{{user}}", {"firstName": "x"}),

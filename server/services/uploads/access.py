@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from typing import Final
 
 import msgspec
@@ -23,6 +23,7 @@ INLINE: Final = frozenset(kind.mime_type for kind in PICTURES.values())
 THUMBNAIL_TYPES: Final = {"jpg": "image/jpeg", "webp": "image/webp"}
 # In one sweep; the next one continues.
 MAX_REMOVED: Final = 500
+RECORDS_PER_READ: Final = 100
 
 
 class ServedFile(msgspec.Struct, frozen=True):
@@ -107,6 +108,18 @@ class UploadAccess:
         if blob is None:
             raise NotFound("No such file")
         return blob
+
+    async def find_own(self, user_id: str) -> AsyncIterator[UploadRecord]:
+        """All uploads of a user, a page at a time."""
+        after = ""
+        while page := await self._records.find_own(user_id, after, RECORDS_PER_READ):
+            for record in page:
+                yield record
+            after = page[-1].id
+
+    async def open_own(self, record: UploadRecord) -> Blob | None:
+        """The bytes of a file; None if it was removed meanwhile."""
+        return await self._blobs.open(record.id)
 
     async def sweep(self) -> None:
         """Remove uploads that nothing used in time, and those that were never stored completely."""

@@ -20,6 +20,7 @@ class ReportStore:
 
     async def prepare(self) -> None:
         await self._database.run(self._reports.create_index, "reportedAt", name="by time")
+        await self._database.run(self._reports.create_index, "reporterId", name="by reporter")
 
     async def insert(self, reporter_id: str, message: Message, reason: str, text: str | None) -> bool:
         """False if this user has reported the message before."""
@@ -47,5 +48,12 @@ class ReportStore:
     async def find(self, limit: int) -> list[dict[str, Any]]:
         """The latest reports, the latest first."""
         cursor = self._reports.find({}, {"_id": 0}).sort("reportedAt", -1).limit(limit)
+        documents: list[dict[str, Any]] = await self._database.run(cursor.to_list, None, timeout=SCAN_TIMEOUT)
+        return documents
+
+    async def find_of(self, reporter_id: str) -> list[dict[str, Any]]:
+        """What this user has reported: which messages, when and why."""
+        fields = {"_id": 0, "messageId": 1, "roomId": 1, "reason": 1, "text": 1, "reportedAt": 1}
+        cursor = self._reports.find({"reporterId": reporter_id}, fields)
         documents: list[dict[str, Any]] = await self._database.run(cursor.to_list, None, timeout=SCAN_TIMEOUT)
         return documents

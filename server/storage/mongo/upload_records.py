@@ -135,6 +135,12 @@ class UploadRecords:
     async def delete(self, upload_id: str) -> None:
         await self._database.run(self._uploads.delete_one, {"_id": upload_id})
 
+    async def find_own(self, owner_id: str, after: str, limit: int) -> list[UploadRecord]:
+        """The next ready uploads of a user, in the order of their ids. An empty `after` begins."""
+        query = {"ownerId": owner_id, "state": "ready", "_id": {"$gt": after}}
+        documents = await self._database.run(self._uploads.find(query).sort("_id", 1).limit(limit).to_list, None)
+        return [_record(document) for document in documents]
+
     async def usage(self, owner_id: str) -> int:
         """Total bytes of all uploads of one user."""
         pipeline = [{"$match": {"ownerId": owner_id}}, {"$group": {"_id": None, "bytes": {"$sum": "$size"}}}]
