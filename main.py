@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         return _epoch(settings, new=options.new)
     if options.command == "reports":
         return _reports(settings, options.limit)
-    return _serve(settings)
+    return _serve(settings, lambda: load(path, options.set + options.late_set, os.environ))
 
 
 def _check_stores(settings: Settings) -> int:
@@ -148,7 +148,7 @@ def _migrate(settings: Settings, uri: str, database: str) -> int:
     return 0
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, reload: Callable[[], Settings]) -> int:
     # Signals are blocked during the imports: one would interrupt an import half-way.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     import uvloop
@@ -158,8 +158,11 @@ def _serve(settings: Settings) -> int:
 
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if not os.isatty(0):
+            # It reloads the configuration, which is new now. From a terminal that is closed it is the end.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        uvloop.run(serve(settings, ready=lambda address: print(f"listening on {address}", flush=True)))
+        uvloop.run(serve(settings, ready=lambda address: print(f"listening on {address}", flush=True), reload=reload))
     except StartFailed as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return EXIT_FAILED

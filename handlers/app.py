@@ -17,6 +17,7 @@ from handlers.base import UnknownPath
 from handlers.connection_limits import ConnectionLimits, bounds
 from handlers.description.documents import make_documents
 from handlers.descriptors import raise_limit
+from handlers.reloading import reloading
 from handlers.routes import ROUTES, pattern_of
 from handlers.socket.engine.gateway import Gateway
 from handlers.socket.engine.http_handler import make_socket_handler
@@ -40,8 +41,16 @@ CONNECTIONS_TIMEOUT: Final = 2.0
 COLLECTIONS: Final = (20_000, 20, 50)
 
 
-async def serve(settings: Settings, *, ready: Callable[[str], None], consumers: Sequence[LogConsumer] = ()) -> None:
+async def serve(
+    settings: Settings,
+    *,
+    ready: Callable[[str], None],
+    reload: Callable[[], Settings] | None = None,
+    consumers: Sequence[LogConsumer] = (),
+) -> None:
     """Serve until SIGTERM or SIGINT. `ready` is called with the address once requests are answered.
+
+    On SIGHUP, `reload` reads the configuration again.
 
     Raises `StartFailed` if a store does not start and `OSError` if the address is taken.
     """
@@ -73,7 +82,8 @@ async def serve(settings: Settings, *, ready: Callable[[str], None], consumers: 
             gc.set_threshold(*COLLECTIONS)
             host, port = sockets[0].getsockname()[:2]
             ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-            await stopped.wait()
+            with reloading(context, reload, stopped.set):
+                await stopped.wait()
             log.info("stopping")
             acceptor.stop()
             await context.drain()
@@ -87,7 +97,7 @@ def make_application(context: Context, sessions: EngineSessions) -> Application:
         (pattern_of(route.path), route.handler, {"context": context, "endpoints": route.endpoints}) for route in ROUTES
     ]
     return Application(
-        [(r"/socket\.io/?", make_socket_handler(sessions, context.settings)), *routes],
+        [(r"/socket\.io/?", make_socket_handler(sessions, lambda: context.settings)), *routes],
         default_handler_class=UnknownPath,
         default_handler_args={"context": context, "endpoints": {}},
         websocket_max_message_size=context.settings.server.max_payload,

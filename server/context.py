@@ -14,6 +14,7 @@ from server.embedded import EmbeddedStores, StartFailed
 from server.errors import Unauthorized, Unavailable, Unusable
 from server.failpoints import Failpoints
 from server.lifecycle import Lifecycle, Part
+from server.log import set_level
 from server.metrics import Metrics
 from server.readings import readings_of
 from server.realtime.hub import Hub
@@ -89,6 +90,7 @@ class Context:
             blocks,
         )
         self.accounts, self.authenticators, self.people = accounts.accounts, accounts.authenticators, accounts.profiles
+        self._configure_accounts = accounts.configure
         self.own_sessions, self.deletion = accounts.own_sessions, accounts.deletion
         self.directory, self._passwords, self._key_set = accounts.directory, accounts.passwords, accounts.key_set
         self.search = build_search(stores, self.people, self.limits, blocks)
@@ -214,6 +216,17 @@ class Context:
         every(INACTIVE_INTERVAL, self._inactive.disconnect_inactive)
         if self._key_set is not None:
             every(settings.auth.external.jwks_refresh, self._key_set.refresh)
+
+    def configure(self, settings: Settings) -> None:
+        """Continue with other settings, which differ only in what can change live. Raises `OSError` for a key file."""
+        self._configure_accounts(settings.auth)
+        self.settings = settings
+        self.limits.configure(settings.limits)
+        self.scrapers.configure(settings.metrics.allow, settings.metrics.token)
+        self.offline_queue.set_retention(settings.offline_queue.retention)
+        self._lost_queues.set_retention(settings.offline_queue.retention)
+        self.changes.set_edit_window(settings.messages.edit_window)
+        set_level(settings.log.level)
 
     async def open(self) -> None:
         """Start all parts. Raises what a part raises; `close` is to be called then too."""

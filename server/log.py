@@ -29,6 +29,12 @@ MAX_CAUSES: Final = 10
 def start_logging(level: str) -> None:
     """Log to standard error at this level and above."""
     logging.basicConfig(level=level, handlers=[OncePerMinute(sys.stderr)])
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log at this level and above from now on."""
+    logging.getLogger().setLevel(level)
     for name in VERBOSE_LOGGERS:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 

@@ -12,6 +12,7 @@ import pytest
 from handlers.routes import ROUTES, pattern_of
 from handlers.socket.events import EVENTS
 from server.config.load import declared
+from server.config.reloading import LIVE
 from server.events import SERVER_EVENTS
 from server.operations.table import OPERATIONS
 from tests.conftest import StartServer
@@ -136,6 +137,10 @@ def test_named_tests_exist(page: Path) -> None:
 def test_every_setting_is_told() -> None:
     table = settings_table()
     assert table in (DOCS / "configuration.md").read_text(), f"docs/configuration.md should hold:\n{table}"
+
+
+def test_what_changes_live_is_told() -> None:
+    assert set(LIVE) <= set(code_spans(DOCS / "configuration.md"))
 
 
 def test_pages_tell_their_failures() -> None:

@@ -54,7 +54,9 @@ async def test_it_holds_everything_of_mine_and_nothing_of_others(town: Town) -> 
     assert found["blocked.json"] == [{"id": other.id, "fullName": other.name}]
     settings = {chat["chatId"]: chat["settings"]["pinned"] for chat in found["chats.json"]}
     assert settings == {room_id: True, group_id: False}
-    assert [(report["messageId"], report["reason"]) for report in found["reports.json"]] == [(theirs["messageId"], "SPAM")]
+    assert [(report["messageId"], report["reason"]) for report in found["reports.json"]] == [
+        (theirs["messageId"], "SPAM")
+    ]
     ids = {message["messageId"] for message in found["messages.ndjson"]}
     assert ids == {message["messageId"] for message in mine}
     assert found[f"files/{file['fileId']}-사진.png"] == data

@@ -103,15 +103,19 @@ class Limits:
     """All limits are off if `limits.enabled` is false. Sending a message never asks Redis."""
 
     def __init__(self, settings: LimitSettings, counters: FixedWindows) -> None:
-        self._settings = settings
         self._counters = counters
         self._local = LocalCounters()
+        self._login_locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self.configure(settings)
+
+    def configure(self, settings: LimitSettings) -> None:
+        """From now on these limits apply. What was used of the former ones is forgotten, but for counted windows."""
+        self._settings = settings
         self._messages = Buckets(settings.messages, settings.messages_burst)
         self._events = Buckets(settings.events, 2 * settings.events)
         self._searches = Buckets(settings.searches, 2 * settings.searches)
         self._reads = Buckets(settings.reads, READ_BURST_FACTOR * settings.reads)
         self._profiles = Buckets(settings.profile_changes_per_minute / MINUTE, settings.profile_changes_per_minute)
-        self._login_locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     def check_message(self, user_id: str) -> None:
         if self._settings.enabled:

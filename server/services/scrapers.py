@@ -9,6 +9,10 @@ from server.errors import Unauthorized
 
 class Scrapers:
     def __init__(self, allow: Sequence[str], token: str) -> None:
+        self.configure(allow, token)
+
+    def configure(self, allow: Sequence[str], token: str) -> None:
+        """From now on these may read them."""
         self._networks = [ipaddress.ip_network(one) for one in allow]
         self._token = token
 

@@ -28,6 +28,7 @@ class ServerProcess:
         # Who runs the server in another manner (a planted bug, a false clock) gives the words before its options.
         self.program = list(program) or [sys.executable, str(ROOT / "main.py")]
         self.environment: dict[str, str] = {}
+        self.config = ROOT / "config.yaml"
         self.data_dir = folder / "data"
         self.log_file = folder / "server.log"
         self.settings: dict[str, object] = {"server.port": 0, "data_dir": str(self.data_dir), **(settings or {})}
@@ -43,7 +44,7 @@ class ServerProcess:
         environment = {key: value for key, value in os.environ.items() if not key.upper().startswith("MADANG_")}
         environment["PYTHONUNBUFFERED"] = "1"
         environment |= self.environment
-        command = [*self.program, "--config", str(ROOT / "config.yaml")]
+        command = [*self.program, "--config", str(self.config)]
         for key, value in self.settings.items():
             command += ["--set", f"{key}={json.dumps(value)}"]
         self._process = subprocess.Popen(
@@ -99,6 +100,10 @@ class ServerProcess:
             raise AssertionError(f"SIGTERM did not stop the server:\n{self.log_tail()}") from None
         self._process = None
         assert status == 0, f"the server ended with exit code {status}:\n{self.log_tail()}"
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """End it at once by SIGKILL."""

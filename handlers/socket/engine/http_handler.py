@@ -4,6 +4,7 @@ import asyncio
 import base64
 import logging
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import socketio
@@ -43,7 +44,7 @@ MAX_CONNECTS: Final = 16
 _HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
 
 
-def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[RequestHandler]:
+def make_socket_handler(sessions: EngineSessions, settings: Callable[[], Settings]) -> type[RequestHandler]:
     """The handler class of the route, bound to this Socket.IO server."""
     adapter: Any = socketio.get_tornado_handler(sessions.server)
     engine = sessions.engine
@@ -58,7 +59,7 @@ def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[Re
             self.set_header(REQUEST_ID, identify(self.request))
             self.set_header("Server", "madang")
             self.set_header("X-Content-Type-Options", "nosniff")
-            if allow_origin(self, settings):
+            if allow_origin(self, settings()):
                 # Same as Engine.IO's own server: any requested header is allowed.
                 self.set_header("Access-Control-Allow-Credentials", "true")
                 self.set_header("Access-Control-Allow-Methods", "OPTIONS, GET, POST")
@@ -69,7 +70,7 @@ def make_socket_handler(sessions: EngineSessions, settings: Settings) -> type[Re
 
         def prepare(self) -> None:
             self.slot.begin(self.request.headers)
-            if is_foreign(self.request.remote_ip or "", self.request.headers, settings):
+            if is_foreign(self.request.remote_ip or "", self.request.headers, settings()):
                 raise Forbidden("Pages of this origin may not call: it is neither this server's own nor listed")
             if self.get_query_argument("transport", "polling") not in TRANSPORTS:
                 raise ValidationFailed.at("transport", "must be polling or websocket")

@@ -23,6 +23,8 @@ from server.services.accounts.tokens import Tokens
 from server.storage.mongo.sessions import Session, Sessions
 from server.storage.mongo.users import Users
 
+Registering = Literal["open", "invite", "closed"]
+
 SECRET_BYTES: Final = 32
 WRONG_LOGIN: Final = "Wrong email or password"
 
@@ -43,7 +45,7 @@ class Accounts:
         refresh_ttl: float,
         refresh_grace: float,
         user_types: Sequence[str],
-        registration: Literal["open", "invite", "closed"],
+        registration: Registering,
         invites: Invites,
         is_open: bool,
     ) -> None:
@@ -56,11 +58,15 @@ class Accounts:
         self._profiles = profiles
         self._refresh_ttl = timedelta(seconds=refresh_ttl)
         self._refresh_grace = timedelta(seconds=refresh_grace)
-        self._user_types = user_types
-        self._registration = registration
+        self.set_registration(registration, user_types)
         self._invites = invites
         # False if another service has the accounts.
         self._is_open = is_open
+
+    def set_registration(self, mode: Registering, user_types: Sequence[str]) -> None:
+        """From now on these may make an account."""
+        self._registration = mode
+        self._user_types = user_types
 
     async def register(self, registration: Registration, client: Client) -> TokenPair:
         """Create an account and its first session.

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from server.blocks import BlockIndex
-from server.config.settings import External, Settings
+from server.config.settings import Auth, External, Settings
 from server.services.accounts.accounts import Accounts
 from server.services.accounts.authenticators import Authenticator, Authenticators
 from server.services.accounts.deletion import AccountDeletion
@@ -31,6 +31,7 @@ class AccountServices(NamedTuple):
     passwords: Passwords
     directory: Directory
     key_set: KeySet | None
+    configure: Callable[[Auth], None]
 
 
 def build_accounts(
@@ -69,16 +70,25 @@ def build_accounts(
         invites=Invites(secret),
         is_open=auth.mode != "external",
     )
+    external: ExternalTokens | None = None
     chain: list[Authenticator] = [accounts] if auth.mode != "external" else []
     key_set = KeySet(auth.external.jwks_url) if auth.external.jwks_url else None
     if auth.mode != "builtin":
-        chain.append(ExternalTokens(auth, _find_keys(auth.external, key_set), profiles))
+        external = ExternalTokens(auth, _find_keys(auth.external, key_set), profiles)
+        chain.append(external)
+
+    def configure(changed: Auth) -> None:
+        keys = _find_keys(changed.external, key_set)
+        accounts.set_registration(changed.registration, changed.user_types)
+        if external is not None:
+            external.configure(changed, keys)
+
     directory = Directory(profiles, end_user, is_shared=auth.mode == "both")
     check = PasswordCheck(stores.users, passwords, limits)
     own_sessions = OwnSessions(stores.users, stores.sessions, live, passwords, check)
     deletion = AccountDeletion(stores.users, profiles, check, live, end_user, leave)
     return AccountServices(
-        accounts, Authenticators(chain), profiles, own_sessions, deletion, passwords, directory, key_set
+        accounts, Authenticators(chain), profiles, own_sessions, deletion, passwords, directory, key_set, configure
     )
 
 

@@ -25,11 +25,15 @@ class ExternalTokens:
     """
 
     def __init__(self, settings: Auth, keys: Sequence[SigningKeys], profiles: Profiles) -> None:
-        self._settings = settings.external
         self._is_shared = settings.mode == "both"
-        self._keys = keys
+        self.configure(settings, keys)
         self._profiles = profiles
         self._jwt = jwt.PyJWT(options={"enforce_minimum_key_length": True})
+
+    def configure(self, settings: Auth, keys: Sequence[SigningKeys]) -> None:
+        """From now on these keys and rules apply. Open sockets go on under the tokens that they came with."""
+        self._settings = settings.external
+        self._keys = keys
 
     async def authenticate(self, token: str) -> Principal | None:
         """The principal of a token, None if it is not signed by the other service.

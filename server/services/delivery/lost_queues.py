@@ -48,7 +48,7 @@ class LostQueues:
         self._hub = hub
         self._offline_writer = offline_writer
         self._identities = identities
-        self._retention = timedelta(seconds=retention)
+        self.set_retention(retention)
         self._max_messages = max_messages
         self._refilling = asyncio.Lock()
         # How often Redis had been lost at the last refill.
@@ -59,6 +59,10 @@ class LostQueues:
         would count as having got the older ones that are missing.
         """
         return epoch == self._identities.known.epoch
+
+    def set_retention(self, seconds: float) -> None:
+        """From now on entries live for so long."""
+        self._retention = timedelta(seconds=seconds)
 
     async def adopt(self) -> None:
         """Set the epoch of queues that have none: older versions did not store it. Raises `Unavailable`."""

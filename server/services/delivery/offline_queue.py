@@ -73,7 +73,7 @@ class OfflineQueue:
         self._receipts = receipts
         self._hub = hub
         self._failpoints = failpoints
-        self._retention = round(retention * 1000)
+        self.set_retention(retention)
         self._tasks = Tasks()
         self._postponed: list[Connection] = []
         # Connections that are being flushed, and whether another flush was requested meanwhile.
@@ -157,6 +157,10 @@ class OfflineQueue:
         ack_id = connection.request_ack(confirm)
         connection.when_confirmed(confirm)
         connection.send(event_frame(MESSAGES_OFFLINE, [msgspec.Raw(item.entry.payload) for item in waiting], ack_id))
+
+    def set_retention(self, seconds: float) -> None:
+        """From now on entries live for so long."""
+        self._retention = round(seconds * 1000)
 
     async def sweep(self) -> int:
         """Drop entries older than the retention. Returns their number. Raises `Unavailable`."""

@@ -52,8 +52,11 @@ class Changes:
         self._max_length = max_length
         # One at a time in a room, so that its pins are counted right.
         self._pinning = KeyedLocks()
-        # 0 is for ever.
-        self._edit_window = timedelta(seconds=edit_window)
+        self.set_edit_window(edit_window)
+
+    def set_edit_window(self, seconds: float) -> None:
+        """From now on messages may be edited for so long; 0 is for ever."""
+        self._edit_window = timedelta(seconds=seconds)
 
     async def edit(self, user_id: str, request: Edit) -> MessageView:
         """Give one's own message another text. Returns it as it stands then; the same text changes nothing.
