@@ -81,8 +81,8 @@ async def serve(
             gc.freeze()
             gc.set_threshold(*COLLECTIONS)
             host, port = sockets[0].getsockname()[:2]
-            ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
             with reloading(context, reload, stopped.set):
+                ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
                 await stopped.wait()
             log.info("stopping")
             acceptor.stop()

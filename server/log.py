@@ -20,7 +20,7 @@ VERBOSE_LOGGERS: Final = ("socketio", "socketio.server", "engineio", "engineio.s
 # Messages of these loggers are known to hold no client input.
 OWN_LOGGERS: Final = ("handlers", "madang", "server")
 # Limited by message instead of place: clients cause none of these entries, and one must not hide another.
-LIMITED_BY_MESSAGE: Final = ("server.embedded", "server.services.upgrades")
+LIMITED_BY_MESSAGE: Final = ("handlers.reloading", "server.embedded", "server.services.upgrades")
 CONVERSION: Final = re.compile(r"%(?:\(\w+\))?[-+ #0-9.]*[a-zA-Z]")
 # Longest chain of exceptions that is printed.
 MAX_CAUSES: Final = 10
