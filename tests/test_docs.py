@@ -26,7 +26,7 @@ KEYS = {setting.key for setting in declared()}
 SECTIONS = {key.partition(".")[0] for key in KEYS if "." in key}
 EVENT_NAMES = EVENTS.keys() | SERVER_EVENTS.keys() | {"connect_error", "connect", "disconnect"}
 # Files that a name such as `server.py` or `config.yaml` may stand for are no settings.
-FILE_ENDINGS = {"py", "yaml", "md", "log", "txt", "sock"}
+FILE_ENDINGS = {"py", "yaml", "md", "log", "txt", "sock", "json", "ndjson"}
 # What a Socket.IO client calls its token looks like a setting.
 OF_CLIENTS = {"auth.token"}
 SUBSYSTEMS = ["accounts", "search", "rooms", "messages", "delivery", "presence", "sockets"]

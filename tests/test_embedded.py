@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import redis
 from pymongo.errors import OperationFailure, PyMongoError
 
 from server.config.settings import MongoDB, Redis, Settings
-from server.embedded import Addresses, EmbeddedStores, StartFailed
+from server.embedded import Addresses, EmbeddedStores, StartFailed, mongodb
 from server.embedded import redis as embedded_redis
 from tests.support.own_stores import stores_in
 
@@ -293,3 +294,20 @@ async def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
     assert not is_alive(pid_of("redis", tmp_path))
     async with stores_in(tmp_path) as addresses:
         assert answers(addresses.mongodb_uri, addresses.redis_url)
+
+
+async def test_a_port_that_a_connection_holds_is_given_up_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers nobody, and yet nobody else can listen there."""
+    free = mongodb._free_port()
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        ports = [held.getsockname()[1], free]
+        monkeypatch.setattr(mongodb, "_free_port", lambda: ports.pop(0))
+        stores = EmbeddedStores()
+        try:
+            address = await stores.start_mongodb(Settings(data_dir=str(tmp_path / "data")))
+        finally:
+            await stores.stop()
+    assert f":{free}/" in address and ports == []

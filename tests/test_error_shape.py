@@ -28,7 +28,7 @@ async def provoke(town: Town, residents: Residents) -> dict[str, Answer]:
         "VALIDATION_FAILED": await alice.post(messages, {"content": 7}),
         "UNAUTHORIZED": await town.rest.call("GET", f"{API}/users/me"),
         "NOT_FOUND": await alice.get(f"{MESSAGES}/chat-rooms/{UNKNOWN}"),
-        "METHOD_NOT_ALLOWED": await alice.call("DELETE", f"{API}/users/me"),
+        "METHOD_NOT_ALLOWED": await alice.call("PUT", f"{API}/users/me", {}),
         "CONFLICT": await town.rest.call("POST", f"{API}/auth/register", taken),
         "PAYLOAD_TOO_LARGE": await alice.post(messages, {"content": "x" * 300_000}),
     }

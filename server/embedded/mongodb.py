@@ -1,7 +1,9 @@
 """The embedded MongoDB: SecantusDB on a free loopback port, with a password generated at the first start."""
 
 import asyncio
+import errno
 import hashlib
+import os
 import socket
 import sys
 from functools import partial
@@ -23,6 +25,8 @@ AUTHENTICATION_FAILED: Final = 18
 USER_SECONDS: Final = 20.0
 # Another process may take the free port before the child listens on it.
 PORT_TRIES: Final = 3
+# It holds the error with which the child ended, and none of an earlier start.
+LOG_TAIL_BYTES: Final = 300
 # If one of these is missing, the engine initializes the folder as a new one.
 NEEDED_FILES: Final = ("WiredTiger", "WiredTiger.turtle", "WiredTiger.wt")
 RECOVERY_HINT: Final = (
@@ -63,7 +67,7 @@ async def start_mongodb(data: Path, children: list[Child]) -> str:
             await child.stop()
             children.remove(child)
             # The child has stopped: a taken port belongs to another process.
-            if not tries_left or not _is_taken(port):
+            if not tries_left or not (_is_taken(port) or _was_taken(log_file)):
                 raise StartFailed(f"{error}; {RECOVERY_HINT.format(folder=folder)}") from None
         else:
             break
@@ -132,6 +136,13 @@ def _free_port() -> int:
 def _is_taken(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _was_taken(log_file: Path) -> bool:
+    """Whether the child ended because of its port. A connection to elsewhere holds one too, and answers nobody."""
+    with log_file.open("rb") as file:
+        file.seek(max(0, log_file.stat().st_size - LOG_TAIL_BYTES))
+        return os.strerror(errno.EADDRINUSE).encode() in file.read()
 
 
 async def _answers(address: str, port: int, log_file: Path) -> bool:
