@@ -38,9 +38,9 @@ JSON_TYPE: Final = re.compile(r"application/(?:[a-z0-9!#$&^_.-]+\+)?json")
 MAX_LENGTH_DIGITS: Final = len(str(sys.maxsize))
 # Delay before a rate-limit error, which slows down clients that retry at once.
 REFUSAL_PAUSE: Final = 0.5
-# A refused body is read and discarded up to this size, so that the client gets the answer instead of a reset.
 # Browsers say about 120 characters of themselves.
 MAX_USER_AGENT: Final = 300
+# A refused body is read and discarded up to this size, so that the client gets the answer instead of a reset.
 DRAIN_LIMIT = 256 * 1024 * 1024
 # As of the draft of the IETF (draft-ietf-httpapi-idempotency-key-header).
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"

@@ -23,7 +23,7 @@ class Session(msgspec.Struct, frozen=True):
 
     `good` maps unused tokens to their expiry, `spent` maps recently used ones to their first use. `networks` are those
     that the session was used from, the latest last. `address` and `user_agent` are those of its last use, a login or an
-    exchange of its refresh token; they are empty in sessions that 0.2.0 created.
+    exchange of its refresh token; they are empty in older sessions.
 
     `key` seals its refresh tokens, but is not enough to forge one. It is empty in sessions that 0.1.0 created.
     """
