@@ -10,7 +10,7 @@ LOCK := $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.1
 
 # Tests mostly wait for servers: three processes take half the time of one, even on two cores.
 PROCESSES := 3
-PYTEST = $(PY) -m pytest -q -n $(PROCESSES) --dist loadfile
+PYTEST = $(PY) -m pytest -q -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup setup-tests lock run test test-stores torture lint format clean
 

@@ -19,6 +19,8 @@ from tests.support.people import Person, Town
 from tests.support.server_process import ServerProcess
 from tests.support.tokens import SECRET
 
+# With one of these begun last, a process would run long after the others.
+LONGEST = ("test_torture.py", "test_contract.py", "test_embedded.py", "test_schemathesis.py", "test_proxies.py")
 TEST_TIMEOUT = 120.0  # of one async test; waits inside have deadlines of their own
 # Tokens of people who are made once must outlive the run, also on a machine where it takes an hour.
 NO_LIMITS = {"limits.enabled": False, "auth.secret": SECRET, "auth.access_ttl": "24h", "log.level": "INFO"}
@@ -37,7 +39,8 @@ StartServer = Callable[..., ServerProcess]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """pytest-tornado runs only what is marked; every `async def` test means to be."""
+    """pytest-tornado runs only what is marked; every `async def` test means to be. The longest files begin first."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     for item in items:
         is_async = inspect.iscoroutinefunction(getattr(item, "obj", None))
         if is_async and item.get_closest_marker("gen_test") is None:

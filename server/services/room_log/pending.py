@@ -97,6 +97,8 @@ class PendingMessage:
                 raise NotFound("No such room")
             if self.check is not None:
                 self.check(self.room)
+            elif self.notice is None:
+                self.room.check_contact(self.sender_id)
         except ChatError as error:
             return error
         return None

@@ -111,7 +111,7 @@ class RoomLog:
         collided: tuple[str, int] | None = None
         while batch or self._unresolved:
             try:
-                batch = self._drop_refused(await self._resolve(batch))
+                batch = await self._drop_refused(await self._resolve(batch))
                 if not batch:
                     return
                 await self._in_flight.enter(pending.room for pending in batch)
@@ -193,17 +193,22 @@ class RoomLog:
             messages.append(pending.number(seq, sender_seq, notices))
         return messages
 
-    def _drop_refused(self, batch: list[PendingMessage]) -> list[PendingMessage]:
-        """Refuse what may not be stored in its room any more, e.g. of senders who were removed."""
-        kept = []
-        for pending in batch:
-            refusal = pending.find_refusal()
-            if refusal is None:
-                kept.append(pending)
+    async def _drop_refused(self, batch: list[PendingMessage]) -> list[PendingMessage]:
+        """Refuse what may not be stored in its room any more, e.g. of senders who were removed or blocked.
+
+        What an earlier send under the same id stored is answered. Raises `Unavailable`.
+        """
+        refusals = {pending: refusal for pending in batch if (refusal := pending.find_refusal()) is not None}
+        if not refusals:
+            return batch
+        found = await self._messages.find_many({pending.id for pending in refusals if pending.client_message_id})
+        for pending, refusal in refusals.items():
+            if pending.id in found:
+                self._queue.answer(pending, SendResult(found[pending.id], is_new=False))
             else:
                 pending.refuse(refusal)
                 self._queue.release(pending)
-        return kept
+        return [pending for pending in batch if pending not in refusals]
 
     def _accept(self, stored: Sequence[tuple[PendingMessage, Message]]) -> None:
         """Append to the rooms, answer the senders, and pass the messages on for delivery."""
