@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 import uvloop
@@ -27,9 +27,11 @@ from bench.report import publish
 from bench.servers import ROOT, SERVER_CORE, STORE_CORE
 from server.blocks import BlockIndex
 from server.config.load import load
+from server.config.settings import ContactRule
 from server.embedded import EmbeddedStores
 from server.models import User
 from server.requests import SearchQuery
+from server.services.accounts.contact import Contact
 from server.services.accounts.profiles import Profiles
 from server.services.search.index import UserIndex
 from server.services.search.people import Search
@@ -48,7 +50,7 @@ Typed = Callable[[User], str]
 
 
 class Nobody:
-    """No presence, no portraits and no limits."""
+    """No presence, no portraits, no limits and no rooms."""
 
     async def online(self, _user_ids: Collection[str]) -> set[str]:
         return set()
@@ -58,6 +60,9 @@ class Nobody:
 
     def check_search(self, _user_id: str) -> None:
         return None
+
+    async def find_sharing(self, _user_id: str, _others: Collection[str] | None) -> set[str]:
+        return set()
 
 
 def is_korean(user: User) -> bool:
@@ -91,8 +96,9 @@ KINDS: Final[dict[str, tuple[Callable[[User], bool], Typed]]] = {
 class Dataset:
     """A filled store, and some of those who live there."""
 
-    def __init__(self, size: int, database: Database, sample: list[User]) -> None:
+    def __init__(self, size: int, database: Database, sample: list[User], rule: ContactRule) -> None:
         self.size = size
+        self._rule = rule
         self._users, self._terms = Users(database), SearchTerms(database)
         self._sample = sample
         self._source = random.Random(SEED)
@@ -100,12 +106,14 @@ class Dataset:
     async def ask(self, kind: str) -> tuple[float, int, int]:
         """Seconds of one search, how many people it found, and how many it listed."""
         nobody = Nobody()
-        people = Profiles(self._users, UserIndex(self._users, self._terms), nobody, nobody, nobody, BlockIndex())  # type: ignore[arg-type]
-        search = Search(self._terms, people, nobody, BlockIndex())
+        contact, blocks = Contact(self._rule, nobody.find_sharing, BlockIndex()), BlockIndex()
+        index = UserIndex(self._users, self._terms)
+        people = Profiles(self._users, index, nobody, nobody, nobody, blocks, contact)  # type: ignore[arg-type]
+        search = Search(self._terms, people, nobody, blocks, contact)
         asker = self._source.choice(self._sample)
         if kind == REFERENCE:
             begun = time.perf_counter()
-            await people.profile(asker.id)
+            await people.profile(asker.id, asker.id)
             return time.perf_counter() - begun, 1, 1
         query = SearchQuery(self._question(kind))
         await people.get(asker.id)
@@ -121,7 +129,7 @@ class Dataset:
 
 
 @contextlib.asynccontextmanager
-async def open_dataset(size: int, folder: Path) -> AsyncIterator[Dataset]:
+async def open_dataset(size: int, folder: Path, rule: ContactRule) -> AsyncIterator[Dataset]:
     """The dataset in this folder; filled if it is empty."""
     # No Redis is needed: an unused address keeps the embedded one from being started.
     settings = load(ROOT / "config.yaml", [f"data_dir={folder}", "redis.url=redis://127.0.0.1:1"])
@@ -134,7 +142,7 @@ async def open_dataset(size: int, folder: Path) -> AsyncIterator[Dataset]:
         if not sampled.exists():
             sample = await fill(database, inhabitants(size), SAMPLES / size)
             sampled.write_bytes(msgspec.json.encode(sample))
-        yield Dataset(size, database, msgspec.json.decode(sampled.read_bytes(), type=list[User]))
+        yield Dataset(size, database, msgspec.json.decode(sampled.read_bytes(), type=list[User]), rule)
     finally:
         database.close()
         await stores.stop()
@@ -149,7 +157,10 @@ async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     answers: dict[tuple[str, int], list[tuple[float, int, int]]] = {}
     async with contextlib.AsyncExitStack() as stack:
         data = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="madang-bench-")))
-        datasets = [await stack.enter_async_context(open_dataset(size, data / str(size))) for size in options.sizes]
+        datasets = [
+            await stack.enter_async_context(open_dataset(size, data / str(size), options.contact))
+            for size in options.sizes
+        ]
         for number in range(WARM_UP + options.questions):
             for kind in [REFERENCE, *KINDS]:
                 for dataset in datasets:
@@ -179,6 +190,8 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 100_000, 1_000_000])
     parser.add_argument("--questions", type=int, default=200, help="of each kind")
     parser.add_argument("--data", type=Path, help="where the filled datasets are, or are to be kept")
+    rules = get_args(ContactRule)
+    parser.add_argument("--contact", choices=rules, default="everybody", help="the setting profiles.contact")
     options = parser.parse_args()
     rows = uvloop.run(run(options))
     publish("search", "Search", rows, plot=("p50 ms", "ms (median)"), details={**vars(options), "data": None})

@@ -21,6 +21,7 @@ from server.realtime.hub import Hub
 from server.realtime.unsent import Unsent
 from server.room_state import RoomState
 from server.services.accounts.build import build_accounts
+from server.services.accounts.contact import Contact
 from server.services.accounts.inactive import InactivePeople
 from server.services.delivery.build import build_delivery
 from server.services.export.export import Export
@@ -76,6 +77,9 @@ class Context:
         write_queue = WriteQueue(stores.database)
         self.uploads, self.files, self._freed, self._images = build_uploads(settings, stores, self.limits)
         self._index = UserIndex(stores.users, stores.search_terms)
+        self._contact = Contact(
+            settings.profiles.contact, lambda user_id, others: self.rooms.find_sharing(user_id, others), blocks
+        )
         accounts = build_accounts(
             settings,
             read_secret(settings),
@@ -88,12 +92,13 @@ class Context:
             self._end_inactive,
             self._leave,
             blocks,
+            self._contact,
         )
         self.accounts, self.authenticators, self.people = accounts.accounts, accounts.authenticators, accounts.profiles
         self._configure_accounts = accounts.configure
         self.own_sessions, self.deletion = accounts.own_sessions, accounts.deletion
         self.directory, self._passwords, self._key_set = accounts.directory, accounts.passwords, accounts.key_set
-        self.search = build_search(stores, self.people, self.limits, blocks)
+        self.search = build_search(stores, self.people, self.limits, blocks, self._contact)
         rooms = build_rooms(
             settings,
             stores,
@@ -226,6 +231,7 @@ class Context:
         self.offline_queue.set_retention(settings.offline_queue.retention)
         self._lost_queues.set_retention(settings.offline_queue.retention)
         self.changes.set_edit_window(settings.messages.edit_window)
+        self._contact.set_rule(settings.profiles.contact)
         set_level(settings.log.level)
 
     async def open(self) -> None:

@@ -22,6 +22,8 @@ EncodedMessage = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"$ref": 
 
 
 class UserView(Outbound, frozen=True):
+    """A profile. For those who may not see them, `email` is empty and `phone` null."""
+
     id: str
     email: str
     first_name: str

@@ -114,14 +114,14 @@ def _view_notice(notice: Notice) -> NoticeView:
     )
 
 
-def view_user(user: User, is_online: bool, is_apart: bool = False) -> UserView:
+def view_user(user: User, is_online: bool, *, is_apart: bool, shows_contact: bool) -> UserView:
     """A profile; with `is_apart` for somebody who sees nothing of the user's presence."""
     return UserView(
         id=user.id,
-        email=user.email,
+        email=user.email if shows_contact else "",
         first_name=user.first_name,
         last_name=user.last_name,
-        phone=user.phone,
+        phone=user.phone if shows_contact else None,
         profile_image=user.profile_image,
         user_type=user.user_type,
         trust_score=user.trust_score,

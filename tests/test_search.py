@@ -3,14 +3,16 @@
 import asyncio
 import random
 import unicodedata
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.conftest import StartServer
+from tests.conftest import NO_LIMITS, StartServer, serve
 from tests.support.people import PASSWORD, Person, Town
 from tests.support.rest import API
+from tests.support.server_process import ServerProcess
 from tests.support.shapes import USER_KEYS, check_problem
 
 SEARCH = f"{API}/users/search"
@@ -56,6 +58,17 @@ async def crowd(town: Town, count: int, **fields: Any) -> list[Person]:
     return made
 
 
+@pytest.fixture(scope="module")
+def public_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Where everybody sees, and finds others by, emails and phone numbers."""
+    yield from serve(tmp_path_factory.mktemp("public_server"), {**NO_LIMITS, "profiles.contact": "everybody"})
+
+
+@pytest.fixture
+def public_town(town_at: Callable[[ServerProcess], Town], public_server: ServerProcess) -> Town:
+    return town_at(public_server)
+
+
 async def test_words_of_names_are_found_by_their_beginning(town: Town) -> None:
     asker, word, second, last = await town.person(), stem(), stem(), stem()
     person = await town.person(f"{word.title()} {second}-Bo", f"O'{last}")
@@ -92,7 +105,8 @@ async def test_queries_are_literal(town: Town) -> None:
         assert await finds(asker, query), query
 
 
-async def test_emails_phones_and_ids(town: Town) -> None:
+async def test_emails_phones_and_ids(public_town: Town) -> None:
+    town = public_town
     asker, box, tag, host = await town.person(), stem(), stem(), stem()
     digits = "82" + str(uuid4().int)[:14]
     phone = f"+{digits[:2]} {digits[2:4]}-{digits[4:8]} ({digits[8:]})"
@@ -119,7 +133,10 @@ async def test_emails_phones_and_ids(town: Town) -> None:
     [("82", "", "0"), ("82", "(0)", "0"), ("63", "", "0"), ("853", "", "0"), ("1", "", None)],
     ids=["Korea", "Korea with 0", "Philippines", "Macao", "North America"],
 )
-async def test_a_phone_is_found_as_it_is_dialled_at_home(town: Town, code: str, zero: str, at_home: str | None) -> None:
+async def test_a_phone_is_found_as_it_is_dialled_at_home(
+    public_town: Town, code: str, zero: str, at_home: str | None
+) -> None:
+    town = public_town
     asker, number = await town.person(), "1" + str(uuid4().int)[:10]
     person = await town.person(phone=f"+{code}{zero} {number[:2]}-{number[2:6]}-{number[6:]}")
     if at_home is None:
@@ -130,7 +147,8 @@ async def test_a_phone_is_found_as_it_is_dialled_at_home(town: Town, code: str, 
     assert await finds(asker, number), number
 
 
-async def test_whom_both_the_text_and_the_digits_find_counts_once(town: Town) -> None:
+async def test_whom_both_the_text_and_the_digits_find_counts_once(public_town: Town) -> None:
+    town = public_town
     asker, number = await town.person(), str(uuid4().int)[:12]
     by_name = await town.person(f"{number[:6]}-{number[6:]}")
     by_phone = await town.person(phone=f"+1{number}")

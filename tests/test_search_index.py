@@ -14,15 +14,17 @@ from bench.generator import person
 from bench.search import Nobody
 from server.blocks import BlockIndex
 from server.config.load import load
+from server.config.settings import ContactRule
 from server.embedded import EmbeddedStores
 from server.models import User
 from server.requests import ProfilePatch, SearchQuery
+from server.services.accounts.contact import Contact
 from server.services.accounts.profiles import Profiles
 from server.services.search.index import POPULAR, UserIndex
 from server.services.search.people import Search
-from server.services.search.terms import terms_of
+from server.services.search.terms import public_terms_of, queries, terms_of
 from server.storage.mongo.database import Database
-from server.storage.mongo.search_terms import SearchTerms
+from server.storage.mongo.search_terms import PUBLIC, SearchTerms
 from server.storage.mongo.users import Users
 from tests.support.server_process import ROOT
 
@@ -54,13 +56,15 @@ monitoring.register(READS)
 class Place:
     """The services over one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, rule: ContactRule = "everybody") -> None:
         nobody = Nobody()
+        blocks = BlockIndex()
+        contact = Contact(rule, nobody.find_sharing, blocks)
         self.database = database
         self.users, self.terms = Users(database), SearchTerms(database)
         self.index = UserIndex(self.users, self.terms)
-        self.people = Profiles(self.users, self.index, nobody, nobody, nobody, BlockIndex())  # type: ignore[arg-type]
-        self.search = Search(self.terms, self.people, nobody, BlockIndex())
+        self.people = Profiles(self.users, self.index, nobody, nobody, nobody, blocks, contact)  # type: ignore[arg-type]
+        self.search = Search(self.terms, self.people, nobody, blocks, contact)
 
     async def prepare(self) -> None:
         await self.users.prepare()
@@ -150,12 +154,13 @@ async def check_index(town: Place, user_ids: list[str]) -> None:
     nodes = await town.documents("search_nodes")
     users = [user for user_id in user_ids if (user := await town.users.find(user_id)) is not None]
     kept = sorted(key for node in nodes.values() for key in node.get("keys", []))
-    assert kept == sorted(f"{term}\0{user.id}" for user in users for term in terms_of(user))
+    everything = [(user, {*terms_of(user), *(PUBLIC + term for term in public_terms_of(user))}) for user in users]
+    assert kept == sorted(f"{term}\0{user.id}" for user, terms in everything for term in terms)
     behind: dict[str, set[str]] = {prefix: set() for prefix in nodes}
     for stop, node in nodes.items():
         for key in node.get("keys", []):
             assert key.startswith(stop)
-            for length in range(1, len(stop) + 1):
+            for length in range(shortest(stop), len(stop) + 1):
                 behind.setdefault(stop[:length], set()).add(key.rpartition("\0")[2])
     for prefix, node in nodes.items():
         assert node["n"] == len(behind[prefix]), prefix
@@ -163,7 +168,26 @@ async def check_index(town: Place, user_ids: list[str]) -> None:
             assert lower in nodes
             assert lower.startswith(prefix)
     below = [lower for node in nodes.values() for lower in node.get("below", [])]
-    assert sorted(below) == sorted(prefix for prefix in nodes if len(prefix) > 1)
+    assert sorted(below) == sorted(prefix for prefix in nodes if len(prefix) > shortest(prefix))
+
+
+def shortest(prefix: str) -> int:
+    """The length of the first node above this one."""
+    return 2 if prefix.startswith(PUBLIC) else 1
+
+
+async def test_a_search_where_contact_is_not_public_is_two_reads_more(tmp_path: Path) -> None:
+    people = inhabitants(INHABITANTS)
+    async with places(tmp_path, "town") as (town,):
+        await fill(town.database, people)
+        asker, named = people[0], people[1]
+        for query, found in (("gmail.com", 0), (named.email[:-1], 0), (named.email, 1), (named.phone or "", 1)):
+            fresh = Place(town.database, "nobody")
+            await fresh.people.get(asker.id)
+            READS.seen.clear()
+            result = await fresh.search.search(asker.id, SearchQuery(query))
+            assert (result.total, [user.id for user in result.users]) == (found, [named.id][:found]), query
+            assert len(READS.seen) <= 2 * len(queries(query)) + 1, query
 
 
 async def test_a_search_is_two_reads_whatever_it_finds(tmp_path: Path) -> None:

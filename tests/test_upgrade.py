@@ -9,6 +9,7 @@ import pytest
 
 from server.storage.mongo.database import Database
 from server.storage.mongo.identity import VERSION
+from server.storage.mongo.search_terms import PUBLIC
 from tests.conftest import StartServer
 from tests.support.own_stores import stores_in
 from tests.support.waiting import eventually
@@ -39,6 +40,40 @@ def grow(database: Documents, count: int) -> None:
     (model, *_others) = database.users.find().to_list()
     names = [{"email": f"p{number}@grown.example", "lastName": f"Grown{number}"} for number in range(count)]
     database.users.insert_many([model | name | {"_id": f"{number:032x}"} for number, name in enumerate(names)])
+
+
+def make_fourth(database: Documents) -> None:
+    """What a server left whose search index had one part."""
+    for user in database.users.find().to_list():
+        entries = [entry for entry in user["indexed"].split("\0") if PUBLIC not in entry]
+        database.users.update_one({"_id": user["_id"]}, {"$set": {"indexed": "\0".join(entries)}})
+    for prefix in database.search_nodes.distinct("_id"):
+        if prefix.startswith(PUBLIC):
+            database.search_nodes.delete_one({"_id": prefix})
+    database.database.update_one({}, {"$set": {"version": 4}})
+
+
+@pytest.mark.embedded_stores
+async def test_the_part_of_the_index_without_contact_is_made(
+    tmp_path: Path, start_server: StartServer, town_at: Any
+) -> None:
+    async with stores_in(tmp_path) as addresses:
+        settings = {"mongodb.uri": addresses.mongodb_uri, "redis.url": addresses.redis_url}
+        server = await asyncio.to_thread(start_server, settings)
+        people = await town_at(server).people(5)
+        await asyncio.to_thread(server.stop)
+        with pymongo.MongoClient[dict[str, Any]](addresses.mongodb_uri) as client:
+            await asyncio.to_thread(make_fourth, client["madang"])
+        await asyncio.to_thread(server.start)
+        assert "database upgrade finished version=5" in server.log()
+        asker = town_at(server).resident(people[0])
+        assert (await asker.get("/api/v1/users/search", q="doe")).body["total"] == len(people) - 1
+        store = Database(addresses.mongodb_uri, "madang")
+        try:
+            await check_index(Place(store), [person.id for person in people])
+        finally:
+            store.close()
+        await asyncio.to_thread(server.stop)
 
 
 @pytest.mark.embedded_stores

@@ -268,7 +268,14 @@ class Metrics(Section, frozen=True, kw_only=True):
     ] = ""
 
 
+ContactRule = Literal["everybody", "shared_rooms", "nobody"]
+
+
 class Profiles(Section, frozen=True, kw_only=True):
+    contact: Annotated[
+        ContactRule,
+        meaning("who sees, and finds by their beginning, a user's email and phone number besides that user"),
+    ] = "shared_rooms"
     deleted_messages: Annotated[
         Literal["keep", "delete"],
         meaning("messages of an account that its owner deletes stay, of Deleted user, or go too"),

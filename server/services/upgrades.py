@@ -55,6 +55,7 @@ class Upgrades:
             2: self._renew_users,
             3: self._complete_members,
             4: self._note_attachments,
+            5: self._renew_users,
         }
 
     async def run(self) -> None:

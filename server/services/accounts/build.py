@@ -7,6 +7,7 @@ from server.blocks import BlockIndex
 from server.config.settings import Auth, External, Settings
 from server.services.accounts.accounts import Accounts
 from server.services.accounts.authenticators import Authenticator, Authenticators
+from server.services.accounts.contact import Contact
 from server.services.accounts.deletion import AccountDeletion
 from server.services.accounts.directory import Directory
 from server.services.accounts.external_tokens import ExternalTokens
@@ -46,13 +47,14 @@ def build_accounts(
     end_user: Callable[[str], Awaitable[None]],
     leave: Callable[[str], Awaitable[None]],
     blocks: BlockIndex,
+    contact: Contact,
 ) -> AccountServices:
     """`secret` signs the tokens; `end_session` disconnects every socket of a login session, `end_user` of a user.
 
     `leave` removes what other subjects have of a user whose account is deleted.
     """
     auth = settings.auth
-    profiles = Profiles(stores.users, index, presence, images, limits, blocks)
+    profiles = Profiles(stores.users, index, presence, images, limits, blocks, contact)
     live = LiveSessions(stores.sessions, end_session)
     passwords = Passwords(is_limited=settings.limits.enabled)
     accounts = Accounts(

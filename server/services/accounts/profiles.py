@@ -14,6 +14,7 @@ from server.models import User
 from server.protocol import UserView
 from server.requests import ProfilePatch
 from server.services.accounts import profile_rules
+from server.services.accounts.contact import Contact
 from server.services.accounts.ports import Index, Limits, Presence, ProfileImages
 from server.storage.mongo.users import Users
 from server.views import view_user
@@ -52,6 +53,7 @@ class Profiles:
         profile_images: ProfileImages,
         limits: Limits,
         blocks: BlockIndex,
+        contact: Contact,
     ) -> None:
         self._users = users
         self._index = index
@@ -59,6 +61,7 @@ class Profiles:
         self._profile_images = profile_images
         self._limits = limits
         self._blocks = blocks
+        self._contact = contact
         self._changes = FairQueue(1, most_per_key=MOST_PER_USER, most_waiting=MOST_WAITING, seconds=CHANGE_SECONDS)
         self._cache: TtlCache[str, User] = TtlCache(CACHED_USERS, CACHE_AGE)
 
@@ -107,8 +110,12 @@ class Profiles:
             online = await self._presence.online([user.id for user in users]) if users else set()
         except Unavailable:
             online = set()
+        shown = await self._contact.shown_to(viewer_id, [user.id for user in users])
         apart = self._blocks.apart_from(viewer_id)
-        return [view_user(user, user.id in online, user.id in apart) for user in users]
+        return [
+            view_user(user, user.id in online, is_apart=user.id in apart, shows_contact=user.id in shown)
+            for user in users
+        ]
 
     async def update(self, user_id: str, patch: ProfilePatch) -> UserView:
         """Change the fields that the patch holds. Raises `ValidationFailed`, `NotFound`, `RateLimited`."""

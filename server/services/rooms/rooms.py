@@ -105,18 +105,35 @@ class Rooms:
 
     async def peers(self, user_id: str) -> set[str]:
         """The users who share a room with this user, of those that tell presence."""
-        found: set[str] = set()
-        groups: list[str] = []
-        for member in await self._memberships.of_user(user_id):
-            if member.peer_id is not None:
-                found.add(member.peer_id)
-            else:
-                groups.append(member.room_id)
+        found, groups = await self._peers_and_groups(user_id)
         for room in (await self.access_many(user_id, groups)).values() if groups else ():
             if room.tells_presence:
                 found.update(room.members)
         found.discard(user_id)
         return found
+
+    async def find_sharing(self, user_id: str, others: Collection[str] | None = None) -> set[str]:
+        """The users who share a room with this user; with `others`, those of them who do."""
+        found, groups = await self._peers_and_groups(user_id)
+        wanted = None if others is None else set(others) - {user_id}
+        if wanted is not None:
+            found &= wanted
+        if groups and found != wanted:
+            for room in (await self.access_many(user_id, groups)).values():
+                found.update(room.members if wanted is None else wanted.intersection(room.members))
+        found.discard(user_id)
+        return found
+
+    async def _peers_and_groups(self, user_id: str) -> tuple[set[str], list[str]]:
+        """The others of a user's direct rooms, and the ids of the other rooms."""
+        peers: set[str] = set()
+        groups: list[str] = []
+        for member in await self._memberships.of_user(user_id):
+            if member.peer_id is not None:
+                peers.add(member.peer_id)
+            else:
+                groups.append(member.room_id)
+        return peers, groups
 
     async def _find_either(self, room_id: str, older_id: str) -> RoomState | None:
         """The room of a pair, which has the older id if it is from before ids had a key. One query for both ids."""

@@ -11,8 +11,8 @@ from typing import Final
 from server.concurrency.batcher import Batcher
 from server.errors import ChatError, Unavailable
 from server.models import User
-from server.services.search.terms import terms_of
-from server.storage.mongo.search_terms import SEPARATOR, IndexChange, SearchTerms
+from server.services.search.terms import public_terms_of, terms_of
+from server.storage.mongo.search_terms import PUBLIC, SEPARATOR, IndexChange, SearchTerms
 from server.storage.mongo.users import UserRecord, Users
 
 log = logging.getLogger(__name__)
@@ -179,15 +179,17 @@ def _new_id() -> str:
 
 
 def _keys(user: User) -> list[str]:
-    """All index keys of `user`, sorted; none for an inactive user."""
-    terms = terms_of(user) if user.is_active else set()
+    """All index keys of `user`, sorted; none for an inactive user. The public terms once more, by themselves."""
+    if not user.is_active:
+        return []
+    terms = terms_of(user) | {PUBLIC + term for term in public_terms_of(user)}
     return [f"{term}{SEPARATOR}{user.id}" for term in sorted(terms)]
 
 
 def _prefix_lengths(key: str) -> list[int]:
     """The lengths of the prefixes of a key that may be counted, ascending."""
-    end = key.index(SEPARATOR) + 1
-    return [*range(1, end + 1), *range(end + ID_STEP, len(key), ID_STEP), len(key)]
+    begin, end = 2 if key.startswith(PUBLIC) else 1, key.index(SEPARATOR) + 1
+    return [*range(begin, end + 1), *range(end + ID_STEP, len(key), ID_STEP), len(key)]
 
 
 async def _counted(stops: Iterable[tuple[str, str]]) -> set[str]:

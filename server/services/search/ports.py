@@ -14,3 +14,9 @@ class People(Protocol):
 
 class Limits(Protocol):
     def check_search(self, user_id: str) -> None: ...
+
+
+class Contact(Protocol):
+    @property
+    def is_public(self) -> bool: ...
+    async def find_shown(self, viewer_id: str) -> set[str]: ...

@@ -39,21 +39,52 @@ def queries(text: str) -> list[str]:
 
 def terms_of(user: User) -> set[str]:
     """Every term that a query may be a prefix of. Terms that are prefixes of others are left out."""
+    return _indexed(_names_of(user) | _contacts_of(user))
+
+
+def public_terms_of(user: User) -> set[str]:
+    """As `terms_of`, without email and phone."""
+    return _indexed(_names_of(user))
+
+
+def shows_contact(user: User, query: str) -> bool:
+    """Whether the prefix `query` finds this user by their email or phone."""
+    return any(term[:TERM_LENGTH].startswith(query) for term in _contacts_of(user))
+
+
+def may_be_contact(query: str) -> bool:
+    """Whether it looks like a whole email or all digits of a phone."""
+    return "@" in query or query.isdecimal()
+
+
+def is_contact(user: User, query: str) -> bool:
+    """Whether `query` is the whole email, or all digits of the phone."""
+    phones = _phone_forms(normalise(user.phone)) if user.phone else ()
+    return query == normalise(user.email) or query in phones
+
+
+def matches(found: Iterable[str], query: str) -> bool:
+    """Whether `query` is a prefix of one of these terms."""
+    return any(term.startswith(query) for term in found)
+
+
+def _names_of(user: User) -> set[str]:
     first, last = normalise(user.first_name), normalise(user.last_name)
-    found: set[str] = set()
+    found = {normalise(user.id)}
     for name in _forms(first, last):
         found.update(_tails(name))
-    found.update(_tails(normalise(user.email)))
+    return found
+
+
+def _contacts_of(user: User) -> set[str]:
+    found = set(_tails(normalise(user.email)))
     if user.phone:
         found.update(_phone_forms(normalise(user.phone)))
-    found.add(normalise(user.id))
-    found.discard("")
-    return set(_longest(term[:TERM_LENGTH] for term in found))
+    return found
 
 
-def matches(user: User, query: str) -> bool:
-    """Whether the prefix `query` finds this user."""
-    return any(term.startswith(query) for term in terms_of(user))
+def _indexed(found: Iterable[str]) -> set[str]:
+    return set(_longest(term[:TERM_LENGTH] for term in found if term))
 
 
 def _forms(first: str, last: str) -> list[str]:

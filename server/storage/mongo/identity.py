@@ -12,7 +12,7 @@ from server.storage.mongo.database import Database
 
 # The schema version that this server writes. It is raised by a change that an older server would misread, or that needs
 # an upgrade of stored data.
-VERSION: Final = 4
+VERSION: Final = 5
 # Of databases without a version number.
 FIRST_VERSION: Final = 1
 DOCUMENT_ID: Final = "madang"

@@ -1,8 +1,9 @@
 """Search index: a tree of prefixes (nodes), each with a user count and some keys.
 
-A key is `term NUL user id`. MongoDB can neither count nor list part of a range cheaply, so nodes store both: `n` counts
-the users under a prefix, and `keys` holds those inserted while the prefix was not yet popular. So a popular prefix
-holds as many keys as a result needs, and any other prefix holds all keys under it.
+A key is `term NUL user id`, with `PUBLIC` before it in the part of the index that has no emails and phone numbers.
+MongoDB can neither count nor list part of a range cheaply, so nodes store both: `n` counts the users under a prefix,
+and `keys` holds those inserted while the prefix was not yet popular. So a popular prefix holds as many keys as a result
+needs, and any other prefix holds all keys under it.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from server.storage.mongo.database import DUPLICATE_KEY, Database
 T = TypeVar("T")
 
 SEPARATOR: Final = "\0"
+# Begins the keys of what everybody may be found by, whoever may see emails and phone numbers.
+PUBLIC: Final = "\1"
 OLDER_COLLECTIONS: Final = ("search_keys", "search_counts")
 # Each node keeps the ids of its last changes, so that applying one twice counts once. More than one batch, because
 # interrupted changes are applied again, together with new ones.

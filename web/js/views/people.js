@@ -3,7 +3,7 @@
 import { element, icon, reconcile } from "../dom.js";
 import { PersonSearch } from "./person_search.js";
 
-const HINT = "Search by the beginning of a name, email or phone number.";
+const HINT = "Search by the beginning of a name, or by an email or phone number.";
 
 export class PeopleView {
   #startChat;
