@@ -19,7 +19,7 @@ try:
     from server.config.schema import describe_settings
     from server.config.settings import Settings
     from server.config.sources import ConfigError, other_variables
-    from server.log import start_logging
+    from server.log.output import start_logging
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: run make setup, then .venv/bin/python main.py")
 
@@ -52,11 +52,11 @@ def main(arguments: Sequence[str]) -> int:
         return EXIT_CONFIG
     if options.command == "invite":
         return _invite(settings, options)
-    start_logging(settings.log.level)
+    start_logging(settings.log.level, settings.log.format)
     ignored = other_variables(os.environ)
     if ignored:
         log.warning(
-            "unknown environment variables ignored: %s; settings are named MADANG_SECTION__KEY", ", ".join(ignored)
+            "unknown environment variables ignored names=%s; settings are named MADANG_SECTION__KEY", ",".join(ignored)
         )
     if options.command == "check":
         print(f"{path}: ok", flush=True)

@@ -30,6 +30,8 @@ LOG_PERIOD: Final = 60.0
 DRAIN_BYTES: Final = 64 * 1024
 Serve = Callable[[CountedStream, Any], None]
 
+MAX_CONNECTIONS: Final = "server.max_connections"
+
 
 class ThrottledCount:
     """Reports the first event at once, then a count of later ones at most once every `LOG_PERIOD` seconds."""
@@ -55,10 +57,14 @@ class ThrottledCount:
 class Acceptor:
     """Listens on sockets from `start` to `stop` and passes every admitted connection to `serve`."""
 
-    def __init__(self, sockets: Sequence[socket], connections: ConnectionLimits, serve: Serve) -> None:
+    def __init__(
+        self, sockets: Sequence[socket], connections: ConnectionLimits, serve: Serve, note_limit: Callable[[str], None]
+    ) -> None:
+        """`note_limit` is called with the limit of each refusal."""
         self._sockets = sockets
         self._connections = connections
         self._serve = serve
+        self._note_limit = note_limit
         self._loop = asyncio.get_running_loop()
         self._pauses: dict[socket, asyncio.TimerHandle] = {}
         self._failure = ""
@@ -128,8 +134,10 @@ class Acceptor:
         if isinstance(error, RateLimited):
             self._last_address = str(address[0])
             self._crowded_address.count()
+            self._note_limit(error.limit)
         else:
             self._full.count()
+            self._note_limit(MAX_CONNECTIONS)
         connection.setblocking(False)
         with connection, contextlib.suppress(OSError):
             connection.send(_answer(error))

@@ -73,7 +73,7 @@ async def serve(
             )
             max_total, max_per_address = bounds(settings, descriptors)
             connections = ConnectionLimits(max_total, max_per_address, settings.server.trusted_proxies)
-            acceptor = Acceptor(sockets, connections, server.handle_stream)
+            acceptor = Acceptor(sockets, connections, server.handle_stream, context.metrics.note_limit)
             acceptor.start()
             log.info("connection limits max=%d max_per_address=%s", max_total, max_per_address or "unlimited")
             # What is allocated now lives until the end; scanning it again would only cost pauses.
@@ -96,8 +96,9 @@ def make_application(context: Context, sessions: EngineSessions) -> Application:
     routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
         (pattern_of(route.path), route.handler, {"context": context, "endpoints": route.endpoints}) for route in ROUTES
     ]
+    socket_handler = make_socket_handler(sessions, lambda: context.settings, context.metrics.note_refusal)
     return Application(
-        [(r"/socket\.io/?", make_socket_handler(sessions, lambda: context.settings)), *routes],
+        [(r"/socket\.io/?", socket_handler), *routes],
         default_handler_class=UnknownPath,
         default_handler_args={"context": context, "endpoints": {}},
         websocket_max_message_size=context.settings.server.max_payload,

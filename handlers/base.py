@@ -23,6 +23,7 @@ from server import errors
 from server.context import Context
 from server.errors import ChatError
 from server.inbound import parse_arguments, parse_json
+from server.log.context import note_caller
 from server.models import Client, Principal
 from server.operations.executor import execute
 from server.operations.operation import NOTHING, Caller
@@ -97,6 +98,7 @@ class ApiHandler(RequestHandler):
             raise errors.MethodNotAllowed
         if not self.endpoint.operation.is_public:
             self.principal = await self.context.authenticators.authenticate(self._bearer_token())
+            note_caller(self.principal.user_id)
         if self._is_undrainable():
             self._check_size(self._declared_size())
 
@@ -228,6 +230,7 @@ class ApiHandler(RequestHandler):
 
     def answer_problem(self, error: ChatError) -> None:
         """Answer with an error; headers already set are kept."""
+        self.context.metrics.note_refusal(error)
         write_problem(self, error)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:

@@ -138,7 +138,8 @@ class ConnectionLimits:
     def count_in(self, key: str) -> None:
         """Count one more connection of this client. Raises `RateLimited` if that exceeds its limit."""
         if self.max_per_address is not None and self._by_address[key] >= self.max_per_address:
-            raise RateLimited("Too many connections from one address", retry_after=RETRY_SECONDS)
+            limit = "server.max_connections_per_address"
+            raise RateLimited("Too many connections from one address", limit=limit, retry_after=RETRY_SECONDS)
         self._by_address[key] += 1
 
     def count_out(self, key: str | None) -> None:

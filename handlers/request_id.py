@@ -6,7 +6,7 @@ from typing import Final
 
 from tornado.httputil import HTTPServerRequest
 
-from server.log import REQUEST
+from server.log.context import REQUEST
 
 HEADER: Final = "X-Request-Id"
 # Without spaces, quotes or line breaks, so that it is one word in a log; long enough for ids of tracers.

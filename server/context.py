@@ -14,7 +14,7 @@ from server.embedded import EmbeddedStores, StartFailed
 from server.errors import Unauthorized, Unavailable, Unusable
 from server.failpoints import Failpoints
 from server.lifecycle import Lifecycle, Part
-from server.log import set_level
+from server.log.output import set_logging
 from server.metrics import Metrics
 from server.readings import readings_of
 from server.realtime.hub import Hub
@@ -64,11 +64,11 @@ class Context:
         self, settings: Settings, mongodb_uri: str, redis_url: str, consumers: Sequence[LogConsumer] = ()
     ) -> None:
         self.settings = settings
-        self._stores = stores = Stores(settings, mongodb_uri, redis_url)
+        self.metrics = Metrics()
+        self._stores = stores = Stores(settings, mongodb_uri, redis_url, self.metrics)
         self._periodic = PeriodicWork()
         self.hub = Hub(Unsent(per_user=settings.server.max_unsent_per_user, total=settings.server.max_unsent))
         self.health = Health(stores.database, stores.redis)
-        self.metrics = Metrics()
         self.scrapers = Scrapers(settings.metrics.allow, settings.metrics.token)
         self.limits = Limits(settings.limits, stores.counters)
         blocks = BlockIndex()
@@ -155,7 +155,7 @@ class Context:
             delivery,
             consumers,
             failpoints,
-            self.metrics.message_batch.observe,
+            self.metrics.note_batch,
         )
         self.messages, self.changes, self._erasure = room_log.messages, room_log.changes, room_log.erasure
         self._log, self._change_writer = room_log.writer, room_log.change_writer
@@ -180,7 +180,13 @@ class Context:
         self._other_servers = OtherServers(stores.servers)
         self._lifecycle = Lifecycle(self._parts())
         self.metrics.readings = readings_of(
-            self.hub, self.room_loader, self._in_flight, write_queue, self.offline_writer, stores
+            self.hub,
+            self.room_loader,
+            self._in_flight,
+            self._consumers.names,
+            write_queue,
+            self.offline_writer,
+            stores,
         )
 
     def _parts(self) -> list[Part]:
@@ -232,7 +238,7 @@ class Context:
         self._lost_queues.set_retention(settings.offline_queue.retention)
         self.changes.set_edit_window(settings.messages.edit_window)
         self._contact.set_rule(settings.profiles.contact)
-        set_level(settings.log.level)
+        set_logging(settings.log.level, settings.log.format)
 
     async def open(self) -> None:
         """Start all parts. Raises what a part raises; `close` is to be called then too."""

@@ -179,8 +179,14 @@ class RangeNotSatisfiable(ChatError):
 
 
 class RateLimited(ChatError):
+    """`limit` names what was used up: a setting, or a queue."""
+
     code, status, title = "RATE_LIMITED", 429, "Too Many Requests"
     words = "Too many requests"
+
+    def __init__(self, detail: str = "", *, limit: str, retry_after: float) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.limit = limit
 
 
 class Internal(ChatError):

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
+
+from server.errors import ChatError, RateLimited
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 # In seconds: from what memory answers to what a client gives up on.
@@ -39,6 +41,9 @@ STORE_FAILURES: Final = Declared(
     "madang_store_failures", "Calls that a store did not answer", is_counter=True, label="store"
 )
 STORE_UP: Final = Declared("madang_store_up", "Whether a store answers", label="store")
+CONSUMER_LAG: Final = Declared(
+    "madang_consumer_lag", "Messages that a consumer of the log is not done with, in rooms in flight", label="consumer"
+)
 READ: Final = (
     SOCKETS,
     ONLINE,
@@ -50,6 +55,7 @@ READ: Final = (
     STORE_CALLS,
     STORE_FAILURES,
     STORE_UP,
+    CONSUMER_LAG,
 )
 
 
@@ -71,6 +77,25 @@ class Metrics:
         self.message_batch = Histogram(
             "madang_message_batch", "Messages that were stored in one write", buckets=BATCH_SIZES, registry=registry
         )
+        self.message_write = Histogram(
+            "madang_message_write_seconds",
+            "Time until one write of messages was durable",
+            buckets=LATENCIES,
+            registry=registry,
+        )
+        self._store_calls = Histogram(
+            "madang_store_seconds",
+            "Time of a call of a store, whether it was answered or not",
+            ["store"],
+            buckets=LATENCIES,
+            registry=registry,
+        )
+        self._refusals = Counter(
+            "madang_refusals",
+            "Refusals by a limit: its setting, or what else was used up",
+            ["limit"],
+            registry=registry,
+        )
         self.loop_lag = Histogram(
             "madang_loop_lag_seconds", "How late the event loop was", buckets=LATENCIES, registry=registry
         )
@@ -84,6 +109,24 @@ class Metrics:
         if known is None:
             known = self._known[name, outcome] = self._operations.labels(name, outcome)
         known.observe(seconds)
+
+    def note_batch(self, size: int, seconds: float) -> None:
+        """So many messages became durable with one write, which took so long."""
+        self.message_batch.observe(size)
+        self.message_write.observe(seconds)
+
+    def note_refusal(self, error: ChatError) -> None:
+        """An error was answered. It is counted if a limit was its reason."""
+        if isinstance(error, RateLimited):
+            self.note_limit(error.limit)
+
+    def note_limit(self, limit: str) -> None:
+        """Somebody was refused because of this limit."""
+        self._refusals.labels(limit).inc()
+
+    def store_calls(self, store: str) -> Callable[[float], None]:
+        """To be called with the seconds of each call of a store."""
+        return self._store_calls.labels(store).observe
 
     def expose(self) -> bytes:
         """All metrics as text."""

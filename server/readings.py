@@ -1,6 +1,6 @@
 """What is read of the server's parts when its metrics are asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from server import metrics
 from server.metrics import Declared, Values
@@ -16,11 +16,12 @@ def readings_of(
     hub: Hub,
     loader: RoomLoader,
     in_flight: InFlightRooms,
+    consumers: Sequence[str],
     write_queue: WriteQueue,
     offline_writer: OfflineQueueWriter,
     stores: Stores,
 ) -> dict[Declared, Callable[[], Values]]:
-    """One for each metric of `metrics.READ`."""
+    """One for each metric of `metrics.READ`. `consumers` are the names of those of the log."""
     database, redis = stores.database, stores.redis
     return {
         metrics.SOCKETS: hub.count_by_transport,
@@ -32,5 +33,6 @@ def readings_of(
         metrics.UNSENT_BYTES: lambda: {"": hub.unsent.size},
         metrics.STORE_CALLS: lambda: {"mongodb": database.calls, "redis": redis.calls},
         metrics.STORE_FAILURES: lambda: {"mongodb": database.failures, "redis": redis.failures},
+        metrics.CONSUMER_LAG: lambda: {consumer: in_flight.count_behind(consumer) for consumer in consumers},
         metrics.STORE_UP: lambda: {"mongodb": database.is_available, "redis": redis.is_available},
     }

@@ -36,7 +36,7 @@ async def provoke(town: Town, residents: Residents) -> dict[str, Answer]:
 
 @pytest.mark.parametrize(("seconds", "told"), [(0.0, 1), (0.2, 1), (1.0, 1), (1.4, 2), (59.001, 60)])
 def test_who_waits_as_long_as_told_has_waited_long_enough(seconds: float, told: int) -> None:
-    assert RateLimited(retry_after=seconds).body().retry_after == told
+    assert RateLimited(limit="limits.events", retry_after=seconds).body().retry_after == told
 
 
 async def test_every_rest_error_has_one_shape(town: Town, residents: Residents) -> None:

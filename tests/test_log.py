@@ -1,16 +1,23 @@
 """The server's log: clients cannot flood it, and nothing that they send is in it."""
 
 import asyncio
+import contextvars
 import io
+import json
 import logging
+import re
 
 import pytest
 
-from server.log import REQUEST, OncePerMinute
+from server.log.context import REQUEST, note_caller
+from server.log.events import EVENTS
+from server.log.output import OncePerMinute
 from tests.conftest import StartServer
 from tests.support.people import Town, unique
 from tests.support.raw_http import ask, request
+from tests.support.rest import API
 from tests.support.server_process import ServerProcess
+from tests.support.uploads import FORM, form
 from tests.support.waiting import eventually
 
 MARK = "ZzMarkZz"
@@ -77,7 +84,7 @@ async def test_strangers_cannot_fill_it(start_server: StartServer, town_at) -> N
 @pytest.fixture
 def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """Where a logger named `server.tests` and one named `others` write, with a short minute."""
-    monkeypatch.setattr("server.log.PERIOD", 3.0)
+    monkeypatch.setattr("server.log.output.PERIOD", 3.0)
     stream = io.StringIO()
     handler = OncePerMinute(stream)
     for name in ("server.tests", "server.embedded.tests", "others"):
@@ -111,7 +118,7 @@ def test_children_do_not_stand_in_for_each_other(output: io.StringIO) -> None:
 
 
 async def test_what_is_not_told_yet_is_told_at_the_end(output: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.log.PERIOD", 60.0)
+    monkeypatch.setattr("server.log.output.PERIOD", 60.0)
     log = logging.getLogger("server.tests")
     for _ in range(5):
         log.error("again")
@@ -129,6 +136,43 @@ def test_a_line_tells_whose_request_it_is_about(output: io.StringIO) -> None:
     one, two = output.getvalue().splitlines()
     assert one.endswith("Z ERROR server.tests [abc]: one"), one
     assert two.endswith("Z ERROR server.tests: two"), two
+
+
+async def test_entries_as_json_name_event_fields_and_caller(start_server: StartServer, town_at) -> None:
+    server: ServerProcess = start_server({"log.format": "json", "log.level": "DEBUG"})
+    town: Town = town_at(server)
+    person = await town.person()
+    device = await person.connect()
+    await device.call("presence:get", {"userIds": []})
+    assert (await person.call("GET", f"{API}/users/me", headers={"X-Request-Id": "find-me"})).status == 200
+    # Something that nobody foresees: the folder of uploads is no folder.
+    (server.data_dir / "uploads").rename(server.data_dir / "elsewhere")
+    (server.data_dir / "uploads").write_text("")
+    headers = {**FORM, "X-Request-Id": "find-this"}
+    assert (await person.call("POST", f"{API}/upload", form(b"hello", "name.txt"), headers=headers)).status == 500
+    server.stop()
+    entries = [json.loads(line) for line in server.log().splitlines() if not line.startswith("listening on")]
+    assert {entry["event"] for entry in entries} <= EVENTS.keys()
+    moment = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+    assert all(moment.fullmatch(entry["time"]) and entry["level"] and entry["logger"] for entry in entries)
+    finished = [entry for entry in entries if entry["event"] == "operation_finished"]
+    assert finished[0]["fields"].keys() == {"operation", "outcome", "seconds"}
+    assert isinstance(finished[0]["fields"]["seconds"], float)
+    (failed,) = [entry for entry in entries if entry["event"] == "request_failed"]
+    assert failed["level"] == "ERROR" and failed["fields"] == {"method": "POST", "handler": "UploadHandler"}
+    assert (failed["request"], failed["user"]) == ("find-this", person.id)
+    assert failed["exception"].startswith("Traceback")
+
+
+def test_an_entry_of_a_socket_names_connection_and_user(output: io.StringIO) -> None:
+    def log_as_socket() -> None:
+        note_caller("ann", "socket")
+        logging.getLogger("server.tests").error("one")
+
+    contextvars.copy_context().run(log_as_socket)
+    logging.getLogger("server.tests").error("two")
+    one, two = output.getvalue().splitlines()
+    assert one.endswith("server.tests [connection=socket user=ann]: one") and two.endswith("server.tests: two")
 
 
 def test_values_of_others_are_left_out(output: io.StringIO) -> None:

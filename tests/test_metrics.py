@@ -1,16 +1,28 @@
 """`/metrics`: who may read it, that it holds what is declared and nothing else, and that its numbers move."""
 
+import os
 import re
+import signal
 from typing import Any
+
+import pytest
 
 from server.metrics import READ
 from tests.conftest import StartServer
 from tests.support.people import Town
 from tests.support.rest import MESSAGES
 from tests.support.shapes import check_problem
+from tests.support.waiting import eventually
 
 TOKEN = "a-token-that-only-prometheus-has"
-COUNTED = {"madang_operation_seconds", "madang_message_batch", "madang_loop_lag_seconds"}
+COUNTERS = {"madang_refusals_total"}
+COUNTED = COUNTERS | {
+    "madang_operation_seconds",
+    "madang_message_batch",
+    "madang_message_write_seconds",
+    "madang_store_seconds",
+    "madang_loop_lag_seconds",
+}
 # Of Python and the process, by the library itself.
 OTHERS = ("process_", "python_")
 
@@ -66,6 +78,10 @@ async def test_every_number_moves(town: Town) -> None:
     )
     assert after['madang_store_up{store="mongodb"}'] == after['madang_store_up{store="redis"}'] == 1
     assert after["madang_loop_lag_seconds_count"] > 0
+    assert grown("madang_message_write_seconds_count") == grown("madang_message_batch_count")
+    for store in ("mongodb", "redis"):
+        assert grown(f'madang_store_seconds_count{{store="{store}"}}') > 0
+    assert after['madang_consumer_lag{consumer="delivery"}'] >= 0
     await polling.close()
 
 
@@ -75,7 +91,27 @@ async def test_refusals_by_a_limit_are_counted(start_server: StartServer, town_a
     for number in range(4):
         await one.post(f"{MESSAGES}/chats/{room_id}/messages", {"content": f"{number}"})
     counts = await scrape(town)
-    assert counts['madang_operation_seconds_count{operation="messages.send",outcome="RATE_LIMITED"}'] >= 1
+    refused = counts['madang_operation_seconds_count{operation="messages.send",outcome="RATE_LIMITED"}']
+    assert counts['madang_refusals_total{limit="limits.messages"}'] == refused >= 1
+
+
+@pytest.mark.embedded_stores
+async def test_what_waits_for_a_consumer_is_its_lag(start_server: StartServer, town_at: Any) -> None:
+    server = start_server()
+    town: Town = town_at(server)
+    one, _other, room_id = await town.pair()
+    redis = int((server.data_dir / "run" / "redis").read_text())
+    os.kill(redis, signal.SIGSTOP)
+    try:
+        await one.send(room_id, "for somebody who is away, whose queue cannot be written")
+        assert (await scrape(town))['madang_consumer_lag{consumer="delivery"}'] == 1
+    finally:
+        os.kill(redis, signal.SIGCONT)
+
+    async def is_done() -> bool:
+        return (await scrape(town))['madang_consumer_lag{consumer="delivery"}'] == 0
+
+    await eventually(is_done, "the message is queued")
 
 
 async def test_who_comes_through_a_proxy_is_judged_by_their_own_address(

@@ -81,9 +81,8 @@ async def test_lines_about_a_request_name_it(start_server: StartServer, town_at)
     assert (answer.status, answer.headers[HEADER]) == (500, "find-me"), answer
 
     async def is_logged() -> bool:
-        return (
-            "ERROR handlers.base [find-me]: request failed method=POST handler=UploadHandler\nTraceback" in server.log()
-        )
+        failed = "request failed method=POST handler=UploadHandler\nTraceback"
+        return f"ERROR handlers.base [find-me user={person.id}]: {failed}" in server.log()
 
     await eventually(is_logged, "a line with the id of the request")
     assert "secret-name" not in server.log()

@@ -73,7 +73,7 @@ class Connections:
         if self._context.settings.limits.enabled and count >= settings.max_per_user:
             # Dead connections are removed by then.
             retry_after = settings.ping_interval + settings.ping_timeout
-            raise RateLimited("Too many sockets of one user", retry_after=retry_after)
+            raise RateLimited("Too many sockets of one user", limit="socket.max_per_user", retry_after=retry_after)
 
 
 def _token_of(auth: Any, header: str | None) -> str:

@@ -12,6 +12,7 @@ from server.context import Context
 from server.errors import ChatError, NotFound, Unavailable
 from server.events import EXCEPTION
 from server.inbound import parse_json
+from server.log.context import note_caller
 from server.operations.executor import admit, observe, perform, to_chat_error
 from server.operations.operation import Caller, Placed
 from server.protocol import Outbound, Refusal
@@ -119,6 +120,7 @@ class Dispatcher:
 
     async def _process(self, connection: Connection, inbox: deque[Call]) -> None:
         """Run queued events one by one. After a send, the next starts once the message has its position in the room."""
+        note_caller(connection.user_id, connection.sid)
         try:
             while inbox:
                 call = inbox.popleft()
@@ -166,6 +168,7 @@ class Dispatcher:
             connection.send(ack_frame(ack_id, answer))
 
     def _fail(self, connection: Connection, name: str, ack_id: int | None, error: ChatError) -> None:
+        self._context.metrics.note_refusal(error)
         if ack_id is not None:
             connection.send(ack_frame(ack_id, Refusal(error.body())))
         else:

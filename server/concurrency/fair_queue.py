@@ -92,7 +92,10 @@ class FairQueue:
     def _enqueue(self, key: str) -> asyncio.Future[bool]:
         waiting = len(self._queues.get(key, ()))
         if self._most_per_key is not None and waiting >= self._most_per_key:
-            raise RateLimited("Too many of your requests wait already", retry_after=waiting * self._seconds_per_turn)
+            retry_after = waiting * self._seconds_per_turn
+            raise RateLimited(
+                "Too many of your requests wait already", limit="waiting_requests", retry_after=retry_after
+            )
         if self._count >= self._most_waiting:
             self._make_room(key, waiting)
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -21,7 +21,7 @@ LIVE: Final = (
     "auth.user_types",
     "cors",
     "limits",
-    "log.level",
+    "log",
     "messages.edit_window",
     "metrics",
     "offline_queue.retention",

@@ -65,8 +65,12 @@ class Server(Section, frozen=True, kw_only=True):
     shutdown_timeout: Annotated[float, duration("longest wait for work in flight at the end", 0, 5 * MINUTE)] = 8.0
 
 
+LogFormat = Literal["text", "json"]
+
+
 class Log(Section, frozen=True, kw_only=True):
     level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], meaning("least severe entries to log")] = "INFO"
+    format: Annotated[LogFormat, meaning("lines of text, or a JSON object in each line")] = "text"
 
 
 class MongoDB(Section, frozen=True, kw_only=True):

@@ -110,7 +110,7 @@ def _reset_folder(data: Path) -> None:
 
 def _log_reset(data: Path, aside: Path | None) -> None:
     reason = f"{data / NAME} is missing" if aside is None else f"{data / NAME} is damaged, renamed to {aside.name}"
-    log.error("redis starts empty: %s; see %s", reason, data / "log" / f"{NAME}.log")
+    log.error("redis starts empty reason=%s log=%s", reason, data / "log" / f"{NAME}.log")
 
 
 def check_url(url: str) -> None:

@@ -104,4 +104,6 @@ def observe(context: Context, operation: Operation[Any, Any], begun: float, erro
     context.metrics.note_operation(operation.name, OK if error is None else error.code, time.monotonic() - begun)
     if log.isEnabledFor(logging.DEBUG):
         outcome = "OK" if error is None else error.code
-        log.debug("operation=%s outcome=%s seconds=%.4f", operation.name, outcome, time.monotonic() - begun)
+        log.debug(
+            "operation finished operation=%s outcome=%s seconds=%.4f", operation.name, outcome, time.monotonic() - begun
+        )

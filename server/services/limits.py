@@ -70,9 +70,10 @@ class LocalCounters:
 
 
 class Buckets:
-    """One token bucket per user: `rate` tokens per second, at most `burst`."""
+    """One token bucket per user: `rate` tokens per second, at most `burst`. `name` is the limit's, for errors."""
 
-    def __init__(self, rate: float, burst: float) -> None:
+    def __init__(self, name: str, rate: float, burst: float) -> None:
+        self._name = name
         self._rate = rate
         self._burst = burst
         self._buckets: LruCache[str, tuple[float, float]] = LruCache(MAX_BUCKETS)
@@ -83,7 +84,7 @@ class Buckets:
         moment = time.monotonic()
         tokens = self._left(user_id, moment)
         if tokens < count:
-            raise RateLimited(retry_after=(count - tokens) / self._rate)
+            raise RateLimited(limit=self._name, retry_after=(count - tokens) / self._rate)
         self._keep(user_id, tokens - count, moment)
 
     def charge(self, user_id: str, count: float) -> None:
@@ -111,11 +112,15 @@ class Limits:
     def configure(self, settings: LimitSettings) -> None:
         """From now on these limits apply. What was used of the former ones is forgotten, but for counted windows."""
         self._settings = settings
-        self._messages = Buckets(settings.messages, settings.messages_burst)
-        self._events = Buckets(settings.events, 2 * settings.events)
-        self._searches = Buckets(settings.searches, 2 * settings.searches)
-        self._reads = Buckets(settings.reads, READ_BURST_FACTOR * settings.reads)
-        self._profiles = Buckets(settings.profile_changes_per_minute / MINUTE, settings.profile_changes_per_minute)
+        self._messages = Buckets("limits.messages", settings.messages, settings.messages_burst)
+        self._events = Buckets("limits.events", settings.events, 2 * settings.events)
+        self._searches = Buckets("limits.searches", settings.searches, 2 * settings.searches)
+        self._reads = Buckets("limits.reads", settings.reads, READ_BURST_FACTOR * settings.reads)
+        self._profiles = Buckets(
+            "limits.profile_changes_per_minute",
+            settings.profile_changes_per_minute / MINUTE,
+            settings.profile_changes_per_minute,
+        )
 
     def check_message(self, user_id: str) -> None:
         if self._settings.enabled:
@@ -152,19 +157,19 @@ class Limits:
 
     async def check_registration(self, network: str) -> None:
         """Count one registration from this network. Raises `RateLimited` when there were too many in an hour."""
-        await self._count("registrations", network, self._settings.registrations_per_hour, HOUR)
+        await self._count("registrations", network, "registrations_per_hour", HOUR)
 
     async def check_new_room(self, user_id: str) -> None:
         """Count one room that this user creates. Raises `RateLimited` when there were too many in an hour."""
-        await self._count("new rooms", user_id, self._settings.rooms_per_hour, HOUR)
+        await self._count("new rooms", user_id, "rooms_per_hour", HOUR)
 
     async def check_upload(self, user_id: str) -> None:
         """Count one upload that this user begins. Raises `RateLimited` when there were too many in a minute."""
-        await self._count("uploads", user_id, self._settings.uploads_per_minute, MINUTE)
+        await self._count("uploads", user_id, "uploads_per_minute", MINUTE)
 
     async def check_export(self, user_id: str) -> None:
         """Count one export of a user's data. Raises `RateLimited` when there were too many in an hour."""
-        await self._count("exports", user_id, self._settings.exports_per_hour, HOUR)
+        await self._count("exports", user_id, "exports_per_hour", HOUR)
 
     @asynccontextmanager
     async def login(self, network: str, email: str, is_known: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
@@ -194,7 +199,7 @@ class Limits:
         """The number of failures of this account from this network. Raises `RateLimited` if there were too many."""
         failures, left = await self._peek(keys.pair)
         if failures >= self._settings.login_failures:
-            raise RateLimited("Too many failed logins", retry_after=left)
+            raise RateLimited("Too many failed logins", limit="limits.login_failures", retry_after=left)
         account_failures, account_left = await self._peek(keys.account)
         network_failures, network_left = await self._peek(keys.network)
         is_account_limited = account_failures >= self._settings.account_login_failures
@@ -203,9 +208,10 @@ class Limits:
             return failures
         if not await is_known():
             slow = max(account_left if is_account_limited else 0.0, network_left if is_network_limited else 0.0)
-            raise RateLimited("Too many failed logins", retry_after=slow)
+            used_up = "limits.account_login_failures" if is_account_limited else "limits.address_login_failures"
+            raise RateLimited("Too many failed logins", limit=used_up, retry_after=slow)
         if is_network_limited and failures >= MAX_FAILURES_IN_LIMITED_NETWORK:
-            raise RateLimited("Too many failed logins", retry_after=left)
+            raise RateLimited("Too many failed logins", limit="limits.address_login_failures", retry_after=left)
         return failures
 
     async def _hit(self, key: str, window: float) -> tuple[int, float]:
@@ -226,13 +232,14 @@ class Limits:
             if waiting > 1:
                 self._login_locks[key] = (lock, waiting - 1)
 
-    async def _count(self, what: str, owner: str, limit: int, window: float) -> None:
+    async def _count(self, what: str, owner: str, limit: str, window: float) -> None:
+        """Count one of `what`. Raises `RateLimited` if that is more than the setting `limit` allows in a window."""
         if not self._settings.enabled:
             return
         key = _key(what, owner)
         count, left = await self._hit(key, window)
-        if count > limit:
-            raise RateLimited(f"Too many {what}", retry_after=left)
+        if count > getattr(self._settings, limit):
+            raise RateLimited(f"Too many {what}", limit=f"limits.{limit}", retry_after=left)
 
     async def _use_counters(self, call: Callable[[FixedWindows], Awaitable[T]]) -> T:
         """Use the shared counters, or those of this process while the store is unavailable."""

@@ -8,6 +8,7 @@ from pymongo.errors import OperationFailure
 
 from server.config.settings import Settings
 from server.errors import Unavailable, Unusable
+from server.metrics import Metrics
 from server.storage.blobs import Blobs
 from server.storage.disk.blobs import DiskBlobs
 from server.storage.disk.files import DiskThreads
@@ -42,9 +43,11 @@ START_RETRY_INTERVAL: Final = 0.25
 class Stores:
     """One instance of each store, over one MongoDB client, one Redis client and a few disk threads."""
 
-    def __init__(self, settings: Settings, mongodb_uri: str, redis_url: str) -> None:
+    def __init__(self, settings: Settings, mongodb_uri: str, redis_url: str, metrics: Metrics | None = None) -> None:
+        """With `metrics`, these count the calls."""
         data = Path(settings.data_dir)
-        self.database = Database(mongodb_uri, settings.mongodb.database)
+        note_call = None if metrics is None else metrics.store_calls("mongodb")
+        self.database = Database(mongodb_uri, settings.mongodb.database, note_call)
         self.identity = IdentityStore(self.database)
         self.users = Users(self.database)
         self.sessions = Sessions(self.database)
@@ -60,7 +63,8 @@ class Stores:
         self.backfills = BackfillStore(self.database)
         self.upload_records = UploadRecords(self.database, settings.uploads.orphan_ttl)
         self.servers = Servers(self.database)
-        self.redis = RedisClient(redis_url, redis_prefix(settings.mongodb.database))
+        note_call = None if metrics is None else metrics.store_calls("redis")
+        self.redis = RedisClient(redis_url, redis_prefix(settings.mongodb.database), note_call)
         self.counters = FixedWindows(self.redis)
         self.presence_leases = PresenceLeases(self.redis)
         self.offline_queues = OfflineQueues(

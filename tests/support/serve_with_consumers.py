@@ -14,7 +14,7 @@ from pathlib import Path
 
 from handlers.app import serve
 from server.config.load import load
-from server.log import start_logging
+from server.log.output import start_logging
 from server.room_state import StoredMessage
 from server.services.room_log.background_consumer import MAX_BEHIND, LogConsumer
 
@@ -49,7 +49,7 @@ def consumer_of(path: Path) -> LogConsumer:
 def main() -> None:
     assert sys.argv[1] == "--config"
     settings = load(Path(sys.argv[2]), sys.argv[4::2], os.environ)
-    start_logging(settings.log.level)
+    start_logging(settings.log.level, settings.log.format)
     consumers = [consumer_of(path) for path in sorted(FOLDER.glob("*.json"))]
     asyncio.run(serve(settings, ready=lambda url: print(f"listening on {url}", flush=True), consumers=consumers))
 

@@ -129,6 +129,7 @@ class Gateway:
             # Every failed authentication has one code; `reason` tells an expired token.
             raise RefusedError(Unauthorized.code, _wire(Unauthorized(error.detail, reason=error.code))) from None
         except ChatError as error:
+            self._context.metrics.note_refusal(error)
             raise RefusedError(error.code, _wire(error)) from None
         except TimeoutError:
             raise RefusedError(Unavailable.code, _wire(Unavailable())) from None

@@ -44,8 +44,10 @@ MAX_CONNECTS: Final = 16
 _HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]+")
 
 
-def make_socket_handler(sessions: EngineSessions, settings: Callable[[], Settings]) -> type[RequestHandler]:
-    """The handler class of the route, bound to this Socket.IO server."""
+def make_socket_handler(
+    sessions: EngineSessions, settings: Callable[[], Settings], note_refusal: Callable[[ChatError], None]
+) -> type[RequestHandler]:
+    """The handler class of the route, bound to this Socket.IO server. `note_refusal` is called with every error."""
     adapter: Any = socketio.get_tornado_handler(sessions.server)
     engine = sessions.engine
 
@@ -136,7 +138,9 @@ def make_socket_handler(sessions: EngineSessions, settings: Callable[[], Setting
             """The adapter would put this into a queue that has no reader."""
 
         def write_error(self, status_code: int, **kwargs: Any) -> None:
-            write_problem(self, to_chat_error(kwargs.get("exc_info", (None, None, None))[1], status_code))
+            error = to_chat_error(kwargs.get("exc_info", (None, None, None))[1], status_code)
+            note_refusal(error)
+            write_problem(self, error)
             self.finish()
 
         def finish(self, chunk: Any = None) -> Any:

@@ -55,7 +55,7 @@ def build_room_log(
     delivery: Consumer,
     background: Sequence[LogConsumer],
     failpoints: Failpoints,
-    note_batch: Callable[[float], None],
+    note_batch: Callable[[int, float], None],
 ) -> RoomLogServices:
     """`delivery` and the `background` consumers get every stored message in log order. `note_batch` is called
     with the number of messages of each write.

@@ -25,6 +25,10 @@ class Consumers:
         self._all: list[Consumer] = [delivery, *background]
         self._background = background
 
+    @property
+    def names(self) -> list[str]:
+        return [consumer.name for consumer in self._all]
+
     def start(self) -> None:
         for consumer in self._background:
             consumer.start()

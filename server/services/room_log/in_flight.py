@@ -29,6 +29,10 @@ class InFlightRooms:
     def __len__(self) -> int:
         return len(self._rooms)
 
+    def count_behind(self, consumer: str) -> int:
+        """The number of messages that a consumer is not done with."""
+        return sum(max(0, room.last_seq - room.cursor(consumer)) for room in self._rooms.values())
+
     async def enter(self, rooms: Iterable[RoomState]) -> None:
         """Await before storing messages of these rooms. Disk errors are logged, not raised, so that sending goes on."""
         new = []

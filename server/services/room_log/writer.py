@@ -44,7 +44,7 @@ class RoomLog:
         on_stored: Callable[[Sequence[StoredMessage]], None],
         in_flight: InFlightRooms,
         failpoints: Failpoints,
-        note_batch: Callable[[float], None],
+        note_batch: Callable[[int, float], None],
         *,
         max_batch: int,
     ) -> None:
@@ -116,8 +116,9 @@ class RoomLog:
                     return
                 await self._in_flight.enter(pending.room for pending in batch)
                 messages = self._number(batch)
+                begun = self._loop.time()
                 stored = await self._messages.insert(messages)
-                self._note_batch(stored)
+                self._note_batch(stored, self._loop.time() - begun)
                 self._failpoints.reach(AFTER_INSERT)
                 await self._note_mentions(messages[:stored])
             except Unavailable:

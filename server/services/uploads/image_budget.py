@@ -27,7 +27,9 @@ class ImageBudget:
         """Raises `RateLimited` if nothing is left."""
         over = self._owed(user_id) - BURST_SECONDS
         if self._is_limited and over >= 0:
-            raise RateLimited("Your pictures took too much time", retry_after=max(1.0, over / SHARE))
+            raise RateLimited(
+                "Your pictures took too much time", limit="image_time", retry_after=max(1.0, over / SHARE)
+            )
 
     def spend(self, user_id: str, seconds: float) -> None:
         self._spent.put(user_id, (self._owed(user_id) + seconds, time.monotonic()))

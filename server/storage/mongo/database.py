@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Collection
 from contextvars import Context
 from datetime import UTC, timedelta
@@ -61,7 +62,9 @@ class Database:
     until one succeeds and closes it.
     """
 
-    def __init__(self, uri: str, name: str) -> None:
+    def __init__(self, uri: str, name: str, note_call: Callable[[float], None] | None = None) -> None:
+        """`note_call` is called with the seconds of each call."""
+        self._note_call = note_call
         self._client: Any = AsyncIOMotorClient(
             uri,
             tz_aware=True,
@@ -115,11 +118,15 @@ class Database:
         time, or if it does not confirm that a write is durable.
         """
         self.calls += 1
+        begun = time.monotonic()
         try:
             return await self._run(call, *arguments, timeout=timeout, **options)
         except Unavailable:
             self.failures += 1
             raise
+        finally:
+            if self._note_call is not None:
+                self._note_call(time.monotonic() - begun)
 
     async def _run(self, call: Callable[..., Awaitable[T]], *arguments: Any, timeout: float, **options: Any) -> T:
         if not self._circuit_closed.is_set():

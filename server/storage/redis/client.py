@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any, Final, TypeVar
 
@@ -47,7 +47,9 @@ class RedisClient:
     work that can wait. All keys begin with `prefix`, so that other programs may use the same Redis.
     """
 
-    def __init__(self, url: str, prefix: str) -> None:
+    def __init__(self, url: str, prefix: str, note_call: Callable[[float], None] | None = None) -> None:
+        """`note_call` is called with the seconds of each call."""
+        self._note_call = note_call
         self._prefix = prefix
         pool: Any = redis.ConnectionPool.from_url(
             url,
@@ -83,11 +85,15 @@ class RedisClient:
     async def run(self, call: Awaitable[T]) -> T:
         """Await one Redis call. Raises `Unavailable`, or `Unusable` if Redis refuses this command."""
         self.calls += 1
+        begun = time.monotonic()
         try:
             return await self._run(call)
         except Unavailable:
             self.failures += 1
             raise
+        finally:
+            if self._note_call is not None:
+                self._note_call(time.monotonic() - begun)
 
     async def _run(self, call: Awaitable[T]) -> T:
         async with self._slots:
@@ -139,7 +145,7 @@ class RedisClient:
         with contextlib.suppress(Unavailable, Unusable, redis_errors.ResponseError):
             settings = await self.run(self.client.config_get(EVICTION_POLICY))
             if settings.get(EVICTION_POLICY, NO_EVICTION) != NO_EVICTION:
-                log.warning("offline queues may be evicted store=redis: %s is not %s", EVICTION_POLICY, NO_EVICTION)
+                log.warning("offline queues may be evicted store=redis: maxmemory-policy is not noeviction")
 
     async def close(self) -> None:
         if self._half_open is not None:
