@@ -357,6 +357,60 @@ def not_listed_as_member(history: History) -> None:
     history.note("seated", r=ROOM, users=[ANN])
 
 
+def shut_out(history: History, *, silenced: tuple[str, ...] = (BOB,)) -> None:
+    """Bob is shut out, sends, and is refused; what he sent before is unanswered until he is let in."""
+    history.note("room", r=ROOM, users=[])
+    history.note("send", n=1, i=1, u=BOB, r=ROOM, b="body 1", c=None, s=None)
+    history.note("shut", r=ROOM, users=list(silenced))
+    history.note("ack", n=1, m="m1", q=1)
+    history.note("overheard", r=ROOM, u=BOB, by=ANN, b="from before")
+    for number in (2, 3):
+        history.note("send", n=number, i=number, u=BOB, r=ROOM, b=f"body {number}", c=None, s=None)
+    history.note("refused", n=2, code="FORBIDDEN")
+    history.note("knock", u=BOB)
+
+
+def let_in(history: History) -> None:
+    history.note("opening", r=ROOM, users=[BOB])
+    history.note("ack", n=3, m="m3", q=2)
+    history.note("let-in", u=BOB)
+    for seq, number in ((1, 1), (2, 3)):
+        history.note("stored", r=ROOM, q=seq, m=f"m{number}", u=BOB, c=None, b=f"body {number}")
+
+
+def good_silence(history: History) -> None:
+    shut_out(history)
+    let_in(history)
+
+
+def acknowledged_while_out(history: History) -> None:
+    shut_out(history)
+    history.note("ack", n=3, m="m3", q=2)
+    let_in(history)
+
+
+def stored_while_out(history: History) -> None:
+    good_silence(history)
+    history.note("stored", r=ROOM, q=3, m="m2", u=BOB, c=None, b="body 2")
+
+
+def connected_while_out(history: History) -> None:
+    shut_out(history)
+    history.note("let-in", u=BOB)
+    let_in(history)
+
+
+def heard_while_out(history: History) -> None:
+    shut_out(history)
+    history.note("send", n=4, i=4, u=ANN, r=ROOM, b="body 4", c=None, s=None)
+    history.note("overheard", r=ROOM, u=BOB, by=ANN, b="body 4")
+    let_in(history)
+
+
+def test_good_silence_passes(tmp_path: Path) -> None:
+    assert rules_broken(tmp_path, good_silence) == set()
+
+
 def test_a_good_visit_passes(tmp_path: Path) -> None:
     assert rules_broken(tmp_path, good_visit) == set()
 
@@ -373,6 +427,10 @@ def test_a_good_visit_passes(tmp_path: Path) -> None:
         (forgotten_move, "members-stored"),
         (not_listed_as_member, "members-stored"),
         (not_told, "members-converge"),
+        (acknowledged_while_out, "shut-out-is-silent"),
+        (stored_while_out, "shut-out-is-silent"),
+        (connected_while_out, "shut-out-is-deaf"),
+        (heard_while_out, "shut-out-is-deaf"),
         (lost, "stored-once"),
         (changed, "bytes-equal"),
         (changed, "nothing-unsent"),

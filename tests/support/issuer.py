@@ -46,10 +46,18 @@ def public_jwk(algorithm: str, key: Any, key_id: str, **fields: Any) -> dict[str
     return {**known, "kid": key_id, "use": "sig", "alg": algorithm, **fields}
 
 
-def sign(user_id: str, key: Any, algorithm: str, *, header: dict[str, Any] | None = None, **claims: Any) -> str:
-    """A token for a user. Claims of None are left out."""
+def sign(
+    user_id: str,
+    key: Any,
+    algorithm: str,
+    *,
+    header: dict[str, Any] | None = None,
+    life: float = LIFE,
+    **claims: Any,
+) -> str:
+    """A token for a user, for so many seconds. Claims of None are left out."""
     moment = time.time()
-    known = {"iss": ISSUER, "aud": AUDIENCE, "sub": user_id, "iat": int(moment), "exp": int(moment + LIFE), **claims}
+    known = {"iss": ISSUER, "aud": AUDIENCE, "sub": user_id, "iat": int(moment), "exp": int(moment + life), **claims}
     payload = {name: value for name, value in known.items() if value is not None}
     return jwt.encode(payload, key, algorithm=algorithm, headers=header)
 

@@ -13,6 +13,7 @@ from tests.support.server_process import ServerProcess
 from tests.torture.checker import judge
 from tests.torture.faults import Fault
 from tests.torture.ground import Ground
+from tests.torture.outcasts import SETTINGS as OUTCASTS
 from tests.torture.places import PLACES
 from tests.torture.round import CROWD, PEOPLE, Round
 from tests.torture.server_control import ServerControl
@@ -25,6 +26,7 @@ SETTINGS: dict[str, object] = {
     "auth.access_ttl": "30d",
     "socket.ping_interval": "1s",
     "presence.grace": "500ms",
+    **OUTCASTS,
 }
 
 
@@ -141,7 +143,7 @@ class Campaign:
         self._say(
             f"round {seed}: {len(faults)} faults in {time.monotonic() - began:.0f} s, {counts['send']} sends, "
             f"{counts['ack']} acks, {counts['new']} heard live, {counts['owed']} owed to the absent, "
-            f"{counts['listened']} to listeners, {counts['moved']} guests moved, "
+            f"{counts['listened']} to listeners, {counts['moved']} guests moved, {counts['silenced']} sent while out, "
             f"{len(judgement.violations)} violations"
         )
         if judgement.violations:
@@ -151,7 +153,8 @@ class Campaign:
         """What struck, what was judged and what broke, for people."""
         lines = [f"{name:18} {count:6}" for name, count in sorted(self.struck.items())]
         lines += [f"{name:18} SKIPPED: {why_not}" for name, why_not in sorted(self.skipped.items())]
-        heard = ("send", "ack", "unknown", "refused", "new", "queued", "synced", "stored", "owed", "listened", "moved")
+        heard = ["send", "ack", "unknown", "refused", "new", "queued", "synced", "stored", "owed", "listened", "moved"]
+        heard += ["shut", "silenced"]
         lines.append(", ".join(f"{self.records[kind]} {kind}" for kind in heard))
         lines.append(f"violations: {len(self.violations)} {dict(self.rules) if self.rules else ''}")
         return "\n".join(lines)

@@ -17,6 +17,7 @@ from tests.torture.rules_log import AcknowledgedIsStored, LogIsWhole, OneOrder
 from tests.torture.rules_marks import MarksAgree, QueueIsEmpty
 from tests.torture.rules_members import MembersFollowTheLog
 from tests.torture.rules_offline import OfflineHandedOver
+from tests.torture.rules_outcasts import ShutOutAreSilent
 from tests.torture.rules_stream import LiveStreams, WholeStreams
 from tests.torture.verdict import Log, Violation
 
@@ -48,7 +49,7 @@ class Judgement(NamedTuple):
 
 def judge(path: Path) -> Judgement:
     """Every violation in a history, and how many records of each kind there were to judge."""
-    offline, listening = OfflineHandedOver(), ListenersHear()
+    offline, listening, outcasts = OfflineHandedOver(), ListenersHear(), ShutOutAreSilent()
     rules: list[Rule] = [
         AcknowledgedIsStored(),
         LogIsWhole(),
@@ -62,6 +63,7 @@ def judge(path: Path) -> Judgement:
         ChangesAreStored(),
         EverybodyAgrees(),
         MembersFollowTheLog(),
+        outcasts,
         offline,
         listening,
     ]
@@ -78,6 +80,7 @@ def judge(path: Path) -> Judgement:
     violations = [violation for rule in rules for violation in rule.conclude(log)]
     counts["owed"] = offline.owed
     counts["listened"] = listening.judged
+    counts["silenced"] = outcasts.judged
     return Judgement(violations, counts)
 
 

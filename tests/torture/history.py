@@ -18,7 +18,8 @@ class History:
     `queued`/`synced` s items · `read`/`marked` u r q · `fault` name hurts halts · `healed` name · `killed` ·
     `change` n u m e · `change-ack` n r q v d · `changed` s r q v p d · `held` s r end items (q v d each) ·
     `guest` u r · `move` n r u inside · `moved` n · `peeked` r u status · `inside`/`outside` s r ·
-    `guest-held` u r inside · `seated` r users · `quiet` · `listed` u rooms ends last (room to body) ·
+    `guest-held` u r inside · `shut`/`opening` r users · `knock`/`let-in` u · `overheard` r u by b ·
+    `seated` r users · `quiet` · `listed` u rooms ends last (room to body) ·
     `end` r q m · `stored` r q m u c b v d gone notice of · `marks` r u delivered read unread · `left` u count
     (items r q m each, n attempt, i intent, u user, r room, c client's own id, b body, s socket, m message id, q seq,
     v number of a change, p the number before it, d state of a message, of

@@ -22,6 +22,7 @@ from tests.torture.ground import Ground
 from tests.torture.guests import Guest, Host
 from tests.torture.history import History
 from tests.torture.listeners import Listener
+from tests.torture.outcasts import Outcast, external_person, sign_writer
 from tests.torture.proxy import Proxy, dial_tcp
 from tests.torture.senders import Sender
 from tests.torture.server_control import ServerControl, embedded_redis
@@ -43,6 +44,8 @@ MOST_AT_ONCE = 100
 # People who are in the last group and in the crowd's at times, and the pause between two of their moves in a room.
 GUESTS = 8
 MOVE_PAUSE = 0.5
+# For each of so many people there is a pair of whom one is blocked at times, and a pair of whom one is deactivated.
+PEOPLE_PER_OUTCAST = 12
 # Messages to a pair for each one to a group, which everybody in it hears, and hears again after a crash.
 PAIR_WEIGHT = 4
 # Of the people, those who change messages too, and their pause in terms of that between two sends.
@@ -82,6 +85,7 @@ class Round:
         self._listening: list[Person] = []
         self._crowd = crowd
         self._guests: list[Guest] = []
+        self._outcasts: list[Outcast] = []
         # The room of the crowd, which is above the bounds of queues and receipts.
         self._crowded = ""
         # The rooms that guests come to, and the owner of each.
@@ -110,11 +114,16 @@ class Round:
             self._listening = await town.people(max(2, self._count // PEOPLE_PER_LISTENER))
             visitors = await town.people(GUESTS)
             await self._make_rooms()
+            for _ in range(max(1, self._count // PEOPLE_PER_OUTCAST)):
+                await self._make_outcasts(town)
         finally:
             await town.close()
         for room_id, members in self._rooms.items():
             users = [member.id for member in members]
             self.history.note("room", r=room_id, users=users, queues=room_id != self._crowded)
+        for outcast in self._outcasts:
+            # Only the log of it is judged, and that those who are out are.
+            self.history.note("room", r=outcast.room_id, users=[], queues=False)
         self._guests = [Guest(self, visitor, list(self._visited)) for visitor in visitors]
         for guest in self._guests:
             for room_id in self._visited:
@@ -160,8 +169,9 @@ class Round:
             Host(self, self._http, self.server.process.url, owner, room_id, self._guests, MOVE_PAUSE)
             for room_id, owner in self._visited.items()
         ]
-        self._tasks = [asyncio.create_task(one.live()) for one in (*self.devices, *self._listeners, *self._guests)]
-        self._writers = [asyncio.create_task(one.write()) for one in (*self._senders, *self._guests)]
+        living = (*self.devices, *self._listeners, *self._guests, *self._outcasts)
+        self._tasks = [asyncio.create_task(one.live()) for one in living]
+        self._writers = [asyncio.create_task(one.write()) for one in (*self._senders, *self._guests, *self._outcasts)]
         self._writers += [asyncio.create_task(changer.change()) for changer in self._changers]
         self._writers += [asyncio.create_task(host.move_guests()) for host in hosts]
 
@@ -267,6 +277,8 @@ class Round:
         try:
             for room_id, members in self._rooms.items():
                 await self._record_room(room_id, [people[member.id] for member in members])
+            for outcast in self._outcasts:
+                await self._record_log(outcast.room_id, town.resident(outcast.friend))
             async with self.open_redis() as redis:
                 for person in everybody:
                     left = await self._queue_left(redis, person.id)
@@ -274,10 +286,10 @@ class Round:
         finally:
             await town.close()
 
-    async def _record_room(self, room_id: str, members: list[Person]) -> None:
+    async def _record_log(self, room_id: str, member: Person) -> None:
         after = 0
         while True:
-            page = await members[0].history(room_id, after=after, limit=200)
+            page = await member.history(room_id, after=after, limit=200)
             for message in page["messages"]:
                 after = message["seq"]
                 self.history.note(
@@ -296,6 +308,9 @@ class Round:
                 )
             if not page["pagination"]["hasNext"]:
                 break
+
+    async def _record_room(self, room_id: str, members: list[Person]) -> None:
+        await self._record_log(room_id, members[0])
         room = await members[0].room(room_id)
         marks = {mark["userId"]: mark for mark in room["members"]}
         if room_id in self._visited:
@@ -348,6 +363,14 @@ class Round:
                 await self.people[0].post(f"{ROOMS}/{room_id}/members", {"userIds": added})
             self._rooms[room_id] = tuple(self.people)
             self._visited[room_id] = self.people[0]
+
+    async def _make_outcasts(self, town: Town) -> None:
+        """A pair of whom one is blocked at times, and a pair of whom one is deactivated."""
+        for writer in ("", sign_writer()):
+            friend, outcast = await external_person(town), await external_person(town)
+            room_id = await friend.open_room(outcast)
+            url = self.server.process.url
+            self._outcasts.append(Outcast(self, self._http, url, (friend, outcast), room_id, writer))
 
     def _check_alive(self) -> None:
         """A person whose work has failed would make the round look better than it was."""

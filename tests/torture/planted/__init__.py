@@ -25,6 +25,8 @@ PLANTED = {
     "ack_before_change": Planted("kill-server=8", frozenset({"change-stored"})),
     "silent_changes": Planted("delay-people=2", frozenset({"changes-converge"})),
     "still_a_member": Planted("delay-people=5", frozenset({"removed-is-out"})),
+    "forget_blocks": Planted("kill-server=8", frozenset({"shut-out-is-silent"})),
+    "keep_inactive": Planted("delay-people=5", frozenset({"shut-out-is-silent", "shut-out-is-deaf"})),
     "count_notices": Planted("delay-people=1", frozenset({"unread-agrees"})),
     "forget_after_crash": Planted(
         "crash-after-insert=6,crash-after-ack=6", frozenset({"offline-handed-over", "listener-hears"})
