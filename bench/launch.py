@@ -1,6 +1,6 @@
 """Runs the server as it is, with what only measuring needs: `python -m bench.launch [--no-store] … -- [options]`.
 
-`--no-store` takes messages as stored without writing them. `--lag FILE` writes how late the event loop was, and
+`--no-store` takes messages as stored without writing them, `--no-metrics` counts nothing. `--lag FILE` writes how late the event loop was, and
 `--profile FILE` a profile of the server, both at its end.
 """
 
@@ -17,6 +17,7 @@ import msgspec
 import main as product
 from bench.figures import latency_of
 from server.context import Context
+from server.metrics import Metrics
 from server.models import Message
 from server.storage.mongo.messages import MessageStore
 
@@ -30,6 +31,16 @@ def leave_out_store() -> None:
         return len(messages)
 
     MessageStore.insert = take  # type: ignore[method-assign]
+
+
+def leave_out_metrics() -> None:
+    """Nothing is counted, and no call of a store is timed."""
+
+    def note_nothing(_metrics: Metrics, *_values: object) -> None:
+        """Counts nothing."""
+
+    Metrics.note_operation = Metrics.note_batch = note_nothing  # type: ignore[method-assign]
+    Metrics.store_calls = note_nothing  # type: ignore[assignment, method-assign]
 
 
 def watch_lag(late: list[float]) -> None:
@@ -54,6 +65,7 @@ def watch_lag(late: list[float]) -> None:
 def run() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--no-store", action="store_true")
+    parser.add_argument("--no-metrics", action="store_true")
     parser.add_argument("--lag", type=Path)
     parser.add_argument("--profile", type=Path)
     parser.add_argument("server_options", nargs="*")
@@ -61,6 +73,8 @@ def run() -> int:
     late: list[float] = []
     if options.no_store:
         leave_out_store()
+    if options.no_metrics:
+        leave_out_metrics()
     if options.lag:
         watch_lag(late)
     profile = cProfile.Profile() if options.profile else None

@@ -33,6 +33,7 @@ DATABASE: Final = "bench"
 PRODUCT: Final = [sys.executable, "main.py", "--set", "server.port=0", "--set", "limits.enabled=false"]
 COMMANDS: Final[dict[str, list[str]]] = {
     "madang": PRODUCT,
+    "madang, no metrics": [sys.executable, "-m", "bench.launch", "--no-metrics", "--", *PRODUCT[2:]],
     "baseline": [sys.executable, "-m", "bench.baseline.server"],
     "node": ["node", str(NODE / "server.js")],
     "madang, no store": [sys.executable, "-m", "bench.launch", "--no-store", "--", *PRODUCT[2:]],
