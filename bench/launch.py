@@ -1,7 +1,7 @@
 """Runs the server as it is, with what only measuring needs: `python -m bench.launch [--no-store] … -- [options]`.
 
-`--no-store` takes messages as stored without writing them, `--no-metrics` counts nothing. `--lag FILE` writes how late the event loop was, and
-`--profile FILE` a profile of the server, both at its end.
+`--no-store` takes messages as stored without writing them, `--no-metrics` counts nothing. `--lag FILE` writes how late
+the event loop was, and `--profile FILE` a profile of the server, both at its end.
 """
 
 import argparse

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import hashlib
 import os
 import socket
 import sys
@@ -15,14 +14,13 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from server.config.secret_files import read_or_make_secret
-from server.embedded.children import Child, StartFailed, end_orphan, end_process, spawn
+from server.embedded.children import Child, StartFailed, end_orphan
 
 NAME: Final = "mongodb"
 USER: Final = "madang"
 PING_TIMEOUT_MS: Final = 1000
 INTERNAL_ERROR: Final = 1
 AUTHENTICATION_FAILED: Final = 18
-USER_SECONDS: Final = 20.0
 # Another process may take the free port before the child listens on it.
 PORT_TRIES: Final = 3
 # It holds the error with which the child ended, and none of an earlier start.
@@ -42,9 +40,6 @@ async def start_mongodb(data: Path, children: list[Child]) -> str:
     password_file = data / "mongodb_password"
     password = read_or_make_secret(password_file)
     check_files(folder)
-    if not _user_exists(folder, password):
-        await _make_user(folder, password_file, lock, log_file)
-        _user_marker(folder).write_text(_fingerprint(password))
     # Named explicitly, so that the default file of the machine is not read.
     options = data / "run" / "secantusd.toml"
     options.touch(0o600)
@@ -54,7 +49,7 @@ async def start_mongodb(data: Path, children: list[Child]) -> str:
         address = f"mongodb://{location}?authSource=admin&directConnection=true&retryWrites=false"
         child = Child(
             NAME,
-            _command(options, port, folder),
+            _command(password_file, options, port, folder),
             partial(_answers, address, port, log_file),
             lock=lock,
             log_file=log_file,
@@ -92,38 +87,15 @@ def check_uri(uri: str) -> None:
         raise StartFailed(f"mongodb.uri is no address: {error}") from None
 
 
-def _command(options: Path, port: int, folder: Path) -> list[str]:
-    script = Path(__file__).with_name("mongodb_serve.py")
+def _command(password_file: Path, options: Path, port: int, folder: Path) -> list[str]:
+    script = [sys.executable, "-P", str(Path(__file__).with_name("mongodb_serve.py")), USER, str(password_file)]
     arguments = f"--host 127.0.0.1 --port {port} --sync-on-commit --standalone --auth --log-level WARNING".split()
-    return [sys.executable, "-P", str(script), "--config", str(options), "--storage-path", str(folder), *arguments]
+    return [*script, "--config", str(options), "--storage-path", str(folder), *arguments]
 
 
 def _user_marker(folder: Path) -> Path:
+    """Written by `mongodb_serve.py` once the folder has a user."""
     return folder / "madang-user"
-
-
-def _user_exists(folder: Path, password: str) -> bool:
-    marker = _user_marker(folder)
-    return marker.exists() and marker.read_text() == _fingerprint(password)
-
-
-async def _make_user(folder: Path, password_file: Path, lock: Path, log_file: Path) -> None:
-    """Create the user, once per storage folder and password. The marker is written last, so a cut run is repeated."""
-    script = Path(__file__).with_name("mongodb_user.py")
-    command = [sys.executable, "-P", str(script), str(folder), USER, str(password_file)]
-    process = await spawn(command, lock=lock, log_file=log_file)
-    try:
-        code = await asyncio.wait_for(process.wait(), USER_SECONDS)
-    except TimeoutError:
-        raise StartFailed(f"{NAME} could not be set up in {USER_SECONDS:g} s; see {log_file}") from None
-    finally:
-        await end_process(process)
-    if code != 0:
-        raise StartFailed(f"{NAME} could not be set up (exit code {code}); see {log_file}")
-
-
-def _fingerprint(password: str) -> str:
-    return hashlib.sha256(password.encode()).hexdigest()
 
 
 def _free_port() -> int:

@@ -1,4 +1,6 @@
-"""Runs the embedded store (`secantusd-py`) with six patches. Run as `python -P mongodb_serve.py OPTION…`.
+"""Runs the embedded store (`secantusd-py`) with six patches: `python -P mongodb_serve.py USER PASSWORD_FILE OPTION…`.
+
+The user is created at the first start. A password on the command line would be visible to every user of the machine.
 
 They make the start time independent of the data size, detect a log that cannot be written, reduce garbage collection,
 read index options once per bulk insert, use indexes for the branches of an `$or`, and stop without a pause.
@@ -6,12 +8,15 @@ read index options once per bulk insert, use indexes for the branches of an `$or
 
 import contextlib
 import gc
+import hashlib
 import socket
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from secantus import storage
+from secantus.auth import derive_credentials
 from secantus.cli import main
 from secantus.server import SecantusDBServer
 
@@ -123,6 +128,25 @@ def stop(self: SecantusDBServer) -> None:
     STOP(self)
 
 
+def make_user(folder: Path, user: str, password: str) -> None:
+    """Create the user, once per folder and password. The marker is written last, so that a cut run is repeated."""
+    marker, fingerprint = folder / "madang-user", hashlib.sha256(password.encode()).hexdigest()
+    if marker.exists() and marker.read_text() == fingerprint:
+        return
+    opened = storage.Storage(str(folder), enable_oplog=False)
+    record = {
+        "_id": f"admin.{user}",
+        "user": user,
+        "db": "admin",
+        "credentials": dict(derive_credentials(password, username=user).to_doc()),
+        "roles": [{"role": "root", "db": "admin"}],
+        "mechanisms": ["SCRAM-SHA-256"],
+    }
+    opened.add_user("admin", user, record, replace=True)
+    opened.close()
+    marker.write_text(fingerprint)
+
+
 def check_version(found: str) -> None:
     """Exit unless this is the version that the patches were written for."""
     if found != PATCHED_VERSION:
@@ -138,6 +162,8 @@ if __name__ == "__main__":
     # Retried from its beginning after a write conflict.
     storage.Storage._insert_chunk = storage._retry_write_conflicts(insert_chunk)
     SecantusDBServer.stop = stop
+    user, password_file, *options = sys.argv[1:]
+    make_user(Path(options[options.index("--storage-path") + 1]), user, Path(password_file).read_text("utf-8").strip())
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    sys.exit(main())
+    sys.exit(main(options))
