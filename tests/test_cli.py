@@ -160,7 +160,7 @@ def test_variables_that_are_no_settings_are_named_in_one_warning() -> None:
     assert (done.returncode, done.stdout) == (0, f"{ROOT / 'config.yaml'}: ok\n")
     (line,) = done.stderr.splitlines()
     assert " WARNING " in line
-    assert "ignored: MADANG_PORT, MADANG_SERVICE_HOST;" in line
+    assert "ignored names=MADANG_PORT,MADANG_SERVICE_HOST;" in line
     assert "10.0.0.1" not in line
 
 
