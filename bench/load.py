@@ -80,11 +80,11 @@ class Sender:
         self.sent_at.append(due)
         self.link.send(EVENT + b'%d%s%d %s"}]' % (number, self._head, number, PADDING.encode()))
 
-    def take(self, buffer: bytes, start: int, _stop: int) -> None:
+    def take(self, buffer: bytes, start: int, stop: int) -> None:
         """A frame at the sender: acks count, one's own message does not."""
         if not buffer.startswith(ACK, start):
             return
-        if buffer.find(b'"ok":true', start, start + 40) < 0:
+        if buffer.find(b'"ok":true', start, stop) < 0:
             self._load.fail(buffer[start : start + 300].decode(errors="replace"))
         self._acknowledged += 1
         self._load.acked(self, self.sent_at[self._acknowledged - 1])

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from server.distributions import Distributions
 from server.errors import ChatError, RateLimited
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -66,49 +67,33 @@ class Metrics:
         registry = CollectorRegistry()
         self._registry = registry
         self.readings: dict[Declared, Callable[[], Values]] = {}
-        self._operations = Histogram(
+        self._operations = Distributions(
             "madang_operation_seconds",
             "Time of an operation, of REST and sockets, by its outcome: OK or the code of its error",
-            ["operation", "outcome"],
-            buckets=LATENCIES,
-            registry=registry,
+            LATENCIES,
+            ("operation", "outcome"),
         )
-        self._known: dict[tuple[str, str], Histogram] = {}
-        self.message_batch = Histogram(
-            "madang_message_batch", "Messages that were stored in one write", buckets=BATCH_SIZES, registry=registry
+        batch = Distributions("madang_message_batch", "Messages that were stored in one write", BATCH_SIZES)
+        write = Distributions("madang_message_write_seconds", "Time until one write of messages was durable", LATENCIES)
+        lag = Distributions("madang_loop_lag_seconds", "How late the event loop was", LATENCIES)
+        self._store_calls = Distributions(
+            "madang_store_seconds", "Time of a call of a store, whether it was answered or not", LATENCIES, ("store",)
         )
-        self.message_write = Histogram(
-            "madang_message_write_seconds",
-            "Time until one write of messages was durable",
-            buckets=LATENCIES,
-            registry=registry,
-        )
-        self._store_calls = Histogram(
-            "madang_store_seconds",
-            "Time of a call of a store, whether it was answered or not",
-            ["store"],
-            buckets=LATENCIES,
-            registry=registry,
-        )
+        self.message_batch, self.message_write, self.loop_lag = batch.of(), write.of(), lag.of()
         self._refusals = Counter(
             "madang_refusals",
             "Refusals by a limit: its setting, or what else was used up",
             ["limit"],
             registry=registry,
         )
-        self.loop_lag = Histogram(
-            "madang_loop_lag_seconds", "How late the event loop was", buckets=LATENCIES, registry=registry
-        )
-        registry.register(_Readings(self))
+        for metric in (self._operations, batch, write, lag, self._store_calls, _Readings(self)):
+            registry.register(metric)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
 
     def note_operation(self, name: str, outcome: str, seconds: float) -> None:
         """An operation has ended."""
-        known = self._known.get((name, outcome))
-        if known is None:
-            known = self._known[name, outcome] = self._operations.labels(name, outcome)
-        known.observe(seconds)
+        self._operations.of(name, outcome).observe(seconds)
 
     def note_batch(self, size: int, seconds: float) -> None:
         """So many messages became durable with one write, which took so long."""
@@ -126,7 +111,7 @@ class Metrics:
 
     def store_calls(self, store: str) -> Callable[[float], None]:
         """To be called with the seconds of each call of a store."""
-        return self._store_calls.labels(store).observe
+        return self._store_calls.of(store).observe
 
     def expose(self) -> bytes:
         """All metrics as text."""

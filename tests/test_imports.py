@@ -20,6 +20,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             "server.blocks",
             "server.bounds",
             "server.client_network",
+            "server.distributions",
             "server.errors",
             "server.events",
             "server.explain",

@@ -1,19 +1,24 @@
 """`/metrics`: who may read it, that it holds what is declared and nothing else, and that its numbers move."""
 
+import asyncio
+import contextlib
 import os
 import re
 import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from server.metrics import READ
 from tests.conftest import StartServer
-from tests.support.people import Town
+from tests.support.people import Person, Town
 from tests.support.rest import MESSAGES
+from tests.support.server_process import ServerProcess
 from tests.support.shapes import check_problem
 from tests.support.waiting import eventually
 
+LARGE = "한" * 10_000
 TOKEN = "a-token-that-only-prometheus-has"
 COUNTERS = {"madang_refusals_total"}
 COUNTED = COUNTERS | {
@@ -95,23 +100,55 @@ async def test_refusals_by_a_limit_are_counted(start_server: StartServer, town_a
     assert counts['madang_refusals_total{limit="limits.messages"}'] == refused >= 1
 
 
+@contextlib.contextmanager
+def halted(server: ServerProcess, child: str) -> Iterator[None]:
+    """An embedded store that does not answer."""
+    process = int((server.data_dir / "run" / child).read_text())
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+async def becomes(town: Town, name: str, is_so: Callable[[float], bool]) -> None:
+    async def look() -> bool:
+        return is_so((await scrape(town))[name])
+
+    await eventually(look, name)
+
+
 @pytest.mark.embedded_stores
-async def test_what_waits_for_a_consumer_is_its_lag(start_server: StartServer, town_at: Any) -> None:
+async def test_what_waits_is_told(start_server: StartServer, town_at: Any) -> None:
+    """For a store, for a consumer of the log, and for somebody who does not read."""
     server = start_server()
     town: Town = town_at(server)
-    one, _other, room_id = await town.pair()
-    redis = int((server.data_dir / "run" / "redis").read_text())
-    os.kill(redis, signal.SIGSTOP)
-    try:
+    one, other, room_id = await town.pair()
+    waiting = ('madang_consumer_lag{consumer="delivery"}', "madang_rooms_in_flight", "madang_offline_waiting_bytes")
+    with halted(server, "redis"):
         await one.send(room_id, "for somebody who is away, whose queue cannot be written")
-        assert (await scrape(town))['madang_consumer_lag{consumer="delivery"}'] == 1
-    finally:
-        os.kill(redis, signal.SIGCONT)
+        counts = await scrape(town)
+        assert counts[waiting[0]] == 1 and all(counts[name] > 0 for name in waiting)
+    for name in waiting[:1]:
+        await becomes(town, name, lambda count: count == 0)
+    with halted(server, "mongodb"):
+        sends = [asyncio.ensure_future(send(one, room_id, f"{number}")) for number in range(3)]
+        await becomes(town, "madang_messages_waiting", lambda count: count > 0)
+        await becomes(town, 'madang_store_up{store="mongodb"}', lambda is_up: is_up == 0)
+        await asyncio.gather(*sends)
+        assert (await scrape(town))['madang_store_failures_total{store="mongodb"}'] > 0
+    await becomes(town, 'madang_store_up{store="mongodb"}', lambda is_up: is_up == 1)
+    await town.raw_chat(other.access_token, receive_buffer=8192)
 
-    async def is_done() -> bool:
-        return (await scrape(town))['madang_consumer_lag{consumer="delivery"}'] == 0
+    async def is_unsent() -> bool:
+        await asyncio.gather(*(send(one, room_id, LARGE) for _ in range(20)))
+        return (await scrape(town))["madang_unsent_bytes"] > 0
 
-    await eventually(is_done, "the message is queued")
+    await eventually(is_unsent, "bytes for somebody who does not read")
+
+
+async def send(person: Person, room_id: str, content: str) -> None:
+    await person.post(f"{MESSAGES}/chats/{room_id}/messages", {"content": content})
 
 
 async def test_who_comes_through_a_proxy_is_judged_by_their_own_address(
