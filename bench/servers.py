@@ -33,10 +33,15 @@ DATABASE: Final = "bench"
 PRODUCT: Final = [sys.executable, "main.py", "--set", "server.port=0", "--set", "limits.enabled=false"]
 COMMANDS: Final[dict[str, list[str]]] = {
     "madang": PRODUCT,
+    "madang, metrics": [sys.executable, "-m", "bench.launch", "--", *PRODUCT[2:]],
     "madang, no metrics": [sys.executable, "-m", "bench.launch", "--no-metrics", "--", *PRODUCT[2:]],
     "baseline": [sys.executable, "-m", "bench.baseline.server"],
     "node": ["node", str(NODE / "server.js")],
     "madang, no store": [sys.executable, "-m", "bench.launch", "--no-store", "--", *PRODUCT[2:]],
+    "madang, no store, no metrics": [
+        *(sys.executable, "-m", "bench.launch", "--no-store", "--no-metrics", "--"),
+        *PRODUCT[2:],
+    ],
     "baseline, no store": [sys.executable, "-m", "bench.baseline.server", "--no-store"],
     "node, no store": ["node", str(NODE / "server.js"), "--no-store"],
     "bare relay": [sys.executable, "-m", "bench.limit.relay"],
